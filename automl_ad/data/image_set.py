@@ -1,0 +1,50 @@
+"""A fixed stack of images of one size, with a key that names its content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images at the working size of a study.
+
+    Attributes:
+        pixels: uint8 [N, 3, H, W], RGB, 0 to 255.
+        key: Hex digest of the pixels and their shape: equal keys mean equal images, so it can name cached results.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    key: str
+
+    @classmethod
+    def of(cls, pixels: npt.NDArray[np.uint8]) -> ImageSet:
+        """Wraps a uint8 [N, 3, H, W] array and computes its key."""
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(f"pixels must be uint8 [N, 3, H, W] but got {pixels.dtype} {pixels.shape}")
+        pixels = np.ascontiguousarray(pixels)
+        digest = hashlib.sha256(repr(pixels.shape).encode())
+        digest.update(pixels.data)
+        return cls(pixels, digest.hexdigest())
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.pixels.shape[2]), int(self.pixels.shape[3])
+
+    def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> ImageSet:
+        """The images at ``indices``, in that order, as a set of their own."""
+        return ImageSet.of(self.pixels[np.asarray(indices, dtype=np.int64)])
+
+    def batches(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
+        """Yields float32 [<=size, 3, H, W] arrays in 0 to 1, in order."""
+        for start in range(0, len(self), size):
+            yield self.pixels[start : start + size].astype(np.float32) / np.float32(255)

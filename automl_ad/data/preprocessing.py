@@ -1,0 +1,108 @@
+"""From files to arrays of one working size, the same way in the search and in the exported bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from automl_ad.data.reading import WHITE_LEVELS, read_image
+from automl_ad.errors import InputError
+
+STRIDE = 32
+"""Sides are multiples of it, so that every backbone level divides them evenly."""
+
+
+def working_size(sizes: Sequence[tuple[int, int]], side: int = 256) -> tuple[int, int]:
+    """Chooses the one size at which a study looks at its images.
+
+    Among the rectangles with sides that are multiples of 32, the one with the smallest sum of squared errors in
+    log aspect (against the median image) and in log area (against ``side`` x ``side``).
+
+    Args:
+        sizes: (height, width) of each image, at least one.
+        side: Side in pixels of the square whose area the rectangle should have, at least 32.
+
+    Returns:
+        (height, width), each at least 32.
+
+    Raises:
+        InputError: ``side`` is below 32.
+    """
+    if side < STRIDE:
+        raise InputError(f"--image-size {side} is too small: give at least {STRIDE}.")
+    aspect = float(np.median([np.log(width / height) for height, width in sizes]))
+    steps = np.log(STRIDE * np.arange(1, 4 * side // STRIDE + 1))
+    height, width = steps[:, None], steps[None, :]
+    error = (width - height - aspect) ** 2 + (width + height - 2 * np.log(side)) ** 2
+    row, column = np.unravel_index(int(error.argmin()), error.shape)
+    return STRIDE * (int(row) + 1), STRIDE * (int(column) + 1)
+
+
+class Preprocessing(BaseModel):
+    """How an image file becomes the array that detectors see; stored with every study and bundle.
+
+    Attributes:
+        height: Rows of the working size.
+        width: Columns of the working size.
+        white_level: Value of white in files deeper than 8 bits.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    height: int = Field(ge=STRIDE)
+    width: int = Field(ge=STRIDE)
+    white_level: int = Field(default=WHITE_LEVELS[-1], ge=1)
+
+    def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Resizes uint8 [H, W, 3] with an antialiased bilinear filter to uint8 [3, height, width]."""
+        resized = Image.fromarray(image).resize((self.width, self.height), Image.Resampling.BILINEAR)
+        return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+    def load(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Reads and resizes a file to uint8 [3, height, width].
+
+        Raises:
+            InputError: The file cannot be read as an image.
+        """
+        return self.apply(read_image(path, self.white_level))
+
+    def load_all(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.uint8], list[tuple[Path, str]]]:
+        """Reads many files in threads, leaving out those that cannot be read.
+
+        Returns:
+            uint8 [N, 3, height, width] of the readable files in the order given, and (path, reason) of the others.
+        """
+        with ThreadPool(os.cpu_count() or 1) as pool:
+            loaded = pool.map(self._try_load, paths, chunksize=1)
+        pixels = [item for item in loaded if not isinstance(item, str)]
+        faults = [(path, item) for path, item in zip(paths, loaded, strict=True) if isinstance(item, str)]
+        empty = np.empty((0, 3, self.height, self.width), np.uint8)
+        return np.stack(pixels) if pixels else empty, faults
+
+    def mask(self, path: Path) -> npt.NDArray[np.bool_]:
+        """Reads a defect mask as bool [height, width], True = anomalous.
+
+        The mask is resized with the same filter as the images; a pixel is anomalous where at least half of it is
+        white. White is 255 (or the white of a 1-bit or 16-bit file), or 1 in files that hold nothing larger than 1.
+
+        Raises:
+            InputError: The file cannot be read as an image.
+        """
+        grey = read_image(path).max(axis=2)
+        if grey.max() == 1:
+            grey = grey * np.uint8(255)
+        resized = Image.fromarray(grey).resize((self.width, self.height), Image.Resampling.BILINEAR)
+        return np.asarray(np.asarray(resized) >= 128, dtype=np.bool_)
+
+    def _try_load(self, path: Path) -> npt.NDArray[np.uint8] | str:
+        try:
+            return self.load(path)
+        except InputError as fault:
+            return str(fault)

@@ -1,0 +1,88 @@
+"""Which images a detector learns from, which score it and which re-check the best few: decided by content alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from automl_ad.errors import InputError
+
+MIN_IMAGES = 12
+"""Fewest distinct images that a search accepts."""
+
+ADVISED_IMAGES = 30
+"""From this many distinct images on the answer of a search becomes dependable."""
+
+_SMALLEST_SHARE = 3
+_PROXY_SHARE, _MOST_PROXY = 0.25, 64
+_CERTIFY_SHARE, _MOST_CERTIFY = 0.15, 48
+_OVERSIZED = 20
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Indices of images, ascending; every image is in exactly one part and near-duplicates are in the same.
+
+    Attributes:
+        fit: What detectors learn from.
+        proxy: What the trials are scored on.
+        certify: What the best few are checked on again.
+    """
+
+    fit: tuple[int, ...]
+    proxy: tuple[int, ...]
+    certify: tuple[int, ...]
+
+
+def split(hashes: Sequence[str], groups: Sequence[int], seed: int) -> Splits:
+    """Divides images about 60 / 25 / 15 into fit, proxy and certify.
+
+    Counted in groups of near-duplicates, proxy and certify get at least 3 and at most 64 and 48; the rest is for fit.
+    A group that holds more than a twentieth of all images goes to fit as far as possible, so that one picture saved
+    many times does not become the yardstick.
+
+    Args:
+        hashes: Content hash of each image. Order and file names do not matter to the result.
+        groups: Near-duplicate group of each image, as from `near_duplicate_groups`.
+        seed: Another seed gives another division.
+
+    Raises:
+        InputError: Fewer than `MIN_IMAGES` groups.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    check_enough(len(members), len(hashes))
+    ordered = sorted(members.values(), key=lambda indices: _rank(indices, hashes, seed))
+    certify = _share(len(ordered), _CERTIFY_SHARE, _MOST_CERTIFY)
+    proxy = certify + _share(len(ordered), _PROXY_SHARE, _MOST_PROXY)
+    return Splits(_flat(ordered[proxy:]), _flat(ordered[certify:proxy]), _flat(ordered[:certify]))
+
+
+def check_enough(distinct: int, images: int) -> None:
+    """Refuses sets that are too small to search on.
+
+    Raises:
+        InputError: ``distinct`` groups of near-duplicates among ``images`` are fewer than `MIN_IMAGES`.
+    """
+    if distinct < MIN_IMAGES:
+        raise InputError(
+            f"there are only {distinct} distinct images among {images} (near-duplicates count once): "
+            f"give at least {MIN_IMAGES}, better {ADVISED_IMAGES} or more."
+        )
+
+
+def _rank(indices: Sequence[int], hashes: Sequence[str], seed: int) -> tuple[bool, str]:
+    smallest = min(hashes[i] for i in indices)
+    shuffled = hashlib.sha256(f"{seed}:{smallest}".encode()).hexdigest()
+    return len(indices) * _OVERSIZED > len(hashes), shuffled
+
+
+def _share(groups: int, fraction: float, most: int) -> int:
+    return min(max(round(groups * fraction), _SMALLEST_SHARE), most)
+
+
+def _flat(groups: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(sorted(index for group in groups for index in group))

@@ -1,0 +1,27 @@
+"""The errors that a user can cause and mend: one sentence each, naming the file or option and the remedy."""
+
+from __future__ import annotations
+
+
+class AutomlAdError(Exception):
+    """Base of every error that is the input's fault; the command line prints it and exits with code 2."""
+
+
+class InputError(AutomlAdError):
+    """An image, folder, option or setting cannot be used as given."""
+
+
+class WeightsError(AutomlAdError):
+    """Backbone weights that were asked for by name cannot be had, or do not hold the levels asked for."""
+
+
+class StoreError(AutomlAdError):
+    """A workspace, database or artifact cannot be read or written."""
+
+
+class StudyError(AutomlAdError):
+    """A study does not exist, was made with other settings, or holds no usable candidate."""
+
+
+class BundleError(AutomlAdError):
+    """A bundle is incomplete, altered or of another version."""
