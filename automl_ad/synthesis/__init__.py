@@ -1,0 +1,1 @@
+"""Synthetic anomalies: families of defects drawn into good images."""

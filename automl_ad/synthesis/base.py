@@ -1,0 +1,152 @@
+"""What every way to synthesise anomalies has in common: its contract, its material and how it is finished."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.errors import InputError
+from automl_ad.synthesis import blending, masks
+from automl_ad.synthesis.foreground import Foreground
+
+ATTEMPTS = 5
+GOOD_ENOUGH = 0.8
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a family may draw upon.
+
+    Attributes:
+        normals: uint8 [N, H, W, 3] with N >= 1, RGB: other good images, from which patches are borrowed.
+        foreground: Tells where on an image the product is.
+        texture_dir: Folder of the user's own texture images, or None for procedural textures.
+    """
+
+    normals: npt.NDArray[np.uint8]
+    foreground: Foreground = field(default_factory=Foreground)
+    texture_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.normals.ndim != 4 or self.normals.shape[3] != 3 or self.normals.dtype != np.uint8:
+            raise ValueError(f"normals must be uint8 [N, H, W, 3] but are {self.normals.dtype} {self.normals.shape}")
+        if len(self.normals) == 0:
+            raise InputError("No good image is left to draw synthetic anomalies from: add more good images.")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A defect at its strongest, before severity decides how much of it is seen.
+
+    Attributes:
+        source: uint8 [H, W, 3], what the image turns into where the weight is 1.
+        weight: float32 [H, W] in 0 to 1, the shape of the defect and its soft edges.
+    """
+
+    source: npt.NDArray[np.uint8]
+    weight: npt.NDArray[np.float32]
+
+
+class AnomalyFamily(ABC):
+    """One way to synthesise anomalies.
+
+    A family proposes defects at full strength; `draw` blends them in until their contrast, relative to the variation
+    of the image around them, is what the severity asks for. That keeps severities comparable between families and
+    between faint and contrasty products.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @abstractmethod
+    def propose(
+        self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
+    ) -> Proposal | None:
+        """Draws one defect at full strength.
+
+        Args:
+            image: uint8 [H, W, 3], the good image; not to be modified.
+            inside: bool [H, W], never empty: where the product is.
+            severity: In (0, 1]; only for what opacity cannot express, such as the size.
+            rng: The only source of randomness.
+
+        Returns:
+            The defect, or None if this attempt came to nothing.
+        """
+
+    def draw(
+        self, image: npt.NDArray[np.uint8], severity: float, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Draws an anomalous version of a good image.
+
+        Args:
+            image: uint8 [H, W, 3], RGB, sides multiples of 32; left as it is.
+            severity: In (0, 1]: 1 is easy to see, towards 0 hard.
+            rng: Its state decides the result.
+
+        Returns:
+            The uint8 [H, W, 3] image and a bool [H, W] mask, True where it was changed. The mask is never empty and
+            all pixels outside it equal the input.
+
+        Raises:
+            InputError: If the severity is out of range.
+            ValueError: If the image has another shape than the normals of the context.
+        """
+        if not 0 < severity <= 1:
+            raise InputError(f"A severity must be above 0 and at most 1 but is {severity}: choose for example 0.6.")
+        if image.dtype != np.uint8 or image.shape != self.context.normals.shape[1:]:
+            raise ValueError(f"image is {image.dtype} {image.shape} but the normals are {self.context.normals.shape}")
+        inside = self.context.foreground.mask_of(image)
+        variation = blending.local_variation(image)
+        best, closeness = self._best_proposal(image, inside, variation, severity, rng)
+        if best is not None and closeness > 0:
+            drawn = _finish(image, best, variation, severity)
+            if drawn[1].any():
+                return drawn
+        return _finish(image, _last_resort(image, inside, rng), variation, severity)
+
+    def _best_proposal(
+        self,
+        image: npt.NDArray[np.uint8],
+        inside: npt.NDArray[np.bool_],
+        variation: npt.NDArray[np.float32],
+        severity: float,
+        rng: np.random.Generator,
+    ) -> tuple[Proposal | None, float]:
+        """The first proposal that can be as visible as asked, else the one that comes closest (0 = not at all)."""
+        best, best_closeness = None, 0.0
+        for _ in range(ATTEMPTS):
+            proposal = self.propose(image, inside, severity, rng)
+            if proposal is None:
+                continue
+            wanted = blending.target_contrast(severity, variation, proposal.weight)
+            closeness = blending.contrast(image, proposal.source, proposal.weight) / wanted
+            if closeness > best_closeness:
+                best, best_closeness = proposal, closeness
+            if closeness >= GOOD_ENOUGH:
+                break
+        return best, best_closeness
+
+
+def _finish(
+    image: npt.NDArray[np.uint8], proposal: Proposal, variation: npt.NDArray[np.float32], severity: float
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Blends a proposal in at the opacity that the severity asks for, and masks what really changed."""
+    wanted = blending.target_contrast(severity, variation, proposal.weight)
+    opacity = min(1.0, wanted / max(blending.contrast(image, proposal.source, proposal.weight), 1e-6))
+    blended = blending.blend(image, proposal.source, proposal.weight, opacity)
+    mask = blending.changed_mask(image, blended, proposal.weight)
+    return np.where(mask[..., None], blended, image), mask
+
+
+def _last_resort(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Proposal:
+    """A spot of the opposite tone: visible on every image, even one that offers nothing to borrow."""
+    shape = masks.random_ellipse(inside, rng, (0.005, 0.05))
+    return Proposal(image ^ np.uint8(128), shape.astype(np.float32))

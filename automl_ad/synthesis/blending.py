@@ -1,0 +1,106 @@
+"""Blending a defect into an image so that it is as visible as a severity asks for."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FAINTEST_CONTRAST = 3.0
+CONTRAST_RANGE = 17.0
+VARIATION_GAIN = 1.5
+TYPICAL_AREA = 0.01
+EDGE_WEIGHT = 0.1
+
+
+def blend(
+    image: npt.NDArray[np.uint8],
+    source: npt.NDArray[np.uint8],
+    weight: npt.NDArray[np.float32] | npt.NDArray[np.bool_],
+    opacity: float = 1.0,
+) -> npt.NDArray[np.uint8]:
+    """Linear alpha blend, image + weight * opacity * (source - image), rounded to the nearest level.
+
+    Args:
+        image: uint8 [H, W, 3].
+        source: uint8 [H, W, 3].
+        weight: bool or float32 [H, W] in 0 to 1.
+        opacity: In 0 to 1.
+
+    Returns:
+        uint8 [H, W, 3]; equal to the image wherever the weight is 0.
+    """
+    alpha = weight.astype(np.float32)[..., None] * np.float32(opacity)
+    base = image.astype(np.float32)
+    mixed: npt.NDArray[np.uint8] = np.rint(base + alpha * (source.astype(np.float32) - base)).astype(np.uint8)
+    return mixed
+
+
+def local_variation(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Standard deviation of the grey level in a window of a sixteenth of the shorter side around every pixel.
+
+    Args:
+        image: uint8 [H, W, 3].
+
+    Returns:
+        float32 [H, W] in grey levels, 0 to about 128.
+    """
+    side = max(3, min(image.shape[:2]) // 16)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    mean = cv2.blur(grey, (side, side))
+    variance = cv2.blur(grey * grey, (side, side)) - mean * mean
+    deviation: npt.NDArray[np.float32] = np.sqrt(np.maximum(variance, 0))
+    return deviation
+
+
+def contrast(image: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8], weight: npt.NDArray[np.float32]) -> float:
+    """Root mean square difference of two images in grey levels, over channels and, by weight, over pixels."""
+    total = float(weight.sum())
+    if total <= 0:
+        return 0.0
+    difference = cv2.absdiff(image, source).astype(np.float32)
+    squares = np.einsum("hwc,hwc->hw", difference, difference)
+    return float(np.sqrt((squares * weight).sum() / (3 * total)))
+
+
+def target_contrast(severity: float, variation: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> float:
+    """The contrast at which a defect of this severity should appear, in grey levels.
+
+    It grows linearly with severity. A restless surface hides a defect that a calm one shows, so the slope grows with
+    the local variation; a small defect is missed more easily than a large one, so it gets somewhat more contrast.
+
+    Args:
+        severity: In (0, 1].
+        variation: float32 [H, W] of `local_variation`.
+        weight: float32 [H, W] in 0 to 1, the defect's shape.
+
+    Returns:
+        Grey levels, never below 2: less would be lost in rounding.
+    """
+    total = max(float(weight.sum()), 1.0)
+    around = float((variation * weight).sum()) / total
+    smallness = float(np.clip((TYPICAL_AREA * weight.size / total) ** 0.15, 0.8, 1.8))
+    return (FAINTEST_CONTRAST + severity * (CONTRAST_RANGE + VARIATION_GAIN * around)) * smallness
+
+
+def changed_mask(
+    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], weight: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
+    """Where a drawn defect can be found in the pixels.
+
+    A pixel counts if the change, averaged over the defect's pixels next to it, is at least one grey level and a tenth
+    of the strongest change. The average keeps a mask from being pierced where source and image agree by chance.
+
+    Args:
+        before: uint8 [H, W, 3].
+        after: uint8 [H, W, 3].
+        weight: float32 [H, W] in 0 to 1; pixels of at most 0.1 never count.
+
+    Returns:
+        bool [H, W].
+    """
+    within = (weight > EDGE_WEIGHT).astype(np.float32)
+    change = cv2.absdiff(before, after).max(axis=2).astype(np.float32) * within
+    near = cv2.blur(change, (5, 5)) / np.maximum(cv2.blur(within, (5, 5)), 1e-6)
+    mask: npt.NDArray[np.bool_] = (near * within) >= max(1.0, 0.1 * float(change.max()))
+    return mask

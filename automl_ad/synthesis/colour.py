@@ -1,0 +1,125 @@
+"""Random changes of colour and tone, and a turn: cheap variety for textures and patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+
+GREY_SPREAD = 3.0
+
+_RAMP = np.arange(256, dtype=np.float32)
+
+
+def colour_jitter(image: Image, rng: np.random.Generator, strength: float) -> Image:
+    """Changes brightness, contrast, saturation and hue, each by half to all of a share of its range.
+
+    Args:
+        image: uint8 [H, W, 3].
+        rng: Draws the four amounts.
+        strength: In 0 to 1; 0 changes nothing beyond rounding, 0.1 is what CutPaste (CVPR 2021) uses.
+
+    Returns:
+        uint8 [H, W, 3], a new array.
+    """
+    # Amounts near zero would leave a patch on a uniform texture unseen.
+    brightness, contrast, saturation, hue = strength * rng.uniform(0.5, 1, 4) * rng.choice((-1.0, 1.0), 4)
+    centre = float(image.mean())
+    toned = _by_table(image, ((_RAMP - centre) * (1 + contrast) + centre) * (1 + brightness))
+    return _shift_colours(toned, hue * 45, 1 + saturation)
+
+
+def augment(image: Image, rng: np.random.Generator, count: int = 2) -> Image:
+    """Applies a few different changes out of gamma, brightness, hue, posterise, invert, contrast, sharpen and turn.
+
+    The choice follows the source augmentation of DRAEM (ICCV 2021).
+
+    Args:
+        image: uint8 [H, W, 3].
+        rng: Draws which changes and how strong they are.
+        count: How many changes, at most 8.
+
+    Returns:
+        uint8 [H, W, 3], a new array.
+    """
+    changed: Image = image.copy()
+    for index in rng.choice(len(_CHANGES), size=count, replace=False):
+        changed = _CHANGES[index](changed, rng)
+    return changed
+
+
+def is_grey(image: Image) -> bool:
+    """Whether a uint8 [H, W, 3] image has practically no colour: channels 3 levels apart on average, or less."""
+    spread = float(np.mean(image.max(axis=2) - image.min(axis=2)))
+    return spread <= GREY_SPREAD
+
+
+def without_colour(image: Image) -> Image:
+    """The luminance of a uint8 [H, W, 3] image in all three channels."""
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def _by_table(image: Image, table: npt.NDArray[np.float32]) -> Image:
+    """Maps every level through a table of 256 values, clipped to 0 to 255."""
+    return np.asarray(cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)), np.uint8)
+
+
+def _shift_colours(image: Image, hue: float, saturation: float) -> Image:
+    """Turns the hue by OpenCV units (180 a full circle) and scales the saturation."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.float32)
+    hsv[..., 0] = (hsv[..., 0] + hue) % 180
+    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
+    return np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB), np.uint8)
+
+
+def _gamma(image: Image, rng: np.random.Generator) -> Image:
+    return _by_table(image, 255 * (_RAMP / 255) ** np.float32(rng.uniform(0.5, 2.0)))
+
+
+def _brightness(image: Image, rng: np.random.Generator) -> Image:
+    return _by_table(image, _RAMP * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30))
+
+
+def _hue(image: Image, rng: np.random.Generator) -> Image:
+    return _shift_colours(image, float(rng.uniform(-35, 35)), float(rng.uniform(0.5, 1.5)))
+
+
+def _posterise(image: Image, rng: np.random.Generator) -> Image:
+    step = 256 / int(rng.integers(4, 12))
+    return _by_table(image, np.floor(_RAMP / step) * step + step / 2)
+
+
+def _invert(image: Image, rng: np.random.Generator) -> Image:
+    return np.asarray(255 - image, np.uint8)
+
+
+def _stretch(image: Image, rng: np.random.Generator) -> Image:
+    low, high = float(image.min()), float(image.max())
+    return _by_table(image, (_RAMP - low) * (255 / max(high - low, 1.0)))
+
+
+def _sharpen(image: Image, rng: np.random.Generator) -> Image:
+    amount = float(rng.uniform(0.5, 1.5))
+    return np.asarray(cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 2), -amount, 0), np.uint8)
+
+
+def _turn(image: Image, rng: np.random.Generator) -> Image:
+    h, w = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D((w / 2, h / 2), float(rng.uniform(-45, 45)), 1.0)
+    return np.asarray(cv2.warpAffine(image, matrix, (w, h), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+
+
+_CHANGES: tuple[Callable[[Image, np.random.Generator], Image], ...] = (
+    _gamma,
+    _brightness,
+    _hue,
+    _posterise,
+    _invert,
+    _stretch,
+    _sharpen,
+    _turn,
+)

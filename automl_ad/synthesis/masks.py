@@ -1,0 +1,86 @@
+"""Random shapes inside a product."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+
+def random_point(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+    """A (row, column) drawn uniformly among the True pixels of a bool [H, W] array that has at least one."""
+    places = np.flatnonzero(inside)
+    row, column = divmod(int(places[rng.integers(len(places))]), inside.shape[1])
+    return row, column
+
+
+def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
+    """A number in [low, high], 0 < low <= high, whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def random_radii(
+    inside: npt.NDArray[np.bool_], rng: np.random.Generator, window: tuple[float, float]
+) -> tuple[float, float]:
+    """Semi-axes in pixels of an ellipse whose area is a log-uniform share, within the window, of the product."""
+    area = log_uniform(*window, rng) * float(inside.sum())
+    aspect = log_uniform(0.4, 2.5, rng)
+    radius = np.sqrt(area / np.pi)
+    return max(1.0, float(radius * np.sqrt(aspect))), max(1.0, float(radius / np.sqrt(aspect)))
+
+
+def random_ellipse(
+    inside: npt.NDArray[np.bool_], rng: np.random.Generator, window: tuple[float, float]
+) -> npt.NDArray[np.bool_]:
+    """A filled ellipse around a point of the product, cut to the product: never empty.
+
+    Args:
+        inside: bool [H, W] with at least one True.
+        rng: Decides place, size, aspect and angle.
+        window: Smallest and largest area as a share of the product, before the cut.
+
+    Returns:
+        bool [H, W].
+    """
+    row, column = random_point(inside, rng)
+    a, b = random_radii(inside, rng, window)
+    canvas = np.zeros(inside.shape, np.uint8)
+    cv2.ellipse(canvas, ((column, row), (2 * a, 2 * b), float(rng.uniform(0, 180))), 1, -1)
+    canvas[row, column] = 1
+    cut: npt.NDArray[np.bool_] = canvas.astype(bool) & inside
+    return cut
+
+
+def random_blob(
+    inside: npt.NDArray[np.bool_], rng: np.random.Generator, window: tuple[float, float], softness: float
+) -> npt.NDArray[np.float32]:
+    """A wavy, soft-edged patch inside the product, as left by a drop or a stain.
+
+    Args:
+        inside: bool [H, W] with at least one True.
+        rng: Decides place, size and outline.
+        window: Smallest and largest area as a share of the product.
+        softness: In (0, 1]: share of the radius over which the edge fades out.
+
+    Returns:
+        float32 [H, W] in 0 to 1, 0 outside the product.
+    """
+    row, column = random_point(inside, rng)
+    a, b = random_radii(inside, rng, window)
+    angle = rng.uniform(0, np.pi)
+    y = np.arange(inside.shape[0], dtype=np.float32)[:, None] - row
+    x = np.arange(inside.shape[1], dtype=np.float32)[None, :] - column
+    u = (x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))) / np.float32(a)
+    v = (y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle))) / np.float32(b)
+    distance = np.hypot(u, v) / _wavy_outline(np.arctan2(v, u), rng)
+    ramp = np.clip((1 - distance) / softness, 0, 1)
+    weight: npt.NDArray[np.float32] = (ramp * ramp * (3 - 2 * ramp) * inside).astype(np.float32)
+    return weight
+
+
+def _wavy_outline(theta: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Radius 1 plus a few random harmonics of the angle, float32, always above 0.3."""
+    radius = np.ones_like(theta)
+    for order in range(2, 6):
+        radius += np.float32(rng.uniform(0, 0.35) / order) * np.cos(order * theta + np.float32(rng.uniform(0, 6.28)))
+    return radius
