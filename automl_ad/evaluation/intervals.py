@@ -1,0 +1,156 @@
+"""How sure a score is: paired bootstrap of AUROC-like scores, and rank correlations that do not warn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from automl_ad.evaluation.metrics import finite_scores
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BootstrapPlan:
+    """How often each image is drawn in each bootstrap sample.
+
+    One plan serves all candidates of a study: they are then compared on the same resampled images, and what the
+    images have in common cancels in the difference. All cells share the normals, as the proxy score does.
+
+    Attributes:
+        normals: float64 [B, n], multiplicities of the normal images; each row sums to n.
+        cells: For each cell, float64 [B, m], multiplicities of its anomalous images; each row sums to m.
+    """
+
+    normals: Floats
+    cells: Mapping[str, Floats]
+
+    @classmethod
+    def draw(
+        cls,
+        n_normals: int,
+        n_anomalies_by_cell: Mapping[str, int],
+        draws: int = 500,
+        *,
+        rng: np.random.Generator,
+    ) -> BootstrapPlan:
+        """Draws with replacement within the normals and within each cell.
+
+        Args:
+            n_normals: Normal images, at least 1.
+            n_anomalies_by_cell: Anomalous images of each cell, each at least 1.
+            draws: Bootstrap samples B, at least 1.
+            rng: Source of the draws; cells are drawn in the order of the mapping.
+
+        Raises:
+            ValueError: A count is below 1.
+        """
+        if min(n_normals, draws, *n_anomalies_by_cell.values()) < 1:
+            raise ValueError("a bootstrap needs at least one draw, one normal image and one image in each cell")
+        normals = _multiplicities(n_normals, draws, rng)
+        return cls(normals, {cell: _multiplicities(m, draws, rng) for cell, m in n_anomalies_by_cell.items()})
+
+    def cell(self, name: str, normal_scores: npt.ArrayLike, anomaly_scores: npt.ArrayLike) -> Floats:
+        """The AUROC of one cell in every bootstrap sample, float64 [B]."""
+        return cell_draws(normal_scores, anomaly_scores, self.normals, self.cells[name])
+
+
+def _multiplicities(count: int, draws: int, rng: np.random.Generator) -> Floats:
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+
+
+def cell_draws(
+    normal_scores: npt.ArrayLike,
+    anomaly_scores: npt.ArrayLike,
+    normal_weights: npt.ArrayLike,
+    anomaly_weights: npt.ArrayLike,
+) -> Floats:
+    """The weighted AUROC of every bootstrap sample.
+
+    Args:
+        normal_scores: [n], higher = more anomalous.
+        anomaly_scores: [m].
+        normal_weights: [B, n], how often each normal counts; each row has a positive sum.
+        anomaly_weights: [B, m], likewise.
+
+    Returns:
+        float64 [B], 0 to 1: the weighted share of pairs in which the anomaly scores higher, ties counting one half.
+
+    Raises:
+        ValueError: A score is not finite.
+    """
+    normal, anomaly = finite_scores(normal_scores), finite_scores(anomaly_scores)
+    by_normal, by_anomaly = np.asarray(normal_weights, np.float64), np.asarray(anomaly_weights, np.float64)
+    above, below = normal[:, None] < anomaly, normal[:, None] > anomaly
+    wins = (1 + above.astype(np.float64) - below) / 2
+    won = ((by_normal @ wins) * by_anomaly).sum(axis=1)
+    drawn: Floats = won / (by_normal.sum(axis=1) * by_anomaly.sum(axis=1))
+    return drawn
+
+
+def interval(draws: npt.ArrayLike, level: float = 0.9) -> tuple[float, float]:
+    """The central percentile interval of bootstrap draws.
+
+    Args:
+        draws: [B], at least one, all finite.
+        level: Share of the draws inside, between 0 and 1.
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: There are no draws, one is not finite, or ``level`` is out of range.
+    """
+    values = finite_scores(draws, "draws")
+    if not values.size or not 0 < level < 1:
+        raise ValueError(f"an interval needs draws and a level between 0 and 1, but got {values.size} and {level}")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def auroc_interval(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, rng: np.random.Generator, draws: int = 500, level: float = 0.9
+) -> tuple[float, float]:
+    """Bootstrap interval of the image AUROC, drawing images within each class.
+
+    Args:
+        scores: [N], higher = more anomalous.
+        labels: [N], 1 = anomalous.
+        rng: Source of the draws.
+        draws: Bootstrap samples.
+        level: Share of the samples inside the interval.
+
+    Returns:
+        (low, high), each 0 to 1.
+
+    Raises:
+        ValueError: Only one class is present or a score is not finite.
+    """
+    values, marks = finite_scores(scores), np.asarray(labels).astype(bool)
+    if marks.all() or not marks.any():
+        raise ValueError("an AUROC interval needs normal and anomalous images, but only one kind is present")
+    normal, anomaly = values[~marks], values[marks]
+    plan = BootstrapPlan.draw(len(normal), {"all": len(anomaly)}, draws, rng=rng)
+    return interval(plan.cell("all", normal, anomaly), level)
+
+
+def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Spearman's rank correlation; NaN, without a warning, when a side is constant or has fewer than two values."""
+    return _correlation(stats.spearmanr, first, second)
+
+
+def kendall(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Kendall's tau-b; NaN, without a warning, when a side is constant or has fewer than two values."""
+    return _correlation(stats.kendalltau, first, second)
+
+
+def _correlation(measure: Callable[[Floats, Floats], Any], first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    left, right = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if min(len(np.unique(left)), len(np.unique(right))) < 2:
+        return float("nan")
+    return float(measure(left, right).statistic)
