@@ -1,0 +1,171 @@
+"""Files of a study in the workspace; a file is there complete or not at all, whenever the program is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.errors import InputError, StoreError
+from automl_ad.store.plain_json import plain
+
+_MAX_NAME = 100
+_MAX_NAME_BYTES = 240  # File systems stop at 255 bytes, which 100 characters of some scripts exceed.
+
+# What numpy lets through for damaged archives; TypeError and AttributeError when the file holds one bare array.
+_DAMAGE = (OSError, ValueError, TypeError, AttributeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def check_study_name(name: str) -> str:
+    """Returns a name that can be a folder's, unchanged.
+
+    Raises:
+        InputError: The name is empty, too long, starts with a dot, or holds a separator or control character.
+    """
+    if not name or len(name) > _MAX_NAME or len(name.encode()) > _MAX_NAME_BYTES:
+        raise InputError(f"--name must have 1 to {_MAX_NAME} characters but has {len(name)}; choose a shorter one")
+    if name.startswith(".") or name != name.strip():
+        raise InputError(f"--name {name!r} must not start with a dot nor start or end with a space; choose another")
+    if any(character in '/\\:*?"<>|' or not character.isprintable() for character in name):
+        raise InputError(f"--name {name!r} holds a character that folders cannot have; use letters, digits, - and _")
+    return name
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where a study keeps its files; nothing is created until something is written.
+
+    Attributes:
+        workspace: The workspace folder.
+        name: The study's name.
+    """
+
+    workspace: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        check_study_name(self.name)
+
+    @property
+    def root(self) -> Path:
+        """The study's own folder."""
+        return self.workspace / "studies" / self.name
+
+    @property
+    def suite(self) -> Path:
+        """The proxy suite."""
+        return self.root / "suite"
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again, such as backbone features."""
+        return self.root / "cache"
+
+    @property
+    def trials(self) -> Path:
+        """One folder a trial."""
+        return self.root / "trials"
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial."""
+        return self.trials / str(number)
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside ``path`` to write to, and moves it there when the block ends well.
+
+    Folders are created as needed. When the block fails, the temporary file is removed and what was at ``path`` stays.
+
+    Raises:
+        StoreError: The folder cannot be created or written to, or the disk is full.
+    """
+    # The suffix is kept because some writers choose the format by it or append their own.
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror or error}); free the disk or choose another --workspace"
+        ) from error
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    # Where even this fails, the fault that came first is the one to report.
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def save_arrays(path: Path, **arrays: Any) -> None:
+    """Writes named arrays, or what numpy makes arrays of, to an ``.npz`` file, uncompressed.
+
+    Raises:
+        ValueError: The path does not end in ``.npz`` or an array holds Python objects, which would need pickle.
+        StoreError: The file cannot be written.
+    """
+    if path.suffix != ".npz":
+        raise ValueError(f"arrays are stored in .npz files but got {path.name}")
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(f"array {name!r} holds Python objects; store numbers only")
+    with write_atomically(path) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Reads all arrays of an ``.npz`` file; never unpickles.
+
+    Raises:
+        StoreError: The file is missing, damaged or not an ``.npz`` file.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON, keys sorted; NaN and infinity become null.
+
+    Raises:
+        TypeError: A value or a key has no JSON form.
+        StoreError: The file cannot be written.
+    """
+    text = json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with write_atomically(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        StoreError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{path} is missing; run the search again to make it anew")
+    return StoreError(f"{path} cannot be read ({type(error).__name__}); delete it and run the search again")
