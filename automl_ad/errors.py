@@ -23,5 +23,9 @@ class StudyError(AutomlAdError):
     """A study does not exist, was made with other settings, or holds no usable candidate."""
 
 
+class NoCandidateError(StudyError):
+    """A search ended without one usable candidate; the command line exits with code 1."""
+
+
 class BundleError(AutomlAdError):
     """A bundle is incomplete, altered or of another version."""

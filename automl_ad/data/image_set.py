@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.data.fingerprint import pixel_hash
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -16,11 +18,17 @@ class ImageSet:
 
     Attributes:
         pixels: uint8 [N, 3, H, W], RGB, 0 to 255.
-        key: Hex digest of the pixels and their shape: equal keys mean equal images, so it can name cached results.
+        key: Hex digest that names the content, of a set of its own or as rows of its base: equal keys mean equal
+            images, so it can name cached results.
+        base: The set that this one was taken from; None for a set of its own. What is cached for the base serves all
+            sets taken from it.
+        rows: int64 [N], where in the base each image lies; None for a set of its own.
     """
 
     pixels: npt.NDArray[np.uint8]
     key: str
+    base: ImageSet | None = None
+    rows: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, pixels: npt.NDArray[np.uint8]) -> ImageSet:
@@ -28,9 +36,7 @@ class ImageSet:
         if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.dtype != np.uint8:
             raise ValueError(f"pixels must be uint8 [N, 3, H, W] but got {pixels.dtype} {pixels.shape}")
         pixels = np.ascontiguousarray(pixels)
-        digest = hashlib.sha256(repr(pixels.shape).encode())
-        digest.update(pixels.data)
-        return cls(pixels, digest.hexdigest())
+        return cls(pixels, pixel_hash(pixels))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -41,8 +47,11 @@ class ImageSet:
         return int(self.pixels.shape[2]), int(self.pixels.shape[3])
 
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> ImageSet:
-        """The images at ``indices``, in that order, as a set of their own."""
-        return ImageSet.of(self.pixels[np.asarray(indices, dtype=np.int64)])
+        """The images at ``indices``, in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        rows = chosen if self.rows is None else self.rows[chosen]
+        digest = hashlib.sha256(f"{(self.base or self).key}{rows.tolist()}".encode()).hexdigest()
+        return ImageSet(self.pixels[chosen], digest, self.base or self, rows)
 
     def batches(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
         """Yields float32 [<=size, 3, H, W] arrays in 0 to 1, in order."""

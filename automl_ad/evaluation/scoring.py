@@ -85,6 +85,8 @@ SCORING_RULES: tuple[ScoringRule, ...] = (
     ScoringRule("top", fraction=0.01),
     ScoringRule("top", fraction=0.02),
     ScoringRule("top", fraction=0.05),
+    ScoringRule("top", fraction=0.1),
+    ScoringRule("top", fraction=0.25),
     ScoringRule("pool", pool=16),
     ScoringRule("pool", pool=32),
     ScoringRule("max", sigma=4),
@@ -94,7 +96,7 @@ SCORING_RULES: tuple[ScoringRule, ...] = (
     ScoringRule("top", fraction=0.05, sigma=4),
     ScoringRule("pool", pool=16, sigma=4),
 )
-"""The rules that every trial is judged by."""
+"""The rules that every trial is judged by. The largest shares serve maps of 8 x 8, where 5 % is three positions."""
 
 
 def score_maps(maps: Maps, rule: ScoringRule, image_size: tuple[int, int]) -> Scores:

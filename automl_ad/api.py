@@ -1,0 +1,213 @@
+"""What ``import automl_ad`` offers: the whole product as functions.
+
+Example:
+    >>> import automl_ad
+    >>> study = automl_ad.search("good_images", time_budget="10m")  # doctest: +SKIP
+    >>> study.export("bundle")  # doctest: +SKIP
+    >>> automl_ad.load_bundle("bundle").predict("new_images")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from automl_ad.bundle.evaluating import evaluate as _evaluate
+from automl_ad.bundle.loading import Bundle, load_bundle
+from automl_ad.data.audit import audit as _audit
+from automl_ad.data.demo_parts import draw_demo_set
+from automl_ad.data.labelled import labelled_from_folders, labelled_images
+from automl_ad.durations import parse_duration
+from automl_ad.errors import InputError
+from automl_ad.search.events import Event, Listener
+from automl_ad.search.settings import build_settings
+from automl_ad.search.study import Study
+from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.database import default_url, open_engine
+from automl_ad.store.repository import Repository
+
+__all__ = ["Study", "audit", "demo", "evaluate", "load_bundle", "search", "studies"]
+
+WORKSPACE_VARIABLE = "AUTOML_AD_WORKSPACE"
+DEFAULT_WORKSPACE = "automl_ad_workspace"
+
+
+def search(
+    images: str | Path,
+    *,
+    name: str | None = None,
+    workspace: str | Path | None = None,
+    storage: str | None = None,
+    preset: str = "quick",
+    study_file: str | Path | None = None,
+    trials: int | None = None,
+    time_budget: float | str | None = None,
+    methods: Sequence[str] | None = None,
+    backbones: Sequence[str] | None = None,
+    weights_dir: str | Path | None = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    max_latency_ms: float | None = None,
+    max_size_mb: float | None = None,
+    texture_dir: str | Path | None = None,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> Study:
+    """Finds the anomaly detector that suits a folder of good images best.
+
+    Running it again with the same name goes on where it stopped.
+
+    Args:
+        images: Folder of good images, searched recursively, or a data set in MVTec layout (``train/good`` is read).
+        name: Name of the study; the folder's by default.
+        workspace: Folder for studies and caches; ``AUTOML_AD_WORKSPACE`` or ``./automl_ad_workspace`` by default.
+        storage: Database URL; an SQLite file in the workspace by default.
+        preset: ``quick``, ``balanced``, ``thorough`` or ``faithful``.
+        study_file: YAML file of settings instead of a preset.
+        trials: Most candidates tried.
+        time_budget: Seconds, or text such as ``10m``, for the whole search.
+        methods: Methods searched.
+        backbones: Backbones searched; each must be had.
+        weights_dir: Folder of ``<timm name>.safetensors`` files.
+        image_size: Side, in pixels, of the square that has the area of the working size.
+        device: ``auto``, ``cpu`` or ``cuda:N``.
+        workers: Processes; this release runs one.
+        max_latency_ms: Slower candidates cannot win.
+        max_size_mb: Larger candidates cannot win.
+        texture_dir: Texture images for the family ``texture``.
+        seed: Drives everything random.
+        listener: Called with progress.
+
+    Returns:
+        The finished study.
+
+    Raises:
+        AutomlAdError: The input cannot be used; the message says what to do.
+        KeyboardInterrupt: Interrupted; everything finished is kept.
+    """
+    if workers != 1:
+        raise InputError(f"--workers {workers} is not supported in this release; run with --workers 1.")
+    folder = Path(images)
+    settings = build_settings(
+        folder,
+        preset=preset,
+        study_file=Path(study_file) if study_file else None,
+        trials=trials,
+        time_budget=None if time_budget is None else parse_duration(time_budget),
+        methods=_names(methods, "--methods"),
+        backbones=_names(backbones, "--backbones"),
+        weights_dir=_absolute(weights_dir),
+        image_size=image_size,
+        device=device,
+        max_latency_ms=max_latency_ms,
+        max_size_mb=max_size_mb,
+        texture_dir=_absolute(texture_dir),
+        seed=seed,
+    )
+    target = StudyFolder(workspace_folder(workspace), name or folder.absolute().name)
+    return Study.run(settings, target, storage, listener or _quiet)
+
+
+def workspace_folder(given: str | Path | None) -> Path:
+    """The workspace given, else that of the environment, else the default below the present folder."""
+    return Path(given or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE).absolute()
+
+
+def open_study(name: str, workspace: str | Path | None = None, storage: str | None = None) -> Study:
+    """Opens a study of a workspace.
+
+    Raises:
+        StoreError: There is no database.
+        StudyError: There is no such study.
+    """
+    return Study.open(name, workspace_folder(workspace), storage)
+
+
+def studies(workspace: str | Path | None = None, storage: str | None = None) -> list[dict[str, Any]]:
+    """The studies of a workspace, in the order in which they were begun."""
+    url = storage or default_url(workspace_folder(workspace))
+    repository = Repository(open_engine(url, must_exist=True))
+    found = []
+    for record in repository.list_studies():
+        states = [candidate.state for candidate in repository.candidates(record.name)]
+        counts = {state: states.count(state) for state in ("complete", "pruned", "failed")}
+        found.append(
+            {
+                "study": record.name,
+                "created_at": record.created_at.isoformat(),
+                "images": record.images,
+                "state": "finished" if record.answer else "unfinished",
+                "trials": counts,
+            }
+        )
+    return found
+
+
+def audit(images: str | Path) -> dict[str, Any]:
+    """What is odd about an image folder: unreadable files, duplicates, suspects, sizes."""
+    return _audit(Path(images)).model_dump(mode="json")
+
+
+def evaluate(
+    bundle: str | Path | Bundle,
+    dataset: str | Path | None = None,
+    *,
+    good: str | Path | None = None,
+    defects: str | Path | None = None,
+) -> dict[str, Any]:
+    """Real metrics of a bundle on labelled images.
+
+    Args:
+        bundle: Path of a bundle, or one already loaded.
+        dataset: Labelled images in MVTec layout; or else both of the following.
+        good: Folder of good images.
+        defects: Folder of defective images; its sub-folders name the types.
+    """
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    if dataset is not None:
+        return _evaluate(loaded, labelled_images(Path(dataset)))
+    if good is None or defects is None:
+        raise InputError("Labelled images are missing: give DATASET in MVTec layout, or both --good and --defects.")
+    return _evaluate(loaded, labelled_from_folders(Path(good), Path(defects)))
+
+
+def demo(output: str | Path = "demo", listener: Listener | None = None) -> dict[str, Any]:
+    """Draws a small set of parts, searches it with the embedded backbone, exports the winner and tries it.
+
+    Returns:
+        The answer of the search, with ``dataset``, ``bundle``, ``prediction`` and ``evaluation`` added.
+    """
+    folder = Path(output)
+    tell = listener or _quiet
+    dataset = folder / "parts"
+    if not dataset.is_dir():
+        tell(Event("audit", "Drawing good and defective parts"))
+        draw_demo_set(dataset)
+    study = search(
+        dataset, name="demo", workspace=folder / "workspace", backbones=["embedded"], trials=12, time_budget=120, listener=tell
+    )
+    bundle = study.export(folder / "bundle", listener=tell)
+    picture = next(image.path for image in labelled_images(dataset) if image.anomalous)
+    prediction = load_bundle(bundle).predict(picture, output=folder / "heatmaps")
+    outcome = {"dataset": str(dataset), "bundle": str(bundle), "prediction": prediction}
+    return study.answer() | outcome | {"evaluation": evaluate(bundle, dataset)}
+
+
+def _names(given: Sequence[str] | None, option: str) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in given if name.strip()))
+    if not names:
+        raise InputError(f"{option} names nothing; give at least one name, separated by commas.")
+    return names
+
+
+def _absolute(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).absolute()
+
+
+def _quiet(event: Event) -> None:
+    del event

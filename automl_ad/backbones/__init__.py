@@ -1,0 +1,1 @@
+"""Frozen feature extractors: any timm model, the embedded filter pyramid, and both joined."""

@@ -1,0 +1,57 @@
+"""A network and the embedded filters side by side: ``resnet18+filters``.
+
+On fabrics the filters see what ImageNet features average away; joining costs a few channels a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.embedded import EmbeddedBackbone
+
+
+class JoinedBackbone(Backbone):
+    """The levels of ``network``, each followed by the channels of the filter level nearest in stride."""
+
+    def __init__(self, network: Backbone) -> None:
+        super().__init__()
+        self.network = network
+        self.filters = EmbeddedBackbone()
+        self.name = f"{network.name}+filters"
+        self.weights_tag = f"{network.weights_tag}+{self.filters.weights_tag}"
+        self.levels, self.strides = network.levels, network.strides
+        self.channels = tuple(count + self.filters.channels[0] for count in network.channels)
+        self.freeze()
+
+    def forward(self, images: Tensor, levels: Sequence[int] | None = None) -> list[Tensor]:
+        """See ``Backbone.forward``."""
+        wanted = self.levels if levels is None else tuple(levels)
+        return self.join([part(images, theirs) for part, theirs in self.parts(wanted)])
+
+    def parts(self, levels: Sequence[int]) -> list[tuple[Backbone, tuple[int, ...]]]:
+        """See ``Backbone.parts``: the network's levels, and the filter level beside each."""
+        beside = tuple(self._filter_level(stride) for stride in self.describe(levels)[1])
+        return [(self.network, tuple(levels)), (self.filters, beside)]
+
+    def join(self, maps: Sequence[list[Tensor]]) -> list[Tensor]:
+        """See ``Backbone.join``: channels one after the other, on the network's grid."""
+        return [torch.cat([deep, _fit(flat, deep)], 1) for deep, flat in zip(*maps, strict=True)]
+
+    def tensors(self, levels: Sequence[int]) -> dict[str, Tensor]:
+        """See ``Backbone.tensors``: the filters need none."""
+        return self.network.tensors(levels)
+
+    def _filter_level(self, stride: int) -> int:
+        distances = [abs(own - stride) for own in self.filters.strides]
+        return self.filters.levels[distances.index(min(distances))]
+
+
+def _fit(maps: Tensor, like: Tensor) -> Tensor:
+    if maps.shape[-2:] == like.shape[-2:]:
+        return maps
+    return functional.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)

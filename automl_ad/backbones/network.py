@@ -1,0 +1,175 @@
+"""Any timm model as a backbone, complete or as far as its weights go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from automl_ad.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, normalise
+from automl_ad.backbones.weights import Weights, require_known
+from automl_ad.errors import InputError, WeightsError
+
+
+class TimmBackbone(Backbone):
+    """A timm network cut into levels by ``forward_intermediates``, which serves CNNs and vision transformers alike.
+
+    Weights that hold only the first levels of the network are accepted: the others are not offered.
+    """
+
+    def __init__(self, name: str, weights: Weights) -> None:
+        """Builds the network and loads ``weights``.
+
+        Args:
+            name: timm model name.
+            weights: Tensors in timm's names.
+
+        Raises:
+            InputError: timm knows no such model, or it has no feature levels.
+            WeightsError: The tensors belong to another network.
+        """
+        super().__init__()
+        self.name = name
+        self.weights_tag = weights.tag
+        self.network = _create(name)
+        info = [dict(entry) for entry in self.network.feature_info]
+        self._modules_of_levels = [str(entry["module"]) for entry in info]
+        self._count = len(info)
+        self._patch = _patch_size(self.network)
+        config = self.network.pretrained_cfg
+        self._mean, self._std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
+        held = _load(self.network, weights, self._modules_of_levels, name)
+        self.levels = tuple(i - self._count for i in range(held))
+        self.channels = tuple(int(entry["num_chs"]) for entry in info[:held])
+        self.strides = tuple(int(entry["reduction"]) for entry in info[:held])
+        self.freeze()
+
+    def forward(self, images: Tensor, levels: Sequence[int] | None = None) -> list[Tensor]:
+        """See ``Backbone.forward``.
+
+        Raises:
+            InputError: The network cannot take images of this size.
+        """
+        wanted = self.levels if levels is None else tuple(levels)
+        self.positions(wanted)
+        indices = sorted({level + self._count for level in wanted})
+        inputs = self._snap(normalise(images, self._mean, self._std))
+        try:
+            maps = self.network.forward_intermediates(
+                inputs, indices=indices, intermediates_only=True, stop_early=True, output_fmt="NCHW"
+            )
+        except AssertionError as error:  # timm's way to refuse a size
+            size = f"{images.shape[-2]}x{images.shape[-1]}"
+            raise InputError(
+                f"Backbone {self.name} cannot take images of {size} ({error}); choose another --image-size or backbone."
+            ) from error
+        by_index = dict(zip(indices, maps, strict=True))
+        return [by_index[level + self._count] for level in wanted]
+
+    def tensors(self, levels: Sequence[int]) -> dict[str, Tensor]:
+        """The tensors that ``levels`` need, in timm's names: what a bundle must carry to build this backbone again."""
+        self.positions(levels)
+        ends = _ends(self.network, self._modules_of_levels)
+        needed = max((ends[i] for level in levels for i in range(level + self._count + 1)), default=0)
+        return dict(list(self.network.state_dict().items())[:needed])
+
+    def _snap(self, images: Tensor) -> Tensor:
+        """Resizes to whole patches: a transformer of patch 14 cannot take sides that are multiples of 32."""
+        height, width = images.shape[-2:]
+        target = [max(self._patch, round(side / self._patch) * self._patch) for side in (height, width)]
+        if target == [height, width]:
+            return images
+        return functional.interpolate(images, size=target, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _create(name: str) -> Any:
+    import timm
+
+    require_known(name)
+    settings: dict[str, Any] = {"pretrained": False, "num_classes": 0}
+    try:
+        try:
+            model = timm.create_model(name, dynamic_img_size=True, **settings)
+        except TypeError:  # convolutional networks take any size and know no such argument
+            model = timm.create_model(name, **settings)
+    except RuntimeError as error:
+        raise InputError(f"Backbone {name!r} cannot be built by timm ({error}); choose another model.") from error
+    if not hasattr(model, "forward_intermediates") or not getattr(model, "feature_info", None):
+        raise InputError(f"Backbone {name!r} offers no intermediate features in timm; choose another model.")
+    return model
+
+
+def _patch_size(network: nn.Module) -> int:
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
+    return int(patch[0] if isinstance(patch, Sequence) else patch)
+
+
+def _load(network: nn.Module, weights: Weights, modules: list[str], name: str) -> int:
+    """Loads what the weights hold and returns how many levels, from the finest, are complete.
+
+    A level is complete when no parameter that runs before its end is missing. timm registers modules in the order in
+    which they run, so the first missing name cuts the network.
+    """
+    own = network.state_dict()
+    tensors = {key: value for key, value in weights.tensors.items() if key in own}
+    cut = next((i for i, key in enumerate(own) if key not in tensors and not _is_counter(key)), len(own))
+    held = len(list(takewhile(lambda end: end <= cut, _ends(network, modules))))
+    misfit = _misfit(network, weights.tensors, cut) or (None if held else f"{list(own)[cut]} is missing")
+    if misfit:
+        raise WeightsError(
+            f"Weights {weights.origin} do not fit backbone {name} ({misfit}); provide the file that timm has for it."
+        )
+    network.load_state_dict(tensors, strict=False)
+    return held
+
+
+def _misfit(network: nn.Module, tensors: dict[str, Tensor], cut: int) -> str | None:
+    """Why ``tensors`` cannot be this network's first ``cut`` tensors, or None when they can."""
+    own = network.state_dict()
+    wrong = [key for key, value in tensors.items() if key in own and value.shape != own[key].shape]
+    if wrong:
+        return f"{wrong[0]} has shape {list(tensors[wrong[0]].shape)} instead of {list(own[wrong[0]].shape)}"
+    later = [key for key in list(own)[cut:] if key in tensors and not _is_counter(key)]
+    if later:
+        return f"{list(own)[cut]} is missing although {later[0]} is there"
+    surplus = _surplus_block(network, tensors)
+    return f"{surplus} belongs to a deeper network" if surplus else None
+
+
+def _surplus_block(network: nn.Module, keys: Iterable[str]) -> str | None:
+    """A key inside a block that its stage lacks: what distinguishes a deeper network of the same widths.
+
+    Other unknown keys are let pass: classifiers, and buffers that timm's own files carry along.
+    """
+    modules = dict(network.named_modules(remove_duplicate=False))
+    containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    for key in keys:
+        parts = key.split(".")
+        for i in range(1, len(parts)):
+            stage, block = modules.get(".".join(parts[:i])), ".".join(parts[: i + 1])
+            if isinstance(stage, containers) and block not in modules:
+                return key
+    return None
+
+
+def _is_counter(key: str) -> bool:
+    """Batch norm's count of training steps: older files lack it and inference ignores it."""
+    return key.endswith("num_batches_tracked")
+
+
+def _ends(network: nn.Module, modules: list[str]) -> list[int]:
+    """How many names of the state dict have passed when each of ``modules`` has run.
+
+    Modules without parameters count too (``act1`` ends after ``bn1``); a name that is no module, which some models
+    give their stem, ends with the whole network.
+    """
+    order = {name: i for i, (name, _) in enumerate(network.named_modules(remove_duplicate=False))}
+    owners = [order[name.rpartition(".")[0]] for name in network.state_dict()]
+    ends = []
+    for module in modules:
+        last = max((i for name, i in order.items() if f"{name}.".startswith(f"{module}.")), default=len(order))
+        ends.append(sum(owner <= last for owner in owners))
+    return ends

@@ -1,0 +1,63 @@
+"""Builds backbones by name and says which are at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.embedded import EmbeddedBackbone
+from automl_ad.backbones.joined import JoinedBackbone
+from automl_ad.backbones.network import TimmBackbone
+from automl_ad.backbones.weights import WEIGHTS_VARIABLE, Weights, find_weights, require_known
+from automl_ad.errors import InputError, WeightsError
+
+EMBEDDED = "embedded"
+FILTERS_SUFFIX = "+filters"
+
+
+def network_name(name: str) -> str:
+    """The timm model behind a backbone name, or ``embedded``."""
+    return name.removesuffix(FILTERS_SUFFIX)
+
+
+def build_backbone(name: str, weights: Weights | None) -> Backbone:
+    """Builds backbone ``name`` from tensors at hand.
+
+    Args:
+        name: ``embedded``, a timm model name, or a timm model name followed by ``+filters``.
+        weights: Tensors of the timm model; not needed for ``embedded``.
+
+    Raises:
+        InputError: No such model.
+        WeightsError: No weights, or they do not fit.
+    """
+    if name == EMBEDDED:
+        return EmbeddedBackbone()
+    network = network_name(name)
+    if network == EMBEDDED:
+        raise InputError(f"Backbone {name!r} would join the filters to themselves; use '{EMBEDDED}'.")
+    if weights is None:
+        raise WeightsError(f"Backbone {network} has no weights here; {_three_ways(network)}.")
+    backbone = TimmBackbone(network, weights)
+    return JoinedBackbone(backbone) if name.endswith(FILTERS_SUFFIX) else backbone
+
+
+def load_backbone(name: str, weights_dir: Path | None = None, *, hub: bool = True) -> Backbone:
+    """Builds backbone ``name`` with the first weights found: folder, hub cache, hub.
+
+    Raises:
+        InputError: No such model.
+        WeightsError: No source has the weights; the message names the three ways to provide them.
+    """
+    if name == EMBEDDED:
+        return EmbeddedBackbone()
+    network = network_name(name)
+    require_known(network)
+    return build_backbone(name, find_weights(network, weights_dir, hub=hub))
+
+
+def _three_ways(network: str) -> str:
+    return (
+        f"put {network}.safetensors into a folder named by --weights-dir or {WEIGHTS_VARIABLE}, copy the hub cache of "
+        "a machine that has it, or connect to the internet once"
+    )

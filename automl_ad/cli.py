@@ -1,0 +1,479 @@
+"""The command line: parses, calls the library, prints.
+
+Whatever is slow to import is imported inside the commands, so that help and usage errors come at once. Answers go to
+stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from automl_ad.durations import parse_duration
+from automl_ad.errors import AutomlAdError, InputError, NoCandidateError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from automl_ad.rendering import Part
+
+DONE, FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
+
+
+class Preset(str, Enum):
+    """How much a search may cost."""
+
+    quick = "quick"
+    balanced = "balanced"
+    thorough = "thorough"
+    faithful = "faithful"
+
+
+class _GuardedGroup(TyperGroup):
+    """Turns whatever ends a command into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        debug = bool(ctx.params.get("debug"))
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _discard_output()
+            raise typer.Exit(DONE) from None
+        except (Exception, KeyboardInterrupt) as fault:
+            # Typer shows its own errors; their class moved between its versions, hence the look at what they can do.
+            if isinstance(fault, typer.Exit | typer.Abort) or hasattr(fault, "show"):
+                raise
+            raise typer.Exit(_explain(fault, debug)) from None
+        return result
+
+
+def _explain(fault: BaseException, debug: bool) -> int:
+    """Says on stderr what ended the command; returns the exit code."""
+    if debug and not isinstance(fault, KeyboardInterrupt):
+        traceback.print_exception(type(fault), fault, fault.__traceback__)
+    if isinstance(fault, KeyboardInterrupt):
+        _note("Interrupted: everything finished so far is kept, and the same command resumes.")
+        return INTERRUPTED
+    if isinstance(fault, AutomlAdError):
+        _note(f"Error: {fault}")
+        return FAULT if isinstance(fault, NoCandidateError) else BAD_INPUT
+    name, message = type(fault).__name__, (str(fault).splitlines() or ["no message"])[0]
+    _note(f"Unexpected fault: {name}: {message} (run `automl-ad --debug COMMAND ...` to see the traceback)")
+    return FAULT
+
+
+def _note(line: str) -> None:
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _discard_output() -> None:
+    """Lets Python flush its buffers into nothing at exit, now that the reader (such as ``head``) is gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):  # a stream that is no file
+        os.dup2(nowhere, sys.stdout.fileno())
+
+
+app = typer.Typer(
+    cls=_GuardedGroup,
+    help="Chooses an image anomaly detector when all you have is good pictures.",
+    epilog="Start with: automl-ad search FOLDER_OF_GOOD_IMAGES",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from automl_ad import __version__
+
+        print(f"automl-ad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a fault.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+_Images = Annotated[
+    Path, typer.Argument(help="Folder of good images, or a data set in MVTec layout.", metavar="IMAGES")
+]
+_Name = Annotated[str, typer.Argument(help="Name of a study.", metavar="NAME")]
+_Bundle = Annotated[Path, typer.Argument(help="Folder or .zip file that `export` wrote.", metavar="BUNDLE")]
+_Workspace = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        help="Folder that keeps studies; else AUTOML_AD_WORKSPACE, else ./automl_ad_workspace.",
+        metavar="DIR",
+        show_default=False,
+    ),
+]
+_Storage = Annotated[
+    str | None,
+    typer.Option("--storage", help="Database URL; else an SQLite file in the workspace.", metavar="URL"),
+]
+_WeightsDir = Annotated[
+    Path | None,
+    typer.Option("--weights-dir", help="Folder of <timm name>.safetensors; else AUTOML_AD_WEIGHTS.", metavar="DIR"),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_Trial = Annotated[int, typer.Option("--trial", help="Number of the trial.", metavar="N", min=0)]
+
+
+@app.command()
+def search(
+    images: _Images,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the study.", metavar="NAME", show_default="the folder's")
+    ] = None,
+    workspace: _Workspace = None,
+    storage: _Storage = None,
+    preset: Annotated[Preset | None, typer.Option(help="How much to try.", show_default="quick")] = None,
+    study: Annotated[Path | None, typer.Option(help="Study file instead of a preset.", metavar="FILE.yaml")] = None,
+    trials: Annotated[int | None, typer.Option(help="Most candidates to try.", metavar="N", min=1)] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Such as 90s, 10m or 1.5h.", metavar="TIME")] = None,
+    methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.", metavar="a,b")] = None,
+    backbones: Annotated[
+        str | None, typer.Option(help="Only these, separated by commas: embedded or timm names.", metavar="a,b")
+    ] = None,
+    weights_dir: _WeightsDir = None,
+    image_size: Annotated[int | None, typer.Option(help="Working size in pixels.", metavar="N", min=32)] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.", metavar="DEVICE")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes; this release supports 1.", metavar="N")] = 1,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Slower candidates cannot win; milliseconds an image.", metavar="X")
+    ] = None,
+    max_size_mb: Annotated[
+        float | None, typer.Option(help="Larger candidates cannot win; megabytes.", metavar="X")
+    ] = None,
+    texture_dir: Annotated[
+        Path | None, typer.Option(help="Folder of texture images for synthetic defects.", metavar="DIR")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Drives everything random.", metavar="N", min=0)] = 0,
+    as_json: _Json = False,
+) -> None:
+    """Find the detector that suits a folder of good images; the same command resumes an interrupted search."""
+    if workers != 1:
+        raise InputError(f"--workers {workers} is not supported in this release; run with --workers 1.")
+    if study is not None and preset is not None:
+        raise InputError("--study and --preset exclude each other; give one of them.")
+    options: dict[str, Any] = {
+        "name": name,
+        "workspace": workspace,
+        "storage": storage,
+        "preset": (preset or Preset.quick).value,
+        "study_file": _existing(study, "--study"),
+        "trials": trials,
+        "time_budget": None if time_budget is None else parse_duration(time_budget),
+        "methods": _names(methods, "--methods"),
+        "backbones": _names(backbones, "--backbones"),
+        "weights_dir": _existing(weights_dir, "--weights-dir"),
+        "image_size": image_size,
+        "device": _device(device),
+        "workers": workers,
+        "max_latency_ms": _positive(max_latency_ms, "--max-latency-ms"),
+        "max_size_mb": _positive(max_size_mb, "--max-size-mb"),
+        "texture_dir": _existing(texture_dir, "--texture-dir"),
+        "seed": seed,
+    }
+    _existing(images, "IMAGES")
+    with _library() as api, _progress() as listener:
+        answer = api.search(images, **options, listener=listener).answer()
+    _present(answer, "search_report", as_json)
+
+
+@app.command()
+def trials(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a study; without it, lists them.", metavar="[NAME]")
+    ] = None,
+    workspace: _Workspace = None,
+    storage: _Storage = None,
+    as_json: _Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+) -> None:
+    """Show the ranked table of a study, or the studies of the workspace."""
+    if as_json and as_csv:
+        raise InputError("--json and --csv exclude each other; give one of them.")
+    with _library() as api:
+        if name is None:
+            found = api.studies(workspace=workspace, storage=storage)
+        else:
+            found = api.Study.open(name, workspace=workspace, storage=storage).trials()
+    if as_csv:
+        _print_csv(found)
+    elif name is None:
+        _present({"studies": found} if as_json else found, "studies_report", as_json)
+    else:
+        _present({"study": name, "trials": found}, "trials_report", as_json)
+
+
+@app.command()
+def show(
+    name: _Name, trial: _Trial, workspace: _Workspace = None, storage: _Storage = None, as_json: _Json = False
+) -> None:
+    """Show one trial: settings, scores per family and severity, timings, artifacts."""
+    with _library() as api:
+        answer = api.Study.open(name, workspace=workspace, storage=storage).show(trial)
+    _present(answer, "trial_report", as_json)
+
+
+@app.command()
+def pick(
+    name: _Name,
+    trial: _Trial,
+    note: Annotated[str, typer.Option(help="Why.", metavar="TEXT", show_default=False)] = "",
+    workspace: _Workspace = None,
+    storage: _Storage = None,
+    as_json: _Json = False,
+) -> None:
+    """Record your own choice of a trial."""
+    with _library() as api:
+        answer = api.Study.open(name, workspace=workspace, storage=storage).pick(trial, note=note)
+    _present(answer, "pick_report", as_json)
+
+
+@app.command()
+def export(
+    name: _Name,
+    output: Annotated[Path, typer.Option(help="Folder or .zip file to write.", metavar="DIR|FILE.zip")],
+    trial: Annotated[str, typer.Option(help="best, picked or a number.", metavar="best|picked|N")] = "best",
+    workspace: _Workspace = None,
+    storage: _Storage = None,
+    as_json: _Json = False,
+) -> None:
+    """Write one detector as a self-contained bundle."""
+    choice = _trial_choice(trial)
+    with _library() as api:
+        path = api.Study.open(name, workspace=workspace, storage=storage).export(output, trial=choice)
+    _present({"study": name, "trial": choice, "bundle": str(path)}, "export_report", as_json)
+
+
+@app.command()
+def predict(
+    bundle: _Bundle,
+    images: Annotated[Path, typer.Argument(help="An image, or a folder of images.", metavar="IMAGES")],
+    output: Annotated[Path | None, typer.Option(help="Folder for heatmaps.", metavar="DIR")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Judge images: scores, decisions and heatmaps."""
+    _existing(bundle, "BUNDLE")
+    _existing(images, "IMAGES")
+    with _library() as api:
+        answer = api.load_bundle(bundle).predict(images, output=output)
+    _present(answer, "predictions_report", as_json)
+    results = answer["results"]
+    if all(result.get("error") for result in results):
+        first = f" (the first says: {results[0]['error']})" if results else ""
+        raise InputError(f"none of the {len(results)} files of {images} could be read{first}; give readable images.")
+
+
+@app.command()
+def evaluate(
+    bundle: _Bundle,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Labelled images in MVTec layout.", metavar="[DATASET]", show_default=False)
+    ] = None,
+    good: Annotated[Path | None, typer.Option(help="Folder of good images.", metavar="DIR")] = None,
+    defects: Annotated[Path | None, typer.Option(help="Folder of defective images.", metavar="DIR")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Measure a bundle on labelled images."""
+    if (dataset is not None) == (good is not None or defects is not None) or (good is None) != (defects is None):
+        raise InputError("evaluate needs labelled images: give either DATASET or both --good DIR and --defects DIR.")
+    folders = {"dataset": dataset, "good": good, "defects": defects}
+    for path, option in ((bundle, "BUNDLE"), (dataset, "DATASET"), (good, "--good"), (defects, "--defects")):
+        _existing(path, option)
+    with _library() as api:
+        answer = api.evaluate(bundle, **folders)
+    _present(answer, "metrics_report", as_json)
+
+
+@app.command()
+def assess(
+    name: _Name,
+    dataset: Annotated[Path, typer.Argument(help="Labelled images in MVTec layout.", metavar="DATASET")],
+    workspace: _Workspace = None,
+    storage: _Storage = None,
+    as_json: _Json = False,
+) -> None:
+    """Measure every finished trial of a study on labelled images, beside its proxy score."""
+    _existing(dataset, "DATASET")
+    with _library() as api, _progress() as listener:
+        study = api.Study.open(name, workspace=workspace, storage=storage)
+        answer = study.assess(dataset, listener=listener)
+    _present(answer, "assessment_report", as_json)
+
+
+@app.command()
+def audit(images: _Images, as_json: _Json = False) -> None:
+    """Say what is odd about an image folder."""
+    _existing(images, "IMAGES")
+    with _library() as api:
+        answer = api.audit(images)
+    _present(answer, "audit_report", as_json)
+
+
+@app.command()
+def doctor(workspace: _Workspace = None, weights_dir: _WeightsDir = None, as_json: _Json = False) -> None:
+    """Show versions, devices, backbones at hand, writable places, and what would be slow and why."""
+    with redirect_stdout(sys.stderr):
+        # Not through the library's front door: that imports torch, whose absence is the doctor's to explain.
+        from automl_ad.doctor import doctor as examine
+
+        answer = examine(workspace=workspace, weights_dir=weights_dir)
+    _present(answer, "doctor_report", as_json)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder to create.", metavar="DIR")] = Path("automl_ad_demo"),
+    as_json: _Json = False,
+) -> None:
+    """Draw a small set of good parts and run a short search on it."""
+    with _library() as api, _progress() as listener:
+        answer = api.demo(output, listener=listener)
+    _present(answer, "demo_report", as_json)
+
+
+@contextmanager
+def _library() -> Iterator[Any]:
+    """Lends the library, and keeps what it or its dependencies print away from stdout."""
+    with redirect_stdout(sys.stderr):
+        from automl_ad import api
+
+        yield api
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Any], None]]:
+    from automl_ad.progress import progress_view
+
+    with progress_view(_console(stderr=True)) as view:
+        yield view
+
+
+def _present(answer: Any, report: str, as_json: bool) -> None:
+    """Prints an answer as JSON, or as the parts that ``report`` of `automl_ad.rendering` makes of it."""
+    if as_json:
+        _print_json(answer)
+        return
+    from rich.table import Table
+
+    from automl_ad import rendering
+
+    console = _console()
+    parts: Iterable[Part] = getattr(rendering, report)(answer)
+    for part in parts:
+        console.print(part, markup=False, highlight=False, emoji=False, soft_wrap=not isinstance(part, Table))
+
+
+def _print_json(answer: Any) -> None:
+    import json
+
+    from automl_ad.store.plain_json import plain
+
+    print(json.dumps(plain(answer), indent=2, allow_nan=False))
+
+
+def _print_csv(records: Iterable[Mapping[str, Any]]) -> None:
+    import csv
+
+    from automl_ad.rendering import csv_row
+    from automl_ad.store.plain_json import plain
+
+    rows = [csv_row(plain(record)) for record in records]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """A console that tells us of a broken pipe, and that is wide when nobody looks at its edges."""
+    import rich.console
+
+    class _Console(rich.console.Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    console = _Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 160
+    return console
+
+
+def _existing(path: Path | None, option: str) -> Path | None:
+    if path is not None and not path.exists():
+        raise InputError(f"{path} ({option}) does not exist; check the path.")
+    return path
+
+
+def _names(text: str | None, option: str) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{option} {text!r} names nothing; give names separated by commas or leave it out.")
+    return names
+
+
+def _device(text: str) -> str:
+    if not _DEVICE.fullmatch(text):
+        raise InputError(f"--device {text!r} is not a device; give auto, cpu or cuda:N.")
+    return text
+
+
+def _positive(number: float | None, option: str) -> float | None:
+    if number is not None and not 0 < number < float("inf"):
+        raise InputError(f"{option} must be a positive number but is {number}; raise it or leave it out.")
+    return number
+
+
+def _trial_choice(text: str) -> str | int:
+    if text in ("best", "picked"):
+        return text
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(f"--trial {text!r} is no trial; give best, picked or a number that `automl-ad trials` shows.")
+    return int(text)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Runs the command line and exits; SIGTERM counts as an interrupt."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character must not end a search
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="automl-ad")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The proxy suite: held-out normals and synthetic anomalies on which every candidate of a study is scored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.data.image_set import ImageSet
+from automl_ad.errors import StoreError
+from automl_ad.store.artifacts import load_arrays, read_json, save_arrays, write_json
+from automl_ad.synthesis.base import Context
+from automl_ad.synthesis.contact_sheet import contact_sheet, write_png
+from automl_ad.synthesis.registry import create_family
+
+Masks = npt.NDArray[np.bool_]
+_SHEET_PER_CELL = 4
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What candidates are scored on.
+
+    Attributes:
+        anomalies: Synthetic anomalies, all cells in turn.
+        masks: bool [M, H, W], True where an anomaly was drawn.
+        cells: For each anomaly, its family and severity, such as ``texture/0.3``.
+        bases: For each anomaly, the position among the normals of the image it was drawn on.
+        digest: Hash of all of the above.
+    """
+
+    anomalies: ImageSet
+    masks: Masks
+    cells: tuple[str, ...]
+    bases: tuple[int, ...]
+    digest: str
+
+    @property
+    def cell_names(self) -> tuple[str, ...]:
+        """The cells, in the order drawn."""
+        return tuple(dict.fromkeys(self.cells))
+
+    def members(self, cell: str) -> npt.NDArray[np.int64]:
+        """Positions of a cell's anomalies."""
+        return np.flatnonzero(np.array(self.cells) == cell)
+
+
+def cell_family(cell: str) -> str:
+    """The family of a cell name."""
+    return cell.split("/")[0]
+
+
+def draw_suite(
+    context: Context,
+    families: Sequence[str],
+    severities: Sequence[float],
+    per_cell: int,
+    rng: np.random.Generator,
+) -> Suite:
+    """Draws ``per_cell`` anomalies of every family and severity on the context's normals.
+
+    Every cell goes through the bases in an order of its own, so that no image serves twice before all served once.
+    """
+    images, masks, cells, bases = [], [], [], []
+    for name in families:
+        family = create_family(name, context)
+        for severity in severities:
+            order = np.concatenate([rng.permutation(len(context.normals)) for _ in range(per_cell)])[:per_cell]
+            for base in order:
+                image, mask = family.draw(context.normals[base], severity, rng)
+                images.append(image.transpose(2, 0, 1))
+                masks.append(mask)
+                cells.append(f"{name}/{severity:g}")
+                bases.append(int(base))
+    return _suite(np.stack(images), np.stack(masks), cells, bases)
+
+
+def save_suite(suite: Suite, normals: ImageSet, folder: Path) -> None:
+    """Writes the suite, its manifest and a contact sheet into ``folder``."""
+    save_arrays(folder / "suite.npz", images=suite.anomalies.pixels, masks=np.packbits(suite.masks, axis=None))
+    write_png(folder / "contact_sheet.png", _sheet(suite, normals))
+    content = {"digest": suite.digest, "cells": list(suite.cells), "bases": list(suite.bases), "normals": len(normals)}
+    write_json(folder / "suite.json", content)
+
+
+def load_suite(folder: Path) -> Suite:
+    """Reads what ``save_suite`` wrote.
+
+    Raises:
+        StoreError: A file is missing or the content does not match its hash.
+    """
+    content = read_json(folder / "suite.json")
+    arrays = load_arrays(folder / "suite.npz")
+    images = arrays["images"]
+    shape = (images.shape[0], images.shape[2], images.shape[3])
+    masks = np.unpackbits(arrays["masks"], count=int(np.prod(shape))).astype(bool).reshape(shape)
+    suite = _suite(images, masks, content["cells"], content["bases"])
+    if suite.digest != content["digest"]:
+        raise StoreError(f"Proxy suite {folder} was altered since it was drawn; start the study under another --name.")
+    return suite
+
+
+def resize_suite(suite: Suite, size: tuple[int, int]) -> Suite:
+    """The same suite at another working size; masks keep every pixel that they touch."""
+    if suite.anomalies.size == size:
+        return suite
+    masks = np.stack([cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) for mask in suite.masks])
+    return _suite(resize_images(suite.anomalies, size).pixels, masks > 0, suite.cells, suite.bases)
+
+
+def resize_images(images: ImageSet, size: tuple[int, int]) -> ImageSet:
+    """Images averaged down to a smaller working size."""
+    if images.size == size:
+        return images
+    planes = [cv2.resize(image.transpose(1, 2, 0), size[::-1], interpolation=cv2.INTER_AREA) for image in images.pixels]
+    return ImageSet.of(np.stack(planes).transpose(0, 3, 1, 2))
+
+
+def _suite(images: npt.NDArray[np.uint8], masks: Masks, cells: Sequence[str], bases: Sequence[int]) -> Suite:
+    anomalies = ImageSet.of(images)
+    digest = hashlib.sha256(anomalies.key.encode())
+    digest.update(np.packbits(masks).data)
+    digest.update(repr((tuple(cells), tuple(bases))).encode())
+    return Suite(anomalies, masks, tuple(cells), tuple(bases), digest.hexdigest())
+
+
+def _sheet(suite: Suite, normals: ImageSet) -> npt.NDArray[np.uint8]:
+    """A few normals, then a row of examples of each cell."""
+    shown = list(range(min(_SHEET_PER_CELL, len(normals))))
+    images = [normals.pixels[i].transpose(1, 2, 0) for i in shown]
+    masks: list[Masks | None] = [None] * len(shown)
+    captions = ["normal"] * len(shown)
+    for cell in suite.cell_names:
+        for index in suite.members(cell)[:_SHEET_PER_CELL]:
+            images.append(suite.anomalies.pixels[index].transpose(1, 2, 0))
+            masks.append(suite.masks[index])
+            captions.append(cell)
+    return contact_sheet(images, masks, captions, columns=_SHEET_PER_CELL, cell=160)

@@ -1,0 +1,125 @@
+"""The contract of a detector: images in, anomaly maps out."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from automl_ad.data.image_set import ImageSet
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+    from automl_ad.methods.space import Space
+
+Report = Callable[[float], None]
+"""Called during training with the fraction done (0 to 1); may raise to end the training."""
+
+
+class AnomalySource(Protocol):
+    """Synthetic anomalies for methods that learn from them."""
+
+    def draw(
+        self, image: npt.NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Makes an anomalous copy of a uint8 [H, W, 3] image and its bool [H, W] mask."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seconds that a fit may take.
+
+    Attributes:
+        seconds: Limit, or None for no limit.
+        started: Clock reading at the start, from ``time.monotonic``.
+    """
+
+    seconds: float | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the limit has passed."""
+        return self.seconds is not None and time.monotonic() - self.started >= self.seconds
+
+
+class MethodSettings(BaseModel):
+    """The parameters of one candidate: what a trial suggests and a bundle records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    levels: tuple[int, ...]
+
+
+class Detector(ABC):
+    """An anomaly model of one method.
+
+    Attributes:
+        name: The method's name.
+        learns_from: Families of synthetic anomalies that it trains on: a proxy score on these is a home game.
+        trains: Whether fitting is iterative, reports progress and can be pruned.
+        settings: Parameters of this candidate.
+        seed: Drives everything random in the fit.
+    """
+
+    name: ClassVar[str]
+    learns_from: ClassVar[frozenset[str]] = frozenset()
+    trains: ClassVar[bool] = False
+    settings: MethodSettings
+    seed: int
+
+    @abstractmethod
+    def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
+        """Learns what normal looks like.
+
+        Args:
+            normals: Good images only.
+            anomalies: Synthetic anomalies, for methods with ``learns_from``.
+            budget: Time limit; training ends early with what it has.
+            report: Called at least five times by methods that train.
+        """
+
+    @abstractmethod
+    def anomaly_map(self, images: Tensor) -> Tensor:
+        """Maps float32 [B, 3, H, W] images in 0 to 1 to float32 [B, h, w]: raw, unbounded, higher = more anomalous."""
+
+    @abstractmethod
+    def anomaly_maps(self, images: ImageSet) -> npt.NDArray[np.float32]:
+        """Maps of a whole set, float32 [N, h, w], through the feature cache where there is one."""
+
+    @property
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """What the fit learned, without the backbone; savable as safetensors."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restores a fit from ``state``.
+
+        Raises:
+            ValueError: The tensors are not those of this method.
+        """
+
+    @abstractmethod
+    def to_module(self) -> nn.Module:
+        """Backbone and detector as one module from images to maps, for export."""
+
+    @classmethod
+    @abstractmethod
+    def suggest(cls, trial: BaseTrial, space: Space) -> dict[str, Any]:
+        """Draws the parameters of a candidate from ``trial`` within ``space``."""
+
+    @classmethod
+    @abstractmethod
+    def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
+        """Settings worth trying first within ``space``, the published ones foremost."""

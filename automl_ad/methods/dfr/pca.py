@@ -1,0 +1,96 @@
+"""The linear form of DFR in closed form: what principal components of the normals cannot rebuild.
+
+Known as DFM (Ahuja et al. 2019, arXiv 1909.11786) when one vector is the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from automl_ad.methods.features import Align, align
+
+_MAX_IMAGES = 1_000
+"""Images whose joint components are computed; more add hours and no accuracy."""
+
+
+class PcaHead(nn.Module):
+    """Mean squared residual, per position, of features projected onto the components of the normals.
+
+    Buffers:
+        mean: float32 [D] of regional vectors, or [D * h * w] of whole images.
+        components: float32 [D or D * h * w, k], orthonormal columns.
+        grid: int64 [2], (h, w).
+    """
+
+    mean: Tensor
+    components: Tensor
+    grid: Tensor
+
+    def __init__(self, mean: Tensor, components: Tensor, grid: Tensor, whole: bool, mode: Align) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("components", components)
+        self.register_buffer("grid", grid)
+        self._size = (int(grid[0]), int(grid[1]))
+        self._whole = whole
+        self._mode: Align = mode
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Feature levels to float32 [B, h, w]."""
+        aligned = align(maps, self._size, self._mode)
+        vectors = as_vectors(aligned, self._whole) - self.mean
+        residual = vectors - (vectors @ self.components) @ self.components.T
+        if self._whole:
+            return residual.reshape(aligned.shape).square().mean(1)
+        return residual.square().mean(1).reshape(-1, *self._size)
+
+
+def as_vectors(aligned: Tensor, whole: bool) -> Tensor:
+    """float32 [B, D, h, w] to one vector an image, [B, D * h * w], or one a position, [B * h * w, D]."""
+    return aligned.flatten(1) if whole else aligned.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def components_of_positions(batches: Iterable[Tensor], variance: float) -> tuple[Tensor, Tensor]:
+    """Principal components of vectors that come as float32 [n, D] batches.
+
+    Returns:
+        The mean [D] and the fewest components [D, k] that hold the share ``variance`` of the variance.
+    """
+    count, total, products = 0, torch.zeros(0), torch.zeros(0)
+    for vectors in batches:
+        if count == 0:
+            total = vectors.new_zeros(vectors.shape[1])
+            products = vectors.new_zeros(vectors.shape[1], vectors.shape[1])
+        total += vectors.sum(0)
+        products.addmm_(vectors.T, vectors)
+        count += len(vectors)
+    mean = total / count
+    values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+    return mean, vectors.flip(1)[:, : share_count(values.flip(0), variance)].contiguous()
+
+
+def components_of_images(vectors: Tensor, variance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Principal components of a few long vectors, float32 [N, D], through their N x N products.
+
+    Returns:
+        The mean [D] and the fewest components [D, k] that hold the share ``variance`` of the variance.
+    """
+    if len(vectors) > _MAX_IMAGES:
+        vectors = vectors[torch.randperm(len(vectors), generator=generator)[:_MAX_IMAGES].to(vectors.device)]
+    mean = vectors.mean(0)
+    centred = vectors - mean
+    values, mixing = torch.linalg.eigh(centred @ centred.T)
+    values, mixing = values.flip(0), mixing.flip(1)
+    kept = share_count(values[:-1], variance)  # N centred vectors span at most N - 1 dimensions
+    return mean, centred.T @ (mixing[:, :kept] / values[:kept].sqrt())
+
+
+def share_count(values: Tensor, share: float) -> int:
+    """How many of the descending ``values`` it takes to reach ``share`` of their sum; at least one, not rounding dust."""
+    values = values.clamp_min(0)
+    solid = int((values > 1e-6 * values[0]).sum())
+    needed = int((values.cumsum(0) < share * values.sum()).sum()) + 1
+    return max(1, min(needed, solid))

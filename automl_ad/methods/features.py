@@ -1,0 +1,150 @@
+"""What the detectors on frozen features share: the walk over the images and the alignment of levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.data.image_set import ImageSet
+from automl_ad.methods.base import Detector, MethodSettings
+from automl_ad.methods.space import Space, decode_levels, encode_levels
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+Align = Literal["bilinear", "nearest"]
+
+
+def align(maps: Sequence[Tensor], size: tuple[int, int], mode: Align = "bilinear") -> Tensor:
+    """Brings feature levels to one grid and stacks their channels.
+
+    Finer levels are averaged over each cell of the grid, coarser ones interpolated.
+
+    Args:
+        maps: float32 [B, C_i, h_i, w_i] each.
+        size: (rows, columns) of the grid.
+        mode: How coarser levels are interpolated.
+
+    Returns:
+        float32 [B, sum of C_i, rows, columns].
+    """
+    return torch.cat([_to_grid(level, size, mode) for level in maps], 1)
+
+
+def _to_grid(level: Tensor, size: tuple[int, int], mode: Align) -> Tensor:
+    height, width = level.shape[-2:]
+    if (height, width) == size:
+        return level
+    if height >= size[0] and width >= size[1]:
+        if height % size[0] == 0 and width % size[1] == 0:
+            return F.avg_pool2d(level, (height // size[0], width // size[1]))
+        return F.adaptive_avg_pool2d(level, size)
+    if mode == "nearest":
+        return F.interpolate(level, size=size, mode="nearest")
+    return F.interpolate(level, size=size, mode="bilinear", align_corners=False)
+
+
+class DetectorModule(nn.Module):
+    """Backbone and head in one module, for export."""
+
+    def __init__(self, backbone: Backbone, head: nn.Module, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.levels = levels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float32 [B, 3, H, W] in 0 to 1 to float32 [B, h, w]."""
+        maps: Tensor = self.head(self.backbone(images, self.levels))
+        return maps
+
+
+class FeatureDetector(Detector):
+    """A detector that is a small head over the levels of a frozen backbone.
+
+    A subclass fits ``self.head``: a module from the list of feature maps to float32 [B, h, w], whose persistent
+    buffers and parameters are all of its state.
+    """
+
+    head: nn.Module
+
+    def __init__(self, settings: MethodSettings, extractor: FeatureExtractor, seed: int = 0) -> None:
+        """Prepares an unfitted detector.
+
+        Raises:
+            InputError: The backbone lacks one of the levels.
+        """
+        extractor.backbone.positions(settings.levels)
+        self.settings = settings
+        self.extractor = extractor
+        self.seed = seed
+
+    def anomaly_map(self, images: Tensor) -> Tensor:
+        """See ``Detector.anomaly_map``."""
+        return self._map(self.extractor.maps(images, self.settings.levels))
+
+    def anomaly_maps(self, images: ImageSet) -> npt.NDArray[np.float32]:
+        """See ``Detector.anomaly_maps``."""
+        batches = self.extractor.batches(images, self.settings.levels)
+        return np.concatenate([self._map(maps).cpu().numpy() for maps in batches])
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """See ``Detector.state``."""
+        return {key: value.detach().cpu().contiguous() for key, value in self.head.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """See ``Detector.load_state``."""
+        self.head = self._empty_head(state).to(self.extractor.device)
+        try:
+            self.head.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise ValueError(f"the tensors are not those of a fitted {self.name}") from error
+        self.head.eval()
+
+    def to_module(self) -> nn.Module:
+        """See ``Detector.to_module``."""
+        return DetectorModule(self.extractor.backbone, self.head, self.settings.levels)
+
+    def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """A head whose tensors have the shapes found in ``state``."""
+        raise AssertionError("a feature detector defines its head")  # pragma: no cover
+
+    @torch.inference_mode()
+    def _map(self, maps: list[Tensor]) -> Tensor:
+        result: Tensor = self.head(maps)
+        return result.float()
+
+    def _batches(self, normals: ImageSet) -> Iterator[list[Tensor]]:
+        return self.extractor.batches(normals, self.settings.levels)
+
+    def _generator(self) -> torch.Generator:
+        """A generator on the CPU, so that every device draws the same numbers."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+def suggest_backbone(trial: BaseTrial, space: Space, method: str) -> str:
+    """Draws a backbone of the space; each method has its own choice, since what suits one may not suit another."""
+    names = [backbone.name for backbone in space.backbones]
+    return str(trial.suggest_categorical(f"{method}.backbone", names))
+
+
+def suggest_levels(
+    trial: BaseTrial, method: str, backbone: str, choices: Sequence[tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Draws levels; the name carries the backbone, for level numbers of two networks mean different things."""
+    options = [encode_levels(choice) for choice in choices]
+    return decode_levels(str(trial.suggest_categorical(f"{method}.levels.{backbone}", options)))
+
+
+def default_settings(space: Space, levels: Mapping[str, tuple[int, ...]], **settings: Any) -> list[dict[str, Any]]:
+    """The same settings on every backbone of the space."""
+    return [{"backbone": b.name, "levels": levels[b.name], **settings} for b in space.backbones]

@@ -1,0 +1,153 @@
+"""PaDiM: a Gaussian for every position of the part (Defard et al. 2021, arXiv 2011.08785)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.data.image_set import ImageSet
+from automl_ad.methods.base import AnomalySource, Budget, MethodSettings, Report
+from automl_ad.methods.features import FeatureDetector, align, default_settings, suggest_backbone, suggest_levels
+from automl_ad.methods.registry import register
+from automl_ad.methods.space import Space
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+PUBLISHED_CHANNELS = 100
+_BLOCK = 512
+"""Positions whose covariances are factored at once; bounds the memory of the fit."""
+
+
+class PadimSettings(MethodSettings):
+    """Parameters of PaDiM.
+
+    Attributes:
+        channels: Channels kept, drawn at random as published; fewer where the levels have fewer.
+        ridge: Added to the diagonal of every covariance, in units of the mean channel variance of the whole set.
+    """
+
+    channels: int = PUBLISHED_CHANNELS
+    ridge: float = 0.02
+
+
+class PadimHead(nn.Module):
+    """Mahalanobis distance to each position's Gaussian.
+
+    Buffers:
+        index: int64 [D], the channels kept.
+        mean: float32 [h * w, D].
+        whitener: float32 [h * w, D, D], lower triangular, the inverse Cholesky factor of each covariance.
+        grid: int64 [2], (h, w).
+    """
+
+    index: Tensor
+    mean: Tensor
+    whitener: Tensor
+    grid: Tensor
+
+    def __init__(self, index: Tensor, mean: Tensor, whitener: Tensor, grid: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("index", index)
+        self.register_buffer("mean", mean)
+        self.register_buffer("whitener", whitener)
+        self.register_buffer("grid", grid)
+        self._size = (int(grid[0]), int(grid[1]))
+
+    def embed(self, maps: Sequence[Tensor]) -> Tensor:
+        """Feature levels to float32 [h * w, B, D]: one row of vectors a position."""
+        aligned = align(maps, self._size)[:, self.index]
+        return aligned.flatten(2).permute(2, 0, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Feature levels to float32 [B, h, w] distances."""
+        centred = self.embed(maps) - self.mean[:, None]
+        whitened = torch.bmm(centred, self.whitener.transpose(1, 2))
+        return whitened.square().sum(2).sqrt().T.reshape(-1, *self._size)
+
+
+def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean [P, D] and covariance [P, D, D] of vectors that come as float32 [P, B, D] batches.
+
+    Sums are taken about the first image: squares of large features would otherwise lose the digits of small spreads.
+    """
+    origin, count = torch.zeros(0), 0
+    total, products = torch.zeros(0), torch.zeros(0)
+    for batch in batches:
+        if count == 0:
+            origin = batch[:, :1].clone()
+            total = torch.zeros_like(origin[:, 0])
+            products = total.new_zeros(len(total), total.shape[1], total.shape[1])
+        shifted = batch - origin
+        total += shifted.sum(1)
+        torch.baddbmm(products, shifted.transpose(1, 2), shifted, out=products)
+        count += batch.shape[1]
+    shift = total / count
+    covariance = (products - count * shift[:, :, None] * shift[:, None, :]) / max(count - 1, 1)
+    return origin[:, 0] + shift, covariance
+
+
+def _whiteners(covariance: Tensor, ridge: float) -> Tensor:
+    """Inverse Cholesky factors of ``covariance + ridge * I``, [P, D, D]."""
+    identity = torch.eye(covariance.shape[1], device=covariance.device)
+    return torch.cat([_inverse_factor(block + ridge * identity, identity) for block in covariance.split(_BLOCK)])
+
+
+def _inverse_factor(matrices: Tensor, identity: Tensor) -> Tensor:
+    factor = torch.linalg.cholesky(matrices)
+    return torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+
+
+@register
+class Padim(FeatureDetector):
+    """Needs parts that lie in much the same place; fits in one pass without training."""
+
+    name: ClassVar[str] = "padim"
+    settings_type: ClassVar[type[MethodSettings]] = PadimSettings
+    settings: PadimSettings
+    head: PadimHead
+
+    def __init__(self, settings: PadimSettings, extractor: FeatureExtractor, seed: int = 0) -> None:
+        super().__init__(settings, extractor, seed)
+
+    def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
+        """See ``Detector.fit``: means and covariances are summed over the images, so memory does not grow with them."""
+        del anomalies, budget
+        first = next(self._batches(normals))
+        height, width = first[0].shape[-2:]
+        kept = self._draw_channels(sum(level.shape[1] for level in first))
+        grid = torch.tensor([height, width])
+        empty = torch.zeros(0)
+        reader = PadimHead(kept, empty, empty, grid).to(self.extractor.device)
+        mean, covariance = _moments(reader.embed(maps) for maps in self._batches(normals))
+        ridge = self.settings.ridge * float(covariance.diagonal(dim1=1, dim2=2).mean())
+        self.head = PadimHead(kept, mean, _whiteners(covariance, max(ridge, 1e-8)), grid).to(self.extractor.device)
+        report(1.0)
+
+    def _draw_channels(self, available: int) -> Tensor:
+        wanted = min(self.settings.channels, available)
+        return torch.randperm(available, generator=self._generator())[:wanted].sort().values
+
+    def _empty_head(self, state: Mapping[str, Tensor]) -> PadimHead:
+        return PadimHead(state["index"], state["mean"], state["whitener"], state["grid"])
+
+    @classmethod
+    def suggest(cls, trial: BaseTrial, space: Space) -> dict[str, Any]:
+        """See ``Detector.suggest``."""
+        backbone = suggest_backbone(trial, space, cls.name)
+        choices = space.backbone(backbone).runs()
+        return {
+            "backbone": backbone,
+            "levels": suggest_levels(trial, cls.name, backbone, choices),
+            "channels": trial.suggest_categorical("padim.channels", [40, 70, PUBLISHED_CHANNELS]),
+            "ridge": trial.suggest_categorical("padim.ridge", [0.005, 0.02, 0.1]),
+        }
+
+    @classmethod
+    def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
+        """The first three levels of stride 4 and up, 100 channels, as published for ResNet18."""
+        return default_settings(space, {b.name: b.usable[:3] for b in space.backbones}, channels=PUBLISHED_CHANNELS, ridge=0.02)

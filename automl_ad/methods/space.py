@@ -1,0 +1,80 @@
+"""What a study lets its methods search: the backbones at hand, their levels, and how far a preset goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+Effort = Literal["quick", "balanced", "thorough", "faithful"]
+
+
+@dataclass(frozen=True)
+class BackboneSpace:
+    """One backbone of a study.
+
+    Attributes:
+        name: Backbone name.
+        levels: Levels that its weights hold, finest first, as negative indices.
+        strides: Image pixels a feature step of each.
+    """
+
+    name: str
+    levels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def usable(self) -> tuple[int, ...]:
+        """Levels worth combining.
+
+        Strides below 4 see little more than grey values and cost most of the memory. A transformer has a level for
+        every block, all of one stride: four spread over its depth stand for the rest.
+        """
+        levels = tuple(level for level, stride in zip(self.levels, self.strides, strict=True) if 4 <= stride <= 32)
+        if len(levels) > 5 and len(set(self.strides)) == 1:
+            return tuple(levels[(len(levels) * part) // 4 - 1] for part in (1, 2, 3, 4))
+        return levels
+
+    def stride(self, level: int) -> int:
+        """Image pixels a feature step of ``level``."""
+        return self.strides[self.levels.index(level)]
+
+    @property
+    def middle(self) -> tuple[int, ...]:
+        """The two levels after the finest usable one: what most published methods read."""
+        return self.usable[1:3] or self.usable
+
+    def runs(self, longest: int = 3) -> list[tuple[int, ...]]:
+        """Runs of neighbouring usable levels, shortest first: what multi-level methods combine."""
+        usable = self.usable
+        spans = combinations(range(len(usable) + 1), 2)
+        return sorted((usable[a:b] for a, b in spans if b - a <= longest), key=lambda run: (len(run), run))
+
+
+@dataclass(frozen=True)
+class Space:
+    """The search space shared by all methods of a study.
+
+    Attributes:
+        backbones: Backbones at hand, the default first.
+        side: Side of the square that has the area of the working size, in pixels.
+        effort: How long a fit may be: presets shrink methods until a search fits the machine.
+    """
+
+    backbones: tuple[BackboneSpace, ...]
+    effort: Effort
+    side: int = 256
+
+    def backbone(self, name: str) -> BackboneSpace:
+        """The backbone called ``name``."""
+        return next(backbone for backbone in self.backbones if backbone.name == name)
+
+
+def encode_levels(levels: tuple[int, ...]) -> str:
+    """Levels as a categorical choice, for example ``-3,-2``."""
+    return ",".join(str(level) for level in levels)
+
+
+def decode_levels(text: str) -> tuple[int, ...]:
+    """The inverse of ``encode_levels``."""
+    return tuple(int(part) for part in text.split(","))

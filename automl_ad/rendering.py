@@ -1,0 +1,361 @@
+"""Answers of the library as tables and sentences for people.
+
+Each function takes one of the JSON answers and yields what to print, from top to bottom; text from the user's disk is
+never read as markup.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from automl_ad.durations import format_duration
+
+Answer = Mapping[str, Any]
+Part = str | Text | Table
+
+TOP = 10
+NONE = "–"
+PROXY_NOTE = (
+    "The proxy score says how well synthetic defects were told from good parts that the candidate had not seen "
+    "(0.5 = by chance, 1 = always); real defects can differ."
+)
+_INTERVAL = "90 % interval"
+
+
+def search_report(answer: Answer) -> Iterator[Part]:
+    """The end of a search: counts, the ranked table, the winner, why, what is unknown, what next."""
+    winner = answer["winner"]
+    yield _counts(answer)
+    yield trials_table(answer.get("ranking", []), "Ranked candidates", winner=winner["trial"], limit=TOP)
+    yield PROXY_NOTE
+    yield _heading(f"Winner: trial {winner['trial']}, {_candidate(winner)}")
+    yield _worth(winner)
+    yield from _tied(answer)
+    yield from _list("Why this one", answer.get("why", []))
+    yield from _list("What this search could not know", answer.get("unknown", []))
+    yield from _list("Warnings", answer.get("warnings", []))
+    yield from _list("Next", answer.get("next", []))
+
+
+def trials_report(answer: Answer) -> Iterator[Part]:
+    """Every trial of a study, best first."""
+    trials = answer["trials"]
+    if not trials:
+        yield f"Study {answer['study']} has no trials yet."
+        return
+    yield trials_table(trials, f"Trials of {answer['study']}")
+    yield PROXY_NOTE
+
+
+def trials_table(trials: Sequence[Answer], title: str, *, winner: int | None = None, limit: int | None = None) -> Table:
+    """A ranked table, cut after ``limit`` rows; tied, default, picked and winning trials are marked."""
+    shown = list(trials[:limit])
+    hidden = len(trials) - len(shown)
+    table = _table(
+        title, "trial", "method", "backbone", "proxy score", _INTERVAL, "ms/image", "MB", "notes", right={0, 3, 5, 6}
+    )
+    for trial in shown:
+        table.add_row(*map(Text, _trial_row(trial, winner)), style="bold" if trial["number"] == winner else "")
+    table.caption = Text(f"and {hidden} more: automl-ad trials NAME") if hidden else None
+    return table
+
+
+def studies_report(studies: Sequence[Answer]) -> Iterator[Part]:
+    """The studies of a workspace."""
+    if not studies:
+        yield "There are no studies here yet; start one with: automl-ad search IMAGES"
+        return
+    table = _table("Studies", "study", "created", "state", "trials", "images")
+    for study in studies:
+        counts = ", ".join(f"{count} {state}" for state, count in study.get("trials", {}).items() if count)
+        cells = (study["study"], study.get("created_at"), study.get("state"), counts, study.get("images"))
+        table.add_row(*(Text(_words(cell)) for cell in cells))
+    yield table
+
+
+def trial_report(trial: Answer) -> Iterator[Part]:
+    """One trial: settings, scores by family and severity, costs, files."""
+    yield _heading(f"Trial {trial['number']}: {_candidate(trial)} ({trial.get('state', 'unknown')})")
+    if trial.get("reason"):
+        yield f"Reason: {trial['reason']}"
+    yield _worth(trial)
+    yield from _pairs("Settings", trial.get("params"))
+    yield from _pairs("Proxy score by family", trial.get("families"), _score)
+    yield from _pairs("AUROC by family and severity", trial.get("cells"), _score)
+    if trial.get("rule"):
+        yield f"Scoring rule: {trial['rule']}"
+    yield from _pairs("Proxy score by scoring rule", trial.get("rules"), _score)
+    yield from _pairs("Costs", _costs(trial))
+    yield from _list("Artifacts", trial.get("artifacts") or [])
+
+
+def pick_report(answer: Answer) -> Iterator[Part]:
+    """What was recorded as the user's choice."""
+    yield f"Trial {answer['trial']} is now the pick of study {answer['study']}."
+    yield f"Export it with: automl-ad export {answer['study']} --trial picked --output FILE.zip"
+
+
+def export_report(answer: Answer) -> Iterator[Part]:
+    """Where the bundle went, and what to do with it."""
+    yield f"Bundle written: {answer['bundle']}"
+    yield f"Try it with: automl-ad predict {answer['bundle']} IMAGES"
+
+
+def predictions_report(answer: Answer) -> Iterator[Part]:
+    """One row an image."""
+    results = answer["results"]
+    with_maps = any(result.get("heatmap") for result in results)
+    table = _table(None, "image", "score", "p-value", "decision", *(["heatmap"] if with_maps else []), right={1, 2})
+    for result in results:
+        cells = [result["path"], _number(result.get("score"), 4), _number(result.get("p_value"), 3), _decision(result)]
+        cells += [_words(result.get("heatmap"))] if with_maps else []
+        table.add_row(*map(Text, cells), style="red" if result.get("anomalous") or result.get("error") else "")
+    yield table
+    yield _tally(answer)
+
+
+def metrics_report(answer: Answer) -> Iterator[Part]:
+    """Metrics on labelled images."""
+    counts = answer["images"]
+    yield _heading(f"{counts['good']} good and {counts['defect']} defective images")
+    table = _table(None, "metric", "value", "meaning", right={1})
+    for key, name, meaning in _METRICS:
+        table.add_row(name, _number(answer.get(key), 4), meaning)
+    for key, meaning in _MISTAKES:
+        table.add_row(key, _percent(answer.get(key)), meaning)
+    yield table
+    yield from _by_defect(answer.get("by_defect") or {})
+
+
+def assessment_report(answer: Answer) -> Iterator[Part]:
+    """The finished trials of a study on labelled images, and how good the choice was."""
+    title = f"Study {answer['study']} on labelled images"
+    table = _table(
+        title, "trial", "method", "proxy score", "image AUROC", _INTERVAL, "settings", "notes", right={0, 2, 3}
+    )
+    for trial in answer["trials"]:
+        table.add_row(*map(Text, _assessed_row(trial, answer)))
+    yield table
+    yield f"Rank agreement of proxy score and image AUROC: Spearman {_number(answer.get('spearman'), 2)}, " + (
+        f"Kendall {_number(answer.get('kendall'), 2)}."
+    )
+    yield from _pairs("Regret in points of image AUROC (the best trial's less the chosen one's)", _regrets(answer))
+
+
+def audit_report(answer: Answer) -> Iterator[Part]:
+    """What is odd about an image folder."""
+    yield _heading(f"{answer['images']} readable images")
+    yield from _pairs("Sizes (height x width)", answer["sizes"], str)
+    yield from _pairs("Pixel formats", answer["modes"], str)
+    yield from _list("Unreadable", [f"{item['path']}: {item['error']}" for item in answer["unreadable"]])
+    yield from _list("Showing the same picture", [", ".join(group) for group in answer["duplicates"]])
+    yield from _list("Unlike the others, worst first", [f"{s['path']} ({s['score']:.1f})" for s in answer["suspects"]])
+    yield from _list("Advice", answer["advice"] or ["nothing looks odd; go on with: automl-ad search IMAGES"])
+
+
+def doctor_report(answer: Answer) -> Iterator[Part]:
+    """Versions, devices, backbones, places, and what follows from them."""
+    yield _heading(f"automl-ad {answer['version']}, Python {answer['python']}, {answer['platform']}")
+    yield from _pairs("Packages", {name: found or "not installed" for name, found in answer["packages"].items()}, str)
+    yield from _list("Devices", [_device(device) for device in answer["devices"]])
+    yield from _pairs("Backbones", {item["name"]: item["source"] or "not here" for item in answer["backbones"]}, str)
+    yield f"Model hub: {_REACHED[answer['hub_reachable']]}"
+    yield from _list("Places", [_place(place) for place in answer["places"]])
+    yield from _list("Problems", answer["problems"])
+    yield from _list("Advice", answer["advice"] or ["nothing stands in the way of a search"])
+
+
+def demo_report(answer: Answer) -> Iterator[Part]:
+    """What the demonstration drew and found."""
+    found = answer.get("search", answer)
+    if "winner" in found:
+        yield from search_report(found)
+    if isinstance(answer.get("evaluation"), Mapping):
+        yield from metrics_report(answer["evaluation"])
+    yield from _pairs("Written", {key: answer[key] for key in ("images", "bundle") if isinstance(answer.get(key), str)})
+
+
+def csv_row(record: Answer) -> dict[str, Any]:
+    """One flat row: a mapping of numbers gets a column a key (``families.texture``), an interval two, others JSON."""
+    import json
+
+    row: dict[str, Any] = {}
+    for key, value in record.items():
+        if key == "interval":
+            row["interval_low"], row["interval_high"] = value or (None, None)
+        elif isinstance(value, Mapping) and key != "params":
+            row |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            row[key] = json.dumps(value) if isinstance(value, Mapping | list) else value
+    return row
+
+
+_METRICS = (
+    ("image_auroc", "image AUROC", "chance that a defective image scores above a good one"),
+    ("image_ap", "image AP", "average precision of the image scores"),
+    ("pixel_auroc", "pixel AUROC", "the same for pixels; needs masks"),
+    ("pixel_ap", "pixel AP", "average precision of the pixel scores"),
+    ("aupro", "AUPRO", "overlap with each defect, large or small"),
+    ("iap", "IAP", "pixel precision averaged over the defects found"),
+    ("iap90", "IAP@90", "pixel precision when 90 % of the defects are found"),
+)
+_MISTAKES = (("overkill", "good images called anomalous"), ("escapes", "defective images missed"))
+_REACHED = {True: "answers", False: "does not answer", None: "not asked"}
+
+
+def _table(title: str | None, *columns: str, right: Iterable[int] = ()) -> Table:
+    table = Table(title=None if title is None else Text(title), title_justify="left", caption_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index in set(right) else "left", overflow="fold")
+    return table
+
+
+def _heading(text: str) -> Text:
+    return Text(text, style="bold")
+
+
+def _list(title: str, lines: Sequence[str]) -> Iterator[Part]:
+    if lines:
+        yield _heading(title)
+        yield from (f"  {line}" for line in lines)
+
+
+def _pairs(title: str, values: Answer | None, form: Any = None) -> Iterator[Part]:
+    shown = {key: (form or _words)(value) for key, value in (values or {}).items()}
+    width = max(map(len, shown), default=0)
+    yield from _list(title, [f"{key:<{width}}  {text}" for key, text in shown.items()])
+
+
+def _counts(answer: Answer) -> str:
+    trials = answer["trials"]
+    counted = [f"{trials['complete']} trials finished"]
+    counted += [f"{trials[state]} {state}" for state in ("pruned", "failed") if trials.get(state)]
+    return f"Study {answer['study']}: {', '.join(counted)} in {format_duration(answer['wall_s'])}."
+
+
+def _candidate(trial: Answer) -> str:
+    method, backbone = trial.get("method"), trial.get("backbone")
+    return f"{_words(method)} on {backbone}" if backbone else _words(method)
+
+
+def _worth(trial: Answer) -> str:
+    score = f"Proxy score {_score(trial.get('proxy_score'))} ({_INTERVAL} {_interval(trial.get('interval'))})"
+    return f"{score}, {_number(trial.get('latency_ms'), 1)} ms an image, {_number(trial.get('size_mb'), 1)} MB"
+
+
+def _tied(answer: Answer) -> Iterator[Part]:
+    others = [number for number in answer.get("tied", []) if number != answer["winner"]["trial"]]
+    if others:
+        listed = ", ".join(map(str, others))
+        yield f"Tied with it, since the evidence cannot tell them apart: trial{'s' * (len(others) > 1)} {listed}."
+    if answer.get("default_kept"):
+        yield f"It is the training-free default, trial {answer['default_trial']}: none beat it beyond noise."
+
+
+def _trial_row(trial: Answer, winner: int | None) -> list[str]:
+    marks = ["winner"] if trial["number"] == winner else []
+    marks += [mark for mark in ("tied", "default", "picked") if trial.get(mark)]
+    if trial.get("state") != "complete":
+        marks += [": ".join(filter(None, (trial.get("state"), trial.get("reason"))))]
+    names = [str(trial["number"]), _words(trial.get("method")), _words(trial.get("backbone"))]
+    numbers = [_score(trial.get("proxy_score")), _interval(trial.get("interval"))]
+    costs = [_number(trial.get(key), 1) for key in ("latency_ms", "size_mb")]
+    return [*names, *numbers, *costs, ", ".join(marks)]
+
+
+def _costs(trial: Answer) -> dict[str, str]:
+    seconds = {"fit": trial.get("fit_s"), "in all": trial.get("total_s"), **(trial.get("timings") or {})}
+    costs = {name: format_duration(value) for name, value in seconds.items() if _is_number(value)}
+    return costs | ({"peak memory": f"{trial['peak_mb']:.0f} MB"} if _is_number(trial.get("peak_mb")) else {})
+
+
+def _decision(result: Answer) -> str:
+    if result.get("error"):
+        return f"error: {result['error']}"
+    return "anomalous" if result.get("anomalous") else "good"
+
+
+def _tally(answer: Answer) -> str:
+    results = answer["results"]
+    broken = sum(bool(result.get("error")) for result in results)
+    flagged = sum(bool(result.get("anomalous")) for result in results)
+    ending = f", {broken} could not be read" if broken else ""
+    return (
+        f"{flagged} of {len(results) - broken} images anomalous at threshold {_number(answer['threshold'], 4)}{ending}."
+    )
+
+
+def _by_defect(kinds: Answer) -> Iterator[Part]:
+    if kinds:
+        table = _table("By kind of defect", "kind", "images", "image AUROC", right={1, 2})
+        for kind, facts in kinds.items():
+            table.add_row(Text(kind), str(facts["n"]), _score(facts["image_auroc"]))
+        yield table
+
+
+def _assessed_row(trial: Answer, answer: Answer) -> list[str]:
+    number = trial["number"]
+    marks = [name for name, key in (("selected", "selected"), ("best", "best_trial")) if answer.get(key) == number]
+    settings = ", ".join(f"{key}={_words(value)}" for key, value in (trial.get("params") or {}).items())
+    scores = [_score(trial.get("proxy_score")), _score(trial.get("image_auroc"))]
+    return [
+        str(number),
+        trial["method"],
+        *scores,
+        _interval(trial.get("image_auroc_interval")),
+        settings,
+        ", ".join(marks),
+    ]
+
+
+def _regrets(answer: Answer) -> dict[str, str]:
+    names = {
+        "regret": "of the selected trial",
+        "default_regret": "of the training-free default",
+        "random_regret": "of a trial picked at random",
+        "labelled_floor": "of choosing with half of the labels",
+    }
+    return {name: _number(answer.get(key), 2) for key, name in names.items()}
+
+
+def _device(device: Answer) -> str:
+    extent = f"{device['cores']} cores" if device.get("cores") else ""
+    memory = f"{device['memory_mb'] / 1024:.1f} GiB" if device.get("memory_mb") else ""
+    return ", ".join(filter(None, (f"{device['device']}: {device['name']}", extent, memory)))
+
+
+def _place(place: Answer) -> str:
+    state = "writable" if place["writable"] else "NOT writable"
+    free = f", {place['free_mb'] / 1024:.1f} GiB free" if place.get("free_mb") is not None else ""
+    return f"{place['what']}: {place['path']} ({state}{free})"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(value: Any, digits: int) -> str:
+    return f"{value:.{digits}f}" if _is_number(value) else NONE
+
+
+def _score(value: Any) -> str:
+    return _number(value, 3)
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.1f} %" if _is_number(value) else NONE
+
+
+def _interval(bounds: Any) -> str:
+    return f"{_score(bounds[0])} to {_score(bounds[1])}" if bounds else NONE
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return NONE
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,70 @@
+"""The backbones of a study: those asked for, as far as their weights can be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.cache import FeatureCache
+from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.backbones.zoo import EMBEDDED, load_backbone
+from automl_ad.errors import WeightsError
+from automl_ad.methods.space import BackboneSpace, Space
+from automl_ad.search.settings import StudySettings
+
+
+@dataclass(frozen=True)
+class BackboneRack:
+    """Backbones ready for use.
+
+    Attributes:
+        extractors: By backbone name, the default first.
+        warnings: What could not be had, in sentences.
+    """
+
+    extractors: dict[str, FeatureExtractor]
+    warnings: list[str]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tag of the weights by name."""
+        return {name: extractor.backbone.weights_tag for name, extractor in self.extractors.items()}
+
+    def spaces(self, settings: StudySettings) -> dict[int, Space]:
+        """The search space at each working size."""
+        backbones = tuple(
+            BackboneSpace(name, extractor.backbone.levels, extractor.backbone.strides)
+            for name, extractor in self.extractors.items()
+        )
+        return {side: Space(backbones, settings.effort, side) for side in settings.sides}
+
+
+def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache) -> BackboneRack:
+    """Loads the backbones of a study.
+
+    Those that the user named must be had; those of a preset are left out when they cannot, and the embedded backbone
+    stands in when none can.
+
+    Raises:
+        InputError: A named backbone does not exist.
+        WeightsError: A named backbone has no weights; the message names three ways to provide them.
+    """
+    found: dict[str, Backbone] = {}
+    missing = []
+    for name in settings.backbones:
+        try:
+            found[name] = load_backbone(name, settings.weights_dir)
+        except WeightsError:
+            if settings.explicit_backbones:
+                raise
+            missing.append(name)
+    warnings = []
+    if not found or set(found) == {EMBEDDED} and missing:
+        found.setdefault(EMBEDDED, load_backbone(EMBEDDED))
+        warnings.append(
+            f"No weights were found for {', '.join(missing)}: going on with the embedded backbone alone "
+            "(better: --weights-dir with <timm name>.safetensors files)."
+        )
+    return BackboneRack({name: FeatureExtractor(b, device, cache) for name, b in found.items()}, warnings)

@@ -1,0 +1,118 @@
+"""The end of a search: certify the best few, decide, and give the winner its threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import GroupKFold
+
+from automl_ad.evaluation.scoring import ScoringRule, score_maps
+from automl_ad.evaluation.thresholds import Threshold, overkill_threshold
+from automl_ad.methods.base import Budget
+from automl_ad.methods.features import FeatureDetector
+from automl_ad.search.candidate import Configuration, SuiteScores, score_suite
+from automl_ad.search.selection import Finalist
+from automl_ad.search.trial import Bench, plan_for
+from automl_ad.store.records import CandidateRecord
+
+DEFAULT_OVERKILL = 0.05
+"""Share of good parts that may be called anomalous, unless the user asks for another."""
+
+
+def configuration_of(record: CandidateRecord) -> Configuration:
+    """The configuration that a record was made with."""
+    settings = {key: value for key, value in record.params.items() if key != "side"}
+    return Configuration.of(record.method, int(record.params["side"]), settings)
+
+
+def certify(bench: Bench, record: CandidateRecord) -> tuple[Finalist, dict[str, float]]:
+    """Scores a candidate on the certify suite: other images, other anomalies.
+
+    Returns:
+        The finalist and its image AUROC by cell.
+    """
+    configuration = configuration_of(record)
+    views, splits = bench.material.at(configuration.side), bench.material.normals.splits
+    detector = bench.build(configuration)
+    detector.fit(views.normals.take(splits.fit), None, Budget(), _silent)
+    scores, _ = score_suite(detector, views.normals.take(splits.certify), views.certify)
+    return finalist_of(bench, record, scores)
+
+
+def finalist_of(bench: Bench, record: CandidateRecord, scores: SuiteScores) -> tuple[Finalist, dict[str, float]]:
+    """What a candidate's certify scores say under the rule that the proxy chose for it."""
+    suite, rule = bench.material.certify, str(record.rule)
+    cells = scores.cells(suite, rule)
+    plan = plan_for(suite, len(bench.material.normals.splits.certify), bench.seed, "certify")
+    draws = scores.draws(suite, rule, plan)
+    return Finalist(record.number, draws, float(np.mean(list(cells.values()))), float(record.latency_ms or 0)), cells
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A candidate refitted on all normals, with its promise.
+
+    Attributes:
+        detector: Fitted on every normal of the study.
+        rule: How its maps become scores.
+        calibration: Out-of-fold scores of all normals, float64 [n].
+        threshold: From these scores.
+        map_range: Middle (0.5) and top (0.999) quantile of the normals' out-of-fold maps, to colour heatmaps by.
+    """
+
+    detector: FeatureDetector
+    rule: ScoringRule
+    calibration: npt.NDArray[np.float64]
+    threshold: Threshold
+    map_range: tuple[float, float]
+
+
+def refit(bench: Bench, record: CandidateRecord, folds: int, overkill: float = DEFAULT_OVERKILL) -> Winner:
+    """Fits a candidate on all normals and calibrates it on folds that it did not see.
+
+    Near-duplicates stay in one fold, so that no score is of an image that the fit had all but seen.
+    """
+    configuration = configuration_of(record)
+    views = bench.material.at(configuration.side)
+    rule = ScoringRule.parse(str(record.rule))
+    maps = _out_of_fold(bench, configuration, folds)
+    calibration = score_maps(maps, rule, views.normals.size)
+    detector = bench.build(configuration)
+    detector.fit(views.normals, None, Budget(), _silent)
+    quantiles = np.quantile(maps, [0.5, 0.999])
+    threshold = overkill_threshold(calibration, overkill)
+    return Winner(detector, rule, calibration, threshold, (float(quantiles[0]), float(quantiles[1])))
+
+
+def _out_of_fold(bench: Bench, configuration: Configuration, folds: int) -> npt.NDArray[np.float32]:
+    """Maps of all normals, each from a fit that did not see it, float32 [n, h, w]."""
+    normals = bench.material.at(configuration.side).normals
+    groups = np.array(bench.material.normals.groups)
+    splitter = GroupKFold(n_splits=min(folds, len(set(groups.tolist()))))
+    parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
+    for train, held in splitter.split(groups, groups=groups):
+        detector = bench.build(configuration)
+        detector.fit(normals.take(train), None, Budget(), _silent)
+        parts.append((held, detector.anomaly_maps(normals.take(held))))
+    order = np.argsort(np.concatenate([held for held, _ in parts]))
+    return np.concatenate([maps for _, maps in parts])[order]
+
+
+def _silent(done: float) -> None:
+    del done
+
+
+def certified_summary(finalist: Finalist, cells: Mapping[str, float]) -> dict[str, object]:
+    """What the database keeps of a certification."""
+    return {"value": finalist.value, "cells": dict(cells)}
+
+
+def shortlist(
+    ranking: Sequence[tuple[CandidateRecord, float]], count: int, default: int | None
+) -> list[CandidateRecord]:
+    """The best few of a ranking, and the default wherever it stands."""
+    best = [record for record, _ in ranking[:count]]
+    return best + [record for record, _ in ranking[count:] if record.number == default]

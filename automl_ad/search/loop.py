@@ -1,0 +1,200 @@
+"""The search loop: ask, run, tell, until the budget, the number of trials or the space is used up."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import TrialState
+
+from automl_ad.methods.base import Budget
+from automl_ad.methods.space import Space
+from automl_ad.search.events import Event, Listener
+from automl_ad.search.proposals import first_proposals, suggest
+from automl_ad.search.seeds import derived_seed
+from automl_ad.search.settings import StudySettings
+from automl_ad.search.trial import Bench, run_trial
+from automl_ad.store.records import CandidateRecord
+from automl_ad.store.repository import Repository
+
+RANDOM_TRIALS = 8
+"""Random trials, after the defaults, before the sampler's model takes over."""
+REPEATS_ALLOWED = 40
+"""Repeated configurations in a row after which the space counts as used up."""
+_FINISH_FITS = 7
+"""Fits of the winner that the end of a study needs: five folds, one on all normals, one spare."""
+
+
+@dataclass
+class Clock:
+    """The wall-clock budget of one run.
+
+    Attributes:
+        budget_s: Seconds that the whole run may take.
+        started: Reading of ``time.monotonic`` at its start.
+    """
+
+    budget_s: float
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def left(self, finished: Sequence[CandidateRecord], certified: int) -> float:
+        """Seconds left for trials, after what the end of the study will need."""
+        return self.budget_s - self.elapsed - closing_time(finished, certified)
+
+
+def closing_time(finished: Sequence[CandidateRecord], certified: int) -> float:
+    """Seconds expected for certifying the best few and refitting the winner, from the trials so far."""
+    best = sorted(finished, key=lambda record: -(record.proxy_score or 0))[:certified]
+    certifying = sum(record.total_s or 0 for record in best)
+    return certifying + _FINISH_FITS * max((record.fit_s or 0 for record in best), default=0)
+
+
+def open_optuna(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    """Creates the Optuna study or opens the one that is resumed."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=20)
+    return optuna.create_study(
+        study_name=name, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True
+    )
+
+
+def search_loop(
+    study: optuna.Study,
+    bench: Bench,
+    settings: StudySettings,
+    repository: Repository,
+    clock: Clock,
+    listener: Listener,
+) -> None:
+    """Runs trials until nothing more fits.
+
+    Trial numbers, proposals and seeds depend on what has finished and not on when: a search that was killed and
+    resumed tries what an uninterrupted one would have tried.
+    """
+    spaces = bench.rack.spaces(settings)
+    for proposal in first_proposals(settings.methods, spaces):
+        study.enqueue_trial(proposal, skip_if_exists=True)
+    repeats = 0
+    while repeats < REPEATS_ALLOWED:
+        records = repository.candidates(study.study_name)
+        finished = [record for record in records if record.state == "complete"]
+        _announce(listener, records, finished, settings, clock)
+        if _done(records, finished, settings, clock):
+            return
+        repeats = 0 if _step(study, bench, settings, spaces, repository, clock) else repeats + 1
+
+
+def _done(
+    records: Sequence[CandidateRecord],
+    finished: Sequence[CandidateRecord],
+    settings: StudySettings,
+    clock: Clock,
+) -> bool:
+    ended = [record for record in records if record.state != "running"]
+    if len(ended) >= settings.trials:
+        return True
+    if not finished:  # the guard must run, however short the budget; but failures must not run on for ever
+        return bool(ended) and clock.elapsed >= clock.budget_s
+    typical = statistics.median(record.total_s or 0 for record in finished)
+    return clock.left(finished, settings.certified) < typical
+
+
+def _step(
+    study: optuna.Study,
+    bench: Bench,
+    settings: StudySettings,
+    spaces: Mapping[int, Space],
+    repository: Repository,
+    clock: Clock,
+) -> bool:
+    """Runs one trial; False when its configuration had been tried before."""
+    trial = next_trial(study, settings.seed)
+    configuration = suggest(trial, settings.methods, spaces)
+    earlier = repository.find_configuration(study.study_name, configuration.digest)
+    if earlier is not None:  # a repeat, or a trial whose end the killed run had not yet told Optuna
+        if earlier.number != trial.number:
+            trial.set_user_attr("repeats", earlier.number)
+        _tell(study, trial, earlier, settings)
+        return earlier.number == trial.number
+    name = study.study_name
+    finished = [record for record in repository.candidates(name) if record.state == "complete"]
+    seconds = clock.left(finished, settings.certified) if finished else None
+    record = run_trial(bench, trial.number, configuration, Budget(seconds), trial)
+    repository.save_candidate(name, record)
+    _tell(study, trial, record, settings)
+    return True
+
+
+def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
+    """Asks for a trial, or takes up the one that a killed run left unfinished.
+
+    The sampler is made anew for each trial with a seed of its own, so that its random numbers do not depend on how
+    often the search was interrupted.
+    """
+    trials = study.get_trials(deepcopy=False)
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    number = running[0].number if running else waiting[0].number if waiting else len(trials)
+    study.sampler = optuna.samplers.TPESampler(
+        seed=derived_seed(seed, f"sampler/{number}"),
+        multivariate=True,
+        group=True,  # methods have parameters of their own: each group is modelled jointly
+        n_startup_trials=RANDOM_TRIALS,
+        constant_liar=False,
+    )
+    if running:
+        return optuna.Trial(study, running[0]._trial_id)
+    return study.ask()
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, record: CandidateRecord, settings: StudySettings) -> None:
+    if record.state == "complete":
+        for key, value in limits_exceeded(record, settings).items():
+            trial.set_constraint(key, value)
+        study.tell(trial, record.proxy_score)
+    elif record.state == "pruned":
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        trial.set_user_attr("reason", record.reason)
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def limits_exceeded(record: CandidateRecord, settings: StudySettings) -> dict[str, float]:
+    """By how much a candidate is over each of the user's limits; feasible when 0 or less."""
+    limits = {
+        "latency_ms": (record.latency_ms, settings.max_latency_ms),
+        "size_mb": (record.size_mb, settings.max_size_mb),
+    }
+    return {key: value - limit for key, (value, limit) in limits.items() if value is not None and limit is not None}
+
+
+def _announce(
+    listener: Listener,
+    records: Sequence[CandidateRecord],
+    finished: Sequence[CandidateRecord],
+    settings: StudySettings,
+    clock: Clock,
+) -> None:
+    ended = sum(record.state != "running" for record in records)
+    leader = max(finished, key=lambda record: record.proxy_score or 0, default=None)
+    words = None
+    if leader is not None:
+        words = f"trial {leader.number}: {leader.method} on {leader.backbone}, proxy score {leader.proxy_score:.3f}"
+    left = _time_left(ended, finished, settings, clock)
+    listener(Event("search", "Trying candidates", ended, settings.trials, clock.elapsed, left, words))
+
+
+def _time_left(ended: int, finished: Sequence[CandidateRecord], settings: StudySettings, clock: Clock) -> float:
+    remaining = max(0.0, clock.budget_s - clock.elapsed)
+    if not finished:
+        return remaining
+    pace = statistics.mean(record.total_s or 0 for record in finished)
+    return min(remaining, (settings.trials - ended) * pace + closing_time(finished, settings.certified))

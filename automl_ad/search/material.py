@@ -1,0 +1,180 @@
+"""The images of a study, read and divided, and the suites drawn on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from automl_ad.data.fingerprint import content_hash, near_duplicate_groups
+from automl_ad.data.folder import find_images
+from automl_ad.data.image_set import ImageSet
+from automl_ad.data.preprocessing import Preprocessing, working_size
+from automl_ad.data.reading import probe, white_level_of
+from automl_ad.data.splits import Splits, split
+from automl_ad.errors import AutomlAdError, InputError
+from automl_ad.evaluation.suite import Suite, draw_suite, load_suite, resize_images, resize_suite, save_suite
+from automl_ad.search.seeds import derived_rng
+from automl_ad.search.settings import StudySettings
+from automl_ad.synthesis.base import Context
+from automl_ad.synthesis.foreground import Foreground
+
+_LISTED = 5
+"""Unreadable files named in one warning."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """A study's images and suites at one working size.
+
+    Attributes:
+        preprocessing: How files become these arrays.
+        normals: All readable good images; the splits index into it.
+        proxy: What trials are scored on.
+        certify: What the best few are checked on again.
+    """
+
+    preprocessing: Preprocessing
+    normals: ImageSet
+    proxy: Suite
+    certify: Suite
+
+
+@dataclass(frozen=True)
+class Normals:
+    """The good images of a study, read and divided.
+
+    Attributes:
+        images: All readable images at the largest working size, in the order of their content hashes.
+        preprocessing: By side, how files become arrays.
+        splits: Division of the images.
+        groups: Near-duplicate group of each image.
+        fingerprint: Digest of the readable files' contents.
+        warnings: Sentences for the user.
+    """
+
+    images: ImageSet
+    preprocessing: dict[int, Preprocessing]
+    splits: Splits
+    groups: list[int]
+    fingerprint: str
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a study's trials look at.
+
+    Attributes:
+        normals: The good images.
+        proxy, certify: Suites at the largest working size.
+    """
+
+    normals: Normals
+    proxy: Suite
+    certify: Suite
+    _views: dict[int, Views] = field(default_factory=dict)
+
+    def at(self, side: int) -> Views:
+        """The images and suites at one of the study's sides; reduced once and kept."""
+        if side not in self._views:
+            how = self.normals.preprocessing[side]
+            size = (how.height, how.width)
+            images = resize_images(self.normals.images, size)
+            proxy, certify = resize_suite(self.proxy, size), resize_suite(self.certify, size)
+            self._views[side] = Views(how, images, proxy, certify)
+        return self._views[side]
+
+
+def read_normals(settings: StudySettings) -> Normals:
+    """Reads the images of a study and divides them.
+
+    Raises:
+        InputError: There are too few readable, distinct images, or none at all.
+    """
+    paths = find_images(settings.images)
+    readable, sizes, faults = _probe(paths)
+    _require_some(readable, settings.images, len(paths), faults)
+    white = white_level_of(readable)
+    preprocessing = {side: _preprocessing(sizes, side, white) for side in settings.sides}
+    pixels, unread = preprocessing[max(settings.sides)].load_all(readable)
+    faults += [message for _, message in unread]
+    lost = {path for path, _ in unread}
+    kept = [path for path in readable if path not in lost]
+    _require_some(kept, settings.images, len(paths), faults)
+    hashes = [content_hash(path) for path in kept]
+    order = sorted(range(len(kept)), key=lambda i: hashes[i])  # file names and folder order must not matter
+    images = ImageSet.of(pixels[order])
+    groups = near_duplicate_groups(images.pixels)
+    splits = _split(settings, [hashes[i] for i in order], groups)
+    fingerprint = hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()
+    return Normals(images, preprocessing, splits, groups, fingerprint, _warnings(faults, sizes, groups))
+
+
+def draw_material(settings: StudySettings, normals: Normals, folder: Path) -> Material:
+    """Draws the suites of a study, or loads them when it is resumed."""
+    proxy = _suite(settings, normals.images, normals.splits.proxy, folder / "proxy", "proxy")
+    certify = _suite(settings, normals.images, normals.splits.certify, folder / "certify", "certify")
+    return Material(normals, proxy, certify)
+
+
+def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
+    if not readable:
+        raise InputError(f"None of the {count} images in {folder} can be read: {faults[0]}")
+
+
+def _probe(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[int, int]], list[str]]:
+    readable, sizes, faults = [], [], []
+    for path in paths:
+        try:
+            info = probe(path)
+        except AutomlAdError as error:
+            faults.append(str(error))
+        else:
+            readable.append(path)
+            sizes.append((info.height, info.width))
+    return readable, sizes, faults
+
+
+def _preprocessing(sizes: Sequence[tuple[int, int]], side: int, white: int) -> Preprocessing:
+    height, width = working_size(sizes, side)
+    return Preprocessing(height=height, width=width, white_level=white)
+
+
+def _split(settings: StudySettings, hashes: Sequence[str], groups: Sequence[int]) -> Splits:
+    try:
+        return split(hashes, groups, settings.seed)
+    except InputError as error:
+        raise InputError(f"In {settings.images} {error}") from error
+
+
+def _suite(settings: StudySettings, normals: ImageSet, rows: Sequence[int], folder: Path, purpose: str) -> Suite:
+    if (folder / "suite.json").is_file():
+        return load_suite(folder)
+    bases = normals.take(rows)
+    images = np.ascontiguousarray(bases.pixels.transpose(0, 2, 3, 1))
+    context = Context(images, Foreground.fit(images), settings.texture_dir)
+    rng = derived_rng(settings.seed, f"suite/{purpose}")
+    suite = draw_suite(context, settings.families, settings.severities, settings.per_cell, rng)
+    save_suite(suite, bases, folder)
+    return suite
+
+
+def _warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]], groups: Sequence[int]) -> list[str]:
+    found, count = [], len(groups)
+    if faults:
+        more = f" and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+        found.append(f"{len(faults)} unreadable images were left out: {'; '.join(faults[:_LISTED])}{more}")
+    if count < 30:
+        found.append(f"Only {count} good images: the ranking is uncertain; 30 or more are better.")
+    copies = count - len(set(groups))
+    if copies > count / 10:
+        found.append(f"{copies} of {count} images are near-duplicates of others and add little; run `automl-ad audit`.")
+    aspects = np.log([width / height for height, width in sizes])
+    if float(np.ptp(aspects)) > 0.3:
+        found.append("The images have different aspect ratios and are stretched to one; crop them alike if you can.")
+    return found
+

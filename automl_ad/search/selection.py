@@ -1,0 +1,142 @@
+"""Which candidate wins: ranks over cells, a second look on other images, and the default as guard.
+
+The rules are those of honest selection: cells in which nobody can be told apart carry no weight; ranks are aggregated
+robustly over families and severities; the training-free default stays unless another beats it beyond noise on the
+certify images; whatever the evidence cannot tell from the best is named as tied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+
+SATURATED = 0.995
+"""A cell in which three quarters of the candidates reach this image AUROC tells nothing more about them."""
+TRIM = 0.2
+"""Share of a candidate's best and of its worst cells that do not count."""
+LEVEL = 0.9
+"""Level of intervals and of paired comparisons."""
+CLEARLY_FASTER = 2.0
+"""Within the tied set, how many times faster than the leader a candidate must be to be preferred: less is timing noise."""
+
+
+def informative_cells(table: Floats) -> npt.NDArray[np.bool_]:
+    """Which columns of a [candidates, cells] table of image AUROC carry weight; all of them if none would."""
+    useful = (np.quantile(table, 0.25, axis=0) < SATURATED) & (np.ptp(table, axis=0) > 1e-9)
+    return useful if useful.any() else np.ones_like(useful)
+
+
+def rank_scores(table: Floats) -> Floats:
+    """Robust rank aggregation of a [candidates, cells] table of image AUROC.
+
+    Returns:
+        float64 [candidates] in 0 to 1: the trimmed mean, over informative cells, of the share of the other candidates
+        that a candidate beats (a tie counts one half).
+    """
+    if len(table) == 1:
+        return np.ones(1)
+    ranks = stats.rankdata(table[:, informative_cells(table)], axis=0)
+    shares = (ranks - 1) / (len(table) - 1)
+    scores: Floats = stats.trim_mean(shares, TRIM, axis=1)
+    return scores
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A candidate that was checked again on the certify images.
+
+    Attributes:
+        number: Trial number.
+        draws: Paired bootstrap draws of its mean over cells on the certify suite, [B].
+        value: That mean on the images as they are.
+        latency_ms: For one image.
+    """
+
+    number: int
+    draws: Floats
+    value: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of a search.
+
+    Attributes:
+        winner: Trial number.
+        tied: Trial numbers that the evidence cannot tell from the best, the best first.
+        default_kept: Whether the winner is the default because nothing beat it beyond noise.
+        why: Sentences for the user.
+    """
+
+    winner: int
+    tied: tuple[int, ...]
+    default_kept: bool
+    why: tuple[str, ...]
+
+
+def decide(finalists: Sequence[Finalist], default: int | None) -> Decision:
+    """Chooses among finalists.
+
+    Args:
+        finalists: At least one, in the order of the proxy ranking.
+        default: Trial number of the training-free default, if it is usable.
+    """
+    by_number = {finalist.number: finalist for finalist in finalists}
+    leader = max(finalists, key=lambda finalist: round(finalist.value, 6))
+    guard = by_number.get(default) if default is not None else None
+    if guard is not None and leader is not guard and not _beats(leader, guard):
+        tied = _tied(guard, leader, finalists)
+        why = (
+            f"Trial {guard.number}, the training-free default, stays: trial {leader.number} leads on the certify images "
+            f"({leader.value:.3f} against {guard.value:.3f}), but not beyond noise.",
+        )
+        return Decision(guard.number, tied, True, why)
+    tied = _tied(leader, leader, finalists)
+    winner = _fastest(leader, [by_number[number] for number in tied])
+    return Decision(winner.number, tied, winner is guard, _reasons(winner, leader, guard, tied))
+
+
+def _beats(one: Finalist, other: Finalist) -> bool:
+    return float(np.quantile(one.draws - other.draws, 1 - LEVEL)) > 0
+
+
+def _tied(first: Finalist, leader: Finalist, finalists: Sequence[Finalist]) -> tuple[int, ...]:
+    rest = sorted((f for f in finalists if f is not first), key=lambda finalist: -finalist.value)
+    return (first.number, *(f.number for f in rest if f is leader or not _beats(leader, f)))
+
+
+def _fastest(leader: Finalist, tied: Sequence[Finalist]) -> Finalist:
+    quick = [f for f in tied if f.latency_ms * CLEARLY_FASTER <= leader.latency_ms]
+    return min(quick, key=lambda finalist: finalist.latency_ms, default=leader)
+
+
+def _reasons(winner: Finalist, leader: Finalist, guard: Finalist | None, tied: Sequence[int]) -> tuple[str, ...]:
+    why = []
+    if winner is not leader:
+        why.append(
+            f"Trial {winner.number} cannot be told from the best (trial {leader.number}) and needs "
+            f"{winner.latency_ms:.0f} ms instead of {leader.latency_ms:.0f} ms an image."
+        )
+    else:
+        why.append(f"Trial {winner.number} has the best proxy score on the certify images ({winner.value:.3f}).")
+    if guard is not None and winner is not guard:
+        why.append(f"It beats the training-free default, trial {guard.number} ({guard.value:.3f}), beyond noise.")
+    if len(tied) > 1:
+        why.append(f"{len(tied)} candidates are tied: the evidence cannot tell them apart.")
+    return tuple(why)
+
+
+def certainty_gaps(families: Mapping[str, float]) -> list[str]:
+    """What the choice could not know, in sentences."""
+    return [
+        f"Only synthetic anomalies of {len(families)} families ({', '.join(families)}) were seen, no real defect.",
+        "Missing, wrong or misplaced parts and other logical defects were not among them.",
+        "The proxy score ranks candidates; it does not predict the share of real defects found.",
+    ]

@@ -1,0 +1,388 @@
+"""A study from start to answer, and what can be asked of it afterwards."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from automl_ad.backbones.cache import FeatureCache
+from automl_ad.bundle.writing import BundleContents, write_bundle
+from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError
+from automl_ad.search.assess import assess_study
+from automl_ad.search.backbones import BackboneRack, load_rack
+from automl_ad.search.devices import resolve_device
+from automl_ad.search.events import Event, Listener
+from automl_ad.search.finish import certified_summary, certify, configuration_of, refit, shortlist
+from automl_ad.search.loop import Clock, open_optuna, search_loop
+from automl_ad.search.material import Normals, draw_material, read_normals
+from automl_ad.search.ranking import ranked, usable
+from automl_ad.search.selection import Decision, Finalist, certainty_gaps, decide
+from automl_ad.search.settings import StudySettings
+from automl_ad.search.trial import Bench
+from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.database import default_url, open_engine, optuna_storage
+from automl_ad.store.plain_json import plain
+from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
+from automl_ad.store.repository import Repository
+
+DEFAULT_TRIAL = 0
+
+
+class Study:
+    """One search over one folder of good images, and its results."""
+
+    def __init__(self, folder: StudyFolder, url: str, repository: Repository) -> None:
+        self.name = folder.name
+        self.folder = folder
+        self.url = url
+        self._repository = repository
+
+    @classmethod
+    def open(cls, name: str, workspace: Path, storage: str | None = None) -> Study:
+        """Opens a study that exists.
+
+        Raises:
+            StoreError: There is no database.
+            StudyError: There is no such study in it.
+        """
+        url = storage or default_url(workspace)
+        study = cls(StudyFolder(workspace, name), url, Repository(open_engine(url, must_exist=True)))
+        study._record()
+        return study
+
+    @classmethod
+    def run(cls, settings: StudySettings, folder: StudyFolder, storage: str | None, listener: Listener) -> Study:
+        """Searches, or goes on with a search of the same name and meaning.
+
+        Raises:
+            InputError: The images or settings cannot be used.
+            StudyError: The study exists with another meaning, or another process is at it.
+            NoCandidateError: No candidate could be used.
+        """
+        url = storage or default_url(folder.workspace)
+        clock = Clock(settings.time_budget)
+        listener(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
+        normals = read_normals(settings)
+        study = cls(folder, url, Repository(open_engine(url)))
+        with study._alone():
+            study._search(settings, normals, clock, listener)
+        return study
+
+    @property
+    def settings(self) -> StudySettings:
+        """The settings of the run that created the study."""
+        return StudySettings(**self._record().settings)
+
+    def answer(self) -> dict[str, Any]:
+        """The outcome of the search.
+
+        Raises:
+            StudyError: The search has not ended.
+        """
+        answer = self._record().answer
+        if answer is None:
+            raise StudyError(f"Study {self.name} has no answer yet: run the same search command again to finish it.")
+        return dict(answer) | {"ranking": self.trials()}
+
+    def trials(self) -> list[dict[str, Any]]:
+        """All trials, the usable ones ranked first."""
+        answer = self._record().answer or {}
+        records = self._repository.candidates(self.name)
+        good = usable(records, self.settings)
+        order = [record for record, _ in ranked(good)]
+        rest = [record for record in records if record not in order]
+        pick = self._repository.newest_pick(self.name)
+        marks = {"tied": set(answer.get("tied", ())), "picked": {pick.number} if pick else set()}
+        return [_row(record, marks, answer.get("winner", {}).get("trial")) for record in order + rest]
+
+    def show(self, number: int) -> dict[str, Any]:
+        """Everything known of one trial.
+
+        Raises:
+            StudyError: There is no such trial.
+        """
+        record = self._repository.candidate(self.name, number)
+        row = next(row for row in self.trials() if row["number"] == number)
+        files = sorted(self.folder.trial(number).glob("*")) if self.folder.trial(number).is_dir() else []
+        return row | {
+            "rule": record.rule,
+            "cells": record.cells.get("cells", {}),
+            "rules": record.cells.get("rules", {}),
+            "certify": record.certify,
+            "timings": {"fit_s": record.fit_s, "total_s": record.total_s, "latency_ms": record.latency_ms},
+            "artifacts": [str(path) for path in files],
+        }
+
+    def pick(self, number: int, note: str = "") -> dict[str, Any]:
+        """Records the user's own choice; the newest counts.
+
+        Raises:
+            StudyError: There is no such trial, or it did not finish.
+        """
+        record = self._finished(number)
+        pick = PickRecord(number=record.number, note=note, who=_user())
+        self._repository.add_pick(self.name, pick)
+        return {"study": self.name, "trial": number, "note": note, "who": pick.who, "at": pick.at.isoformat()}
+
+    def export(self, output: str | Path, trial: str | int = "best", listener: Listener | None = None) -> Path:
+        """Refits a candidate on all normals and writes it as a bundle.
+
+        Args:
+            output: Folder, or file ending in ``.zip``.
+            trial: ``best``, ``picked`` or a trial number.
+            listener: Told what is going on.
+
+        Raises:
+            StudyError: There is no such candidate.
+            InputError: The images changed since the search, or the output cannot be written.
+        """
+        record = self._chosen(trial)
+        tell = listener or _quiet
+        tell(Event("finish", f"Refitting trial {record.number} on all good images"))
+        bench = self._bench(self.settings)
+        winner = refit(bench, record, self.settings.folds)
+        configuration = configuration_of(record)
+        study = self._record()
+        contents = BundleContents(
+            detector=winner.detector,
+            weights_origin=_origin(winner.detector.extractor.backbone),
+            preprocessing=bench.material.at(configuration.side).preprocessing,
+            rule=winner.rule,
+            calibration=winner.calibration,
+            threshold=winner.threshold,
+            map_range=winner.map_range,
+            facts={
+                "study": self.name,
+                "trial": record.number,
+                "suite": study.suite_hash,
+                "fingerprint": study.fingerprint,
+                "proxy_score": record.proxy_score,
+                "interval": record.interval,
+                "latency_ms": record.latency_ms,
+                "size_mb": record.size_mb,
+                "seed": self.settings.seed,
+            },
+        )
+        return write_bundle(Path(output), contents)
+
+    def assess(self, dataset: str | Path, listener: Listener | None = None) -> dict[str, Any]:
+        """Judges every finished trial on labelled images, beside its proxy score.
+
+        Raises:
+            InputError: The data set cannot be used.
+            StudyError: No trial has finished.
+        """
+        records = [record for record in self._repository.candidates(self.name) if record.state == "complete"]
+        if not records:
+            raise StudyError(f"Study {self.name} has no finished trial to assess: run the search first.")
+        answer = self._record().answer or {}
+        order = [record for record, _ in ranked(usable(records, self.settings))]
+        selected = answer.get("winner", {}).get("trial", order[0].number if order else records[0].number)
+        bench = self._bench(self.settings)
+        result = assess_study(bench, records, Path(dataset), selected, DEFAULT_TRIAL, listener or _quiet)
+        return {"study": self.name} | result
+
+    def _search(self, settings: StudySettings, normals: Normals, clock: Clock, listener: Listener) -> None:
+        device = resolve_device(settings.device)
+        rack = load_rack(settings, device, self._cache())
+        self._begin(settings, normals, rack)
+        listener(Event("suite", "Drawing the proxy suite", elapsed_s=clock.elapsed))
+        bench = Bench.of(draw_material(settings, normals, self.folder.suite), rack, self.folder, settings.seed)
+        self._repository.set_suite(self.name, bench.material.proxy.digest)
+        warnings = [*normals.warnings, *rack.warnings]
+        self._repository.set_warnings(self.name, warnings)
+        for warning in warnings:
+            listener(Event("warning", warning, elapsed_s=clock.elapsed))
+        study = open_optuna(self.name, optuna_storage(self.url))
+        search_loop(study, bench, settings, self._repository, clock, listener)
+        self._conclude(bench, settings, warnings, clock, listener)
+
+    def _begin(self, settings: StudySettings, normals: Normals, rack: BackboneRack) -> None:
+        """Creates the study's record, or checks that the one there means the same."""
+        meaning = plain(settings.meaning(rack.tags, normals.fingerprint))
+        known = self._repository.find_study(self.name)
+        if known is not None:
+            changed = sorted(key for key in meaning if known.meaning.get(key) != meaning[key])
+            if changed:
+                raise StudyError(
+                    f"Study {self.name} was made with other {', '.join(changed)}; give the new search another --name, "
+                    "or repeat the old settings to resume."
+                )
+            return
+        record = StudyRecord(
+            name=self.name,
+            settings=settings.model_dump(mode="json"),
+            meaning=meaning,
+            images=str(settings.images),
+            fingerprint=normals.fingerprint,
+            splits={key: list(getattr(normals.splits, key)) for key in ("fit", "proxy", "certify")},
+        )
+        self._repository.create_study(record)
+
+    def _conclude(
+        self, bench: Bench, settings: StudySettings, warnings: list[str], clock: Clock, listener: Listener
+    ) -> None:
+        records = self._repository.candidates(self.name)
+        ranking = ranked(usable(records, settings))
+        if not ranking:
+            raise NoCandidateError(_why_none(records))
+        finalists = []
+        chosen = shortlist(ranking, settings.certified, DEFAULT_TRIAL)
+        for done, record in enumerate(chosen):
+            listener(Event("certify", "Checking the best again", done, len(chosen), clock.elapsed))
+            finalist, cells = certify(bench, record)
+            self._repository.set_certify(self.name, record.number, certified_summary(finalist, cells))
+            finalists.append(finalist)
+        decision = decide(finalists, DEFAULT_TRIAL)
+        winner = next(record for record in records if record.number == decision.winner)
+        answer = self._answer(bench, winner, decision, finalists, records, warnings, clock)
+        self._repository.set_answer(self.name, plain(answer))
+        listener(Event("finish", f"Trial {winner.number} wins", elapsed_s=clock.elapsed))
+
+    def _answer(
+        self,
+        bench: Bench,
+        winner: CandidateRecord,
+        decision: Decision,
+        finalists: list[Finalist],
+        records: list[CandidateRecord],
+        warnings: list[str],
+        clock: Clock,
+    ) -> dict[str, Any]:
+        states = [record.state for record in records]
+        return {
+            "study": self.name,
+            "storage": self.url,
+            "images": len(bench.material.normals.images),
+            "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
+            "wall_s": clock.elapsed,
+            "proxy": {"suite": bench.material.proxy.digest, "families": list(winner.families)},
+            "winner": {
+                "trial": winner.number,
+                "method": winner.method,
+                "backbone": winner.backbone,
+                "params": dict(winner.params),
+                "rule": winner.rule,
+                "proxy_score": winner.proxy_score,
+                "interval": winner.interval,
+                "latency_ms": winner.latency_ms,
+                "size_mb": winner.size_mb,
+            },
+            "tied": list(decision.tied),
+            "certified": [finalist.number for finalist in finalists],
+            "default_trial": DEFAULT_TRIAL,
+            "default_kept": decision.default_kept,
+            "why": list(decision.why),
+            "unknown": certainty_gaps(winner.families),
+            "warnings": warnings,
+            "next": self._next_commands(winner.number),
+        }
+
+    def _next_commands(self, number: int) -> list[str]:
+        return [
+            f"automl-ad show {self.name} --trial {number}",
+            f"automl-ad export {self.name} --output {self.name}_bundle",
+            f"automl-ad predict {self.name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
+        ]
+
+    def _bench(self, settings: StudySettings) -> Bench:
+        """Images, suites and backbones of a finished or interrupted search, checked against what it saw."""
+        normals = read_normals(settings)
+        known = self._record()
+        if normals.fingerprint != known.fingerprint:
+            raise InputError(f"The images in {settings.images} changed since study {self.name}; restore them or search again.")
+        rack = load_rack(settings, resolve_device(settings.device), self._cache())
+        material = draw_material(settings, normals, self.folder.suite)
+        return Bench.of(material, rack, self.folder, settings.seed)
+
+    def _chosen(self, trial: str | int) -> CandidateRecord:
+        if trial == "best":
+            return self._finished(int(self.answer()["winner"]["trial"]))
+        if trial == "picked":
+            pick = self._repository.newest_pick(self.name)
+            if pick is None:
+                raise StudyError(f"No trial of study {self.name} was picked; run `automl-ad pick {self.name} --trial N`.")
+            return self._finished(pick.number)
+        return self._finished(int(trial))
+
+    def _finished(self, number: int) -> CandidateRecord:
+        record = self._repository.candidate(self.name, number)
+        if record.state != "complete":
+            raise StudyError(f"Trial {number} of study {self.name} is {record.state}; choose a complete one.")
+        return record
+
+    def _record(self) -> StudyRecord:
+        return self._repository.get_study(self.name)
+
+    def _cache(self) -> FeatureCache:
+        """Features are shared by all studies of the workspace: they depend on images and weights alone."""
+        return FeatureCache(self.folder.workspace / "cache" / "features")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes from searching the same study; the lock falls with the process, however it ends."""
+        path = self.folder.root / ".lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path, timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise StudyError(f"Study {self.name} is being searched by another process; wait for it or use another --name.") from error
+        except OSError as error:
+            raise StoreError(f"Workspace {self.folder.workspace} cannot be written ({error.strerror}); choose another --workspace.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | None) -> dict[str, Any]:
+    return {
+        "number": record.number,
+        "state": record.state,
+        "method": record.method,
+        "backbone": record.backbone,
+        "params": dict(record.params),
+        "rule": record.rule,
+        "proxy_score": record.proxy_score,
+        "interval": record.interval,
+        "families": dict(record.families),
+        "certify_score": record.certify["value"] if record.certify else None,
+        "latency_ms": record.latency_ms,
+        "size_mb": record.size_mb,
+        "peak_mb": record.peak_mb,
+        "fit_s": record.fit_s,
+        "total_s": record.total_s,
+        "reason": record.reason,
+        "winner": record.number == winner,
+        "default": record.number == DEFAULT_TRIAL,
+        **{mark: record.number in numbers for mark, numbers in marks.items()},
+    }
+
+
+def _why_none(records: list[CandidateRecord]) -> str:
+    reasons = [record.reason for record in records if record.reason]
+    if not reasons:
+        return "No candidate met the limits (--max-latency-ms, --max-size-mb): raise them or choose smaller backbones."
+    return f"No candidate could be used; the first of {len(reasons)} that ended early said: {reasons[0]}"
+
+
+def _origin(backbone: torch.nn.Module) -> str:
+    return str(getattr(backbone, "origin", "built in"))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for the user id, as in some containers
+        return ""
+
+
+def _quiet(event: Event) -> None:
+    del event

@@ -1,0 +1,166 @@
+"""Runs one trial: everything between a configuration and its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+import torch
+
+from automl_ad.evaluation.intervals import BootstrapPlan
+from automl_ad.methods.base import Budget, Report
+from automl_ad.search.backbones import BackboneRack
+from automl_ad.search.candidate import (
+    Configuration,
+    latency_ms,
+    proxy_score,
+    score_suite,
+    size_mb,
+)
+from automl_ad.search.material import Material
+from automl_ad.search.memory import PeakMemory
+from automl_ad.search.seeds import derived_rng, derived_seed
+from automl_ad.store.artifacts import StudyFolder, save_arrays
+from automl_ad.store.records import CandidateRecord
+
+if TYPE_CHECKING:
+    from automl_ad.evaluation.suite import Suite
+    from automl_ad.methods.features import FeatureDetector
+
+BOOTSTRAP_DRAWS = 400
+REPORT_STEPS = 100
+"""Optuna counts steps in whole numbers: progress is reported in percent."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What trials of one study share.
+
+    Attributes:
+        material: Images and suites.
+        rack: Backbones.
+        folder: The study's folder.
+        seed: The study's seed.
+        plan: Resampling weights of the proxy suite, shared by all candidates so that they can be paired.
+    """
+
+    material: Material
+    rack: BackboneRack
+    folder: StudyFolder
+    seed: int
+    plan: BootstrapPlan
+
+    @classmethod
+    def of(cls, material: Material, rack: BackboneRack, folder: StudyFolder, seed: int) -> Bench:
+        """Draws the resampling weights."""
+        plan = plan_for(material.proxy, len(material.normals.splits.proxy), seed, "proxy")
+        return cls(material, rack, folder, seed, plan)
+
+    def build(self, configuration: Configuration) -> FeatureDetector:
+        """An unfitted detector; its seed depends on the configuration alone."""
+        extractor = self.rack.extractors[configuration.backbone]
+        return configuration.build(extractor, derived_seed(self.seed, f"fit/{configuration.digest}"))
+
+
+def plan_for(suite: Suite, normals: int, seed: int, purpose: str) -> BootstrapPlan:
+    """Resampling weights for a suite, the same at every working size."""
+    counts = {cell: len(suite.members(cell)) for cell in suite.cell_names}
+    return BootstrapPlan.draw(normals, counts, BOOTSTRAP_DRAWS, rng=derived_rng(seed, f"bootstrap/{purpose}"))
+
+
+def run_trial(bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial) -> CandidateRecord:
+    """Fits and scores one candidate.
+
+    A fault in it is recorded with its reason and never stops the study; an interrupt passes through.
+
+    Returns:
+        A record in state complete, pruned or failed.
+    """
+    start = time.monotonic()
+    try:
+        return _measure(bench, number, configuration, budget, trial, start)
+    except optuna.TrialPruned as pruned:
+        return _ended(number, configuration, "pruned", str(pruned), start)
+    except (Exception, MemoryError) as error:  # a candidate's fault is data, not the end of the study
+        return _ended(number, configuration, "failed", _reason(error), start)
+
+
+def _measure(
+    bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial, start: float
+) -> CandidateRecord:
+    peak = PeakMemory(next(iter(bench.rack.extractors.values())).device)
+    views = bench.material.at(configuration.side)
+    splits = bench.material.normals.splits
+    detector = bench.build(configuration)
+    normals = views.normals.take(splits.proxy)
+    detector.fit(views.normals.take(splits.fit), None, budget, _pruning(detector, bench, configuration, trial))
+    fitted = time.monotonic()
+    scores, maps = score_suite(detector, normals, views.proxy)
+    result = proxy_score(scores, views.proxy, bench.plan)
+    folder = bench.folder.trial(number)
+    save_arrays(folder / "maps.npz", **{kind: values.astype("float32") for kind, values in maps.items()})
+    scores.save(folder / "scores.npz")
+    return CandidateRecord(
+        number=number,
+        state="complete",
+        method=configuration.method,
+        backbone=configuration.backbone,
+        params=_params(configuration),
+        rule=result.rule,
+        proxy_score=result.value,
+        interval_low=result.interval[0],
+        interval_high=result.interval[1],
+        families=result.families,
+        cells={"cells": result.cells, "rules": result.rules},
+        latency_ms=latency_ms(detector, views.normals.size),
+        size_mb=size_mb(detector),
+        peak_mb=peak.megabytes(),
+        fit_s=fitted - start,
+        total_s=time.monotonic() - start,
+        artifact=str(folder.relative_to(bench.folder.root)),
+        configuration_hash=configuration.digest,
+    )
+
+
+def _pruning(detector: FeatureDetector, bench: Bench, configuration: Configuration, trial: optuna.Trial) -> Report:
+    """A callback that scores a half-trained detector and asks Optuna whether it is worth going on."""
+    views = bench.material.at(configuration.side)
+    normals = views.normals.take(bench.material.normals.splits.proxy)
+
+    def report(done: float) -> None:
+        if done >= 1:
+            return
+        scores, _ = score_suite(detector, normals, views.proxy)
+        trial.report(proxy_score(scores, views.proxy, bench.plan).value, round(REPORT_STEPS * done))
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"Below the median of earlier trials after {done:.0%} of its training.")
+
+    return report
+
+
+def _params(configuration: Configuration) -> Mapping[str, object]:
+    return {"side": configuration.side, **configuration.settings}
+
+
+def _ended(number: int, configuration: Configuration, state: str, reason: str, start: float) -> CandidateRecord:
+    return CandidateRecord(
+        number=number,
+        state="pruned" if state == "pruned" else "failed",
+        method=configuration.method,
+        backbone=configuration.backbone,
+        params=_params(configuration),
+        reason=reason,
+        total_s=time.monotonic() - start,
+        configuration_hash=configuration.digest,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return "Out of memory."
+    text = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from automl_ad.backbones.embedded import EmbeddedBackbone
+from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.bundle.writing import BundleContents, write_bundle
+from automl_ad.data.image_set import ImageSet
+from automl_ad.data.preprocessing import Preprocessing
+from automl_ad.evaluation.scoring import ScoringRule, score_maps
+from automl_ad.evaluation.thresholds import overkill_threshold
+from automl_ad.methods.base import Budget
+from automl_ad.methods.dfr import Dfr, DfrSettings
+from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.padim import Padim, PadimSettings
+from automl_ad.methods.patchcore import PatchCore, PatchCoreSettings
+
+SIDE = 64
+LEVELS = (-4, -3)
+RULE = ScoringRule("top", fraction=0.02, sigma=4)
+
+
+def draw_parts(count: int, seed: int) -> npt.NDArray[np.uint8]:
+    """uint8 [count, 64, 64, 3]: discs on a noisy ground."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    centres = 32 + rng.normal(0, 1, (count, 2))
+    disc = np.hypot(y - centres[:, :1, None], x - centres[:, 1:, None]) < 20
+    grey = 60 + 100 * disc[..., None] + rng.normal(0, 6, (count, SIDE, SIDE, 3))
+    return grey.clip(0, 255).astype(np.uint8)
+
+
+def as_set(images: npt.NDArray[np.uint8]) -> ImageSet:
+    return ImageSet.of(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+@pytest.fixture(scope="session")
+def parts() -> Callable[[int, int], npt.NDArray[np.uint8]]:
+    return draw_parts
+
+
+@pytest.fixture(scope="session")
+def detectors() -> dict[str, FeatureDetector]:
+    common: dict[str, Any] = {"backbone": "embedded", "levels": LEVELS}
+    extractor = FeatureExtractor(EmbeddedBackbone())
+    made: dict[str, FeatureDetector] = {
+        "padim": Padim(PadimSettings(**common, channels=20), extractor),
+        "patchcore": PatchCore(PatchCoreSettings(**common, ratio=0.02, standardise=True), extractor),
+        "patchcore-plain": PatchCore(PatchCoreSettings(**common, neighbours=0), extractor),
+        "dfr-image_pca": Dfr(DfrSettings(**common, model="image_pca", stride=8), extractor),
+        "dfr-pca": Dfr(DfrSettings(**common, model="pca", stride=8), extractor),
+        "dfr-autoencoder": Dfr(DfrSettings(**common, stride=8, steps=20, batch=64, mode="nearest"), extractor),
+    }
+    for detector in made.values():
+        detector.fit(as_set(draw_parts(12, 0)), None, Budget(), lambda share: None)
+    return made
+
+
+@pytest.fixture(scope="session")
+def make_contents() -> Callable[..., BundleContents]:
+    """Contents around a fitted detector, calibrated on 30 parts that it did not see."""
+
+    def make(detector: FeatureDetector, **changes: Any) -> BundleContents:
+        maps = detector.anomaly_maps(as_set(draw_parts(30, 1)))
+        calibration = score_maps(maps, RULE, (SIDE, SIDE))
+        low, high = np.quantile(maps, [0.5, 0.999])
+        contents: dict[str, Any] = {
+            "detector": detector,
+            "weights_origin": "none",
+            "preprocessing": Preprocessing(height=SIDE, width=SIDE),
+            "rule": RULE,
+            "calibration": calibration,
+            "threshold": overkill_threshold(calibration, 0.1),
+            "map_range": (float(low), float(high)),
+            "facts": {
+                "study": "discs",
+                "trial": 7,
+                "suite": "abc",
+                "fingerprint": "def",
+                "proxy_score": np.float64(0.9),
+                "interval": (0.8, 0.95),
+                "latency_ms": float("nan"),
+                "size_mb": 1.5,
+                "seed": 3,
+            },
+        }
+        return BundleContents(**contents | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def contents(detectors: dict[str, FeatureDetector], make_contents: Callable[..., BundleContents]) -> BundleContents:
+    return make_contents(detectors["padim"])
+
+
+@pytest.fixture
+def bundle_path(contents: BundleContents, tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "made", contents)
+
+
+@pytest.fixture
+def zip_path(contents: BundleContents, tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "made.zip", contents)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from automl_ad.bundle import writing
+from automl_ad.bundle.loading import load_bundle
+from automl_ad.bundle.writing import BundleContents, write_bundle
+from automl_ad.errors import InputError
+from automl_ad.methods.features import FeatureDetector
+
+FILES = ["bundle.json", "calibration.safetensors", "weights.safetensors"]
+
+
+@pytest.fixture
+def other(detectors: dict[str, FeatureDetector], make_contents: Callable[..., BundleContents]) -> BundleContents:
+    return make_contents(detectors["dfr-pca"])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_holds_three_files_and_its_neighbourhood_nothing_else(
+    contents: BundleContents, tmp_path: Path
+) -> None:
+    output = tmp_path / "new" / "deep" / "bundle"
+    assert write_bundle(output, contents) == output
+    assert names(output) == FILES
+    assert names(output.parent) == ["bundle"]
+
+
+def test_others_may_read_it(contents: BundleContents, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    output = write_bundle(tmp_path / "bundle", contents)
+    assert output.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_equal_contents_give_equal_bytes(contents: BundleContents, tmp_path: Path) -> None:
+    folders = [write_bundle(tmp_path / name, contents) for name in ("a", "b")]
+    zips = [write_bundle(tmp_path / name, contents) for name in ("a.zip", "b.ZIP")]
+    assert zips[0].read_bytes() == zips[1].read_bytes()
+    with zipfile.ZipFile(zips[0]) as archive:
+        assert sorted(archive.namelist()) == FILES
+        for name in FILES:
+            assert archive.read(name) == (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["bundle", "bundle.zip"])
+def test_a_bundle_is_replaced(contents: BundleContents, other: BundleContents, tmp_path: Path, name: str) -> None:
+    output = write_bundle(tmp_path / name, contents)
+    assert load_bundle(output).manifest.method == "padim"
+    write_bundle(output, other)
+    assert load_bundle(output).manifest.method == "dfr"
+    assert names(tmp_path) == [name]
+
+
+def test_an_empty_folder_is_filled(contents: BundleContents, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert names(write_bundle(tmp_path / "empty", contents)) == FILES
+
+
+def test_a_link_to_a_bundle_stays_a_link(contents: BundleContents, other: BundleContents, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "real", contents)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_bundle(tmp_path / "link", other)
+    assert (tmp_path / "link").is_symlink()
+    assert load_bundle(tmp_path / "real").manifest.method == "dfr"
+
+
+@pytest.mark.parametrize("stray", ["photo.png", "bundle.json"])
+def test_a_folder_that_is_no_bundle_is_refused(contents: BundleContents, tmp_path: Path, stray: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / stray).write_text("{}")
+    with pytest.raises(InputError, match=r"--output .*mine exists and is not a bundle"):
+        write_bundle(tmp_path / "mine", contents)
+    assert (tmp_path / "mine" / stray).read_text() == "{}"
+
+
+def test_files_beside_a_bundle_are_not_lost(contents: BundleContents, bundle_path: Path) -> None:
+    (bundle_path / "notes.txt").write_text("dear")
+    with pytest.raises(InputError, match=r"holds notes\.txt beside a bundle"):
+        write_bundle(bundle_path, contents)
+    assert (bundle_path / "notes.txt").read_text() == "dear"
+
+
+def test_a_file_or_folder_in_the_way_is_refused(contents: BundleContents, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "file.zip").write_text("x")
+    (tmp_path / "folder.zip").mkdir()
+    for name, complaint in (("file", "is a file"), ("file.zip", "is not a bundle"), ("folder.zip", "is a folder")):
+        with pytest.raises(InputError, match=complaint):
+            write_bundle(tmp_path / name, contents)
+    assert (tmp_path / "file").read_text() == (tmp_path / "file.zip").read_text() == "x"
+
+
+def test_a_place_that_cannot_be_written(contents: BundleContents, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"--output .* cannot be written \(.+\); choose"):
+        write_bundle(tmp_path / "file" / "bundle", contents)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize("name", ["bundle", "bundle.zip"])
+@pytest.mark.parametrize("step", ["_manifest", "_move"])
+def test_interrupted_writing_leaves_nothing(
+    contents: BundleContents,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    step: str,
+    fault: BaseException,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(writing, step, interrupt)
+    with pytest.raises(type(fault)):
+        write_bundle(tmp_path / name, contents)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_failed_replacement_keeps_the_old_bundle(
+    contents: BundleContents, other: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    output = write_bundle(tmp_path / "bundle", contents)
+    moves, replace = [0], os.replace
+
+    def fail_once(source: Path, target: Path) -> None:
+        moves[0] += 1
+        if moves[0] == failing:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_once)
+    with pytest.raises(InputError, match="No space left on device"):
+        write_bundle(output, other)
+    assert names(tmp_path) == ["bundle"]
+    assert load_bundle(output).manifest.method == "padim"
+
+
+@pytest.mark.parametrize("scores", [[], [[1.0]], [1.0, float("nan")]])
+def test_calibration_must_be_a_vector_of_numbers(contents: BundleContents, tmp_path: Path, scores: list[float]) -> None:
+    with pytest.raises(ValueError, match="calibration scores"):
+        write_bundle(tmp_path / "bundle", dataclasses.replace(contents, calibration=np.array(scores)))
+    assert names(tmp_path) == []

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import automl_ad
+from automl_ad.doctor import PACKAGES
+from automl_ad.durations import format_duration, parse_duration
+from automl_ad.errors import AutomlAdError, InputError, NoCandidateError, StudyError
+
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "optuna",
+    "numpy",
+    "cv2",
+    "sqlalchemy",
+    "streamlit",
+    "scipy",
+    "sklearn",
+    "rich",
+}
+API_NAMES = ("Study", "audit", "demo", "evaluate", "load_bundle", "search", "studies")
+
+
+def python(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return run.stdout.strip()
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    fake = types.ModuleType("automl_ad.api")
+    for name in API_NAMES:
+        setattr(fake, name, lambda *arguments, _name=name: (_name, *arguments))
+    monkeypatch.setitem(sys.modules, "automl_ad.api", fake)
+    return fake
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = python("import sys, automl_ad; print(*{name.split('.')[0] for name in sys.modules})")
+    assert HEAVY.isdisjoint(loaded.split())
+
+
+@pytest.mark.parametrize("name", API_NAMES)
+def test_public_names_come_from_the_api(name: str, api: types.ModuleType) -> None:
+    assert getattr(automl_ad, name)(7) == (name, 7)
+
+
+def test_all_names_are_listed_and_nothing_else_is_made_up() -> None:
+    assert set(automl_ad.__all__) <= set(dir(automl_ad))
+    assert set(automl_ad.__all__) == {*API_NAMES, "doctor", "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        _ = automl_ad.serach
+
+
+def test_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", automl_ad.__version__)
+
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", unknown)
+    assert automl_ad.__version__ == "0+unknown"
+
+
+def test_functions_that_share_a_name_with_a_module_can_be_called_after_its_import(api: types.ModuleType) -> None:
+    importlib.import_module("automl_ad.search.events")
+    assert automl_ad.search("folder") == ("search", "folder")
+    assert automl_ad.search.events.Event("audit", "looking").total is None
+
+
+@pytest.mark.parametrize("first", ["import automl_ad.doctor", "from automl_ad import doctor", "automl_ad.doctor"])
+def test_the_doctor_can_be_called_however_it_was_first_met(first: str) -> None:
+    fake = "import sys; sys.modules['automl_ad.doctor'].doctor = lambda: 'fine'"
+    assert python(f"import automl_ad; {first}; {fake}; print(automl_ad.doctor())") == "fine"
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(automl_ad.__file__).parent / "py.typed").is_file()
+
+
+def test_the_doctor_knows_every_dependency() -> None:
+    text = (Path(automl_ad.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    listed = text.partition("dependencies = [")[2].partition("\n]")[0]
+    assert set(PACKAGES) == set(re.findall(r'^\s*"([A-Za-z0-9-]+)', listed, re.MULTILINE))
+
+
+def test_a_search_without_candidate_is_a_study_error() -> None:
+    assert issubclass(NoCandidateError, StudyError)
+    assert issubclass(StudyError, AutomlAdError)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("10m", 600),
+        ("1.5h", 5400),
+        ("1h30m", 5400),
+        ("1h 5m 2.5s", 3902.5),
+        (" 2M ", 120),
+        ("0.5", 0.5),
+        (45, 45),
+        (1.5, 1.5),
+    ],
+)
+def test_durations_are_read(given: str | float, seconds: float) -> None:
+    assert parse_duration(given) == seconds
+
+
+NO_DURATIONS = ["", "0", "0s", "0h0m", "-5", "-5s", "ten", "10x", "1h30", "30s10m", "1e3", "nan", "inf", "1,5h", "٣"]
+
+
+@pytest.mark.parametrize("given", [*NO_DURATIONS, "9" * 400, 0, -1.0, float("nan"), float("inf")])
+def test_other_durations_are_refused_in_one_sentence(given: str | float) -> None:
+    with pytest.raises(InputError, match=r"--time-budget .* not a usable length of time") as caught:
+        parse_duration(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_option_of_a_bad_duration_is_named() -> None:
+    with pytest.raises(InputError, match=r"^--wait '0'"):
+        parse_duration("0", "--wait")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (4.24, "4.2 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3599.7, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (100_000, "27 h 47 min"),
+    ],
+)
+def test_durations_are_written(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from automl_ad import rendering
+from automl_ad.progress import QUIET_S, LiveProgress, PlainProgress, progress_view
+from automl_ad.search.events import Event
+
+
+def text_of(parts: Iterable[rendering.Part], width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    for part in parts:
+        console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
+    return console.file.getvalue()  # type: ignore[attr-defined]  # the file given above
+
+
+def trial(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "number": number,
+        "state": "complete",
+        "method": "padim",
+        "backbone": "resnet18",
+        "params": {"levels": [-3, -2], "ratio": 0.123456},
+        "proxy_score": 0.91234,
+        "interval": [0.88, 0.94],
+        "families": {"texture": 0.95, "cutpaste": 0.8},
+        "latency_ms": 12.34,
+        "size_mb": 5.0,
+        "peak_mb": 321.0,
+        "fit_s": 4.2,
+        "total_s": 75.0,
+        "reason": None,
+        "tied": False,
+        "default": False,
+        "picked": False,
+    } | changes
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    return {
+        "study": "bolts",
+        "trials": {"complete": 11, "pruned": 3, "failed": 1},
+        "wall_s": 200.0,
+        "winner": trial(4) | {"trial": 4},
+        "tied": [4, 2, 7],
+        "default_trial": 0,
+        "default_kept": False,
+        "warnings": ["few images"],
+        "why": ["fastest of the tied set"],
+        "unknown": ["how real defects look"],
+        "next": ["automl-ad export bolts --output b.zip"],
+        "ranking": [trial(4), trial(2, tied=True), *(trial(number) for number in range(10, 20))],
+    } | changes
+
+
+def row_of(text: str, first: str) -> str:
+    rows = [line for line in text.splitlines() if line.startswith("│") and line[1:].strip().startswith(first)]
+    assert len(rows) == 1
+    return rows[0]
+
+
+def test_the_end_of_a_search_says_everything_in_order() -> None:
+    text = text_of(rendering.search_report(answer()))
+    expected = [
+        "Study bolts: 11 trials finished, 3 pruned, 1 failed in 3 min 20 s.",
+        "proxy score",
+        "Winner: trial 4, padim on resnet18",
+        "Proxy score 0.912 (90 % interval 0.880 to 0.940), 12.3 ms an image, 5.0 MB",
+        "cannot tell them apart: trials 2, 7.",
+        "fastest of the tied set",
+        "how real defects look",
+        "few images",
+        "automl-ad export bolts --output b.zip",
+    ]
+    places = [text.index(words) for words in expected]
+    assert places == sorted(places)
+    assert "accuracy" not in text.lower()
+
+
+def test_the_ranking_is_cut_after_ten_and_marked() -> None:
+    text = text_of(rendering.search_report(answer()))
+    assert "winner" in row_of(text, "4 ")
+    assert "tied" in row_of(text, "2 ")
+    assert row_of(text, "17 ")
+    assert "│    18 │" not in text
+    assert "and 2 more" in text
+
+
+def test_a_kept_default_is_said_and_a_winner_alone_has_no_tied_set() -> None:
+    text = text_of(rendering.search_report(answer(tied=[4], default_kept=True, default_trial=4)))
+    assert "training-free default, trial 4" in text
+    assert "Tied with it" not in text
+
+
+def test_trials_that_did_not_finish_show_their_reason() -> None:
+    failed = trial(3, state="failed", reason="out of memory", proxy_score=None, interval=None, latency_ms=math.nan)
+    row = row_of(text_of(rendering.trials_report({"study": "bolts", "trials": [failed]})), "3 ")
+    assert "failed: out of memory" in row
+    assert [cell.strip() for cell in row.split("│")][4:7] == [rendering.NONE] * 3
+
+
+def test_a_study_without_trials_and_a_workspace_without_studies() -> None:
+    assert "no trials yet" in text_of(rendering.trials_report({"study": "bolts", "trials": []}))
+    assert "automl-ad search" in text_of(rendering.studies_report([]))
+
+
+def test_studies_are_listed_with_their_counts() -> None:
+    study = {"study": "bolts", "created_at": "2026-11-20", "images": "/data/bolts", "state": "finished"}
+    text = text_of(rendering.studies_report([study | {"trials": {"complete": 5, "pruned": 0, "failed": 2}}]))
+    assert "5 complete, 2 failed" in row_of(text, "bolts")
+    assert "pruned" not in text
+
+
+def test_one_trial_is_shown_whole() -> None:
+    more = {"cells": {"texture/0.3": 0.75}, "timings": {"maps": 3.0}, "artifacts": ["a/maps.npz"]}
+    more |= {"rule": "top-1%", "rules": {"max": 0.8}}
+    text = text_of(rendering.trial_report(trial(4, **more)))
+    for words in ("ratio   0.1235", "texture/0.3  0.750", "3.0 s", "a/maps.npz", "top-1%", "max  0.800", "321 MB"):
+        assert words in text
+    assert "1 min 15 s" in text
+
+
+def test_predictions_show_decisions_errors_and_a_tally() -> None:
+    results = [
+        {"path": "a.png", "score": 1.5, "p_value": 0.4, "anomalous": False, "heatmap": None, "error": None},
+        {"path": "b.png", "score": 9.0, "p_value": 0.01, "anomalous": True, "heatmap": None, "error": None},
+        {"path": "c.png", "score": None, "p_value": None, "anomalous": None, "heatmap": None, "error": "cut short"},
+    ]
+    text = text_of(rendering.predictions_report({"bundle": "b", "threshold": 3.0, "results": results}))
+    assert "good" in row_of(text, "a.png")
+    assert "anomalous" in row_of(text, "b.png")
+    assert "error: cut short" in row_of(text, "c.png")
+    assert "1 of 2 images anomalous at threshold 3.0000, 1 could not be read." in text
+    assert "heatmap" not in text
+
+
+def test_paths_are_never_markup_and_never_cut() -> None:
+    path = "/data/[bold]red[/]/" + "x" * 200 + ".png"
+    result = {"path": path, "score": 1.0, "p_value": 0.5, "anomalous": False, "heatmap": path, "error": None}
+    text = text_of(rendering.predictions_report({"bundle": "b", "threshold": 3.0, "results": [result]}), width=60)
+    assert "[bold]" in text
+    assert text.count("x") == 400
+    assert "…" not in text
+
+
+def test_metrics_without_masks_leave_gaps() -> None:
+    report = {"images": {"good": 10, "defect": 5}, "image_auroc": 0.98765, "image_ap": 0.9, "pixel_auroc": None}
+    report |= {"overkill": 0.1, "escapes": 0.0, "by_defect": {"scratch": {"image_auroc": 0.5, "n": 3}}}
+    text = text_of(rendering.metrics_report(report))
+    assert "10 good and 5 defective images" in text
+    assert "0.9877" in row_of(text, "image AUROC ")
+    assert rendering.NONE in row_of(text, "pixel AUROC")
+    assert "10.0 %" in row_of(text, "overkill")
+    assert "0.500" in row_of(text, "scratch")
+
+
+def test_an_assessment_marks_the_selected_and_the_best() -> None:
+    trials = [
+        {"number": n, "method": "dfr", "params": {"k": n}, "proxy_score": 0.9, "image_auroc": 0.8 + n / 100}
+        | {"image_auroc_interval": [0.7, 0.9]}
+        for n in (1, 2)
+    ]
+    report = {"study": "bolts", "trials": trials, "selected": 1, "best_trial": 2, "spearman": 1.0, "kendall": math.nan}
+    text = text_of(rendering.assessment_report(report | {"regret": 1.0, "labelled_floor": 0.25}))
+    assert "selected" in row_of(text, "1 ")
+    assert "best" in row_of(text, "2 ")
+    assert f"Spearman 1.00, Kendall {rendering.NONE}." in text
+    assert "of choosing with half of the labels  0.25" in text
+
+
+def test_an_audit_lists_what_is_odd() -> None:
+    report: dict[str, Any] = {"images": 3, "sizes": {"64x64": 3}, "modes": {"RGB": 3}, "advice": ["buy more"]}
+    report |= {"unreadable": [{"path": "x.png", "error": "empty"}], "duplicates": [["a.png", "b.png"]]}
+    report["suspects"] = [{"path": "c.png", "score": 7.25}]
+    text = text_of(rendering.audit_report(report))
+    for words in ("3 readable", "64x64  3", "x.png: empty", "a.png, b.png", "c.png (7.2)", "buy more"):
+        assert words in text
+
+
+def test_an_audit_without_findings_says_what_next() -> None:
+    clean: dict[str, Any] = {key: [] for key in ("unreadable", "duplicates", "suspects", "advice")}
+    text = text_of(rendering.audit_report(clean | {"images": 3, "sizes": {}, "modes": {}}))
+    assert "automl-ad search" in text
+    assert "Unreadable" not in text
+
+
+def test_csv_rows_are_flat() -> None:
+    row = rendering.csv_row(trial(4, interval=[0.1, 0.2]))
+    assert (row["interval_low"], row["interval_high"]) == (0.1, 0.2)
+    assert row["families.texture"] == 0.95
+    assert row["params"] == '{"levels": [-3, -2], "ratio": 0.123456}'
+    assert not any(isinstance(value, dict | list) for value in row.values())
+    assert rendering.csv_row({"interval": None}) == {"interval_low": None, "interval_high": None}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def plain_lines(events: Iterable[tuple[float, Event]]) -> list[str]:
+    console, clock = Console(file=io.StringIO(), width=40), Clock()
+    with PlainProgress(console, clock) as view:
+        for clock.now, event in events:
+            view(event)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # the file given above
+
+
+def step(done: int, total: int = 100, **more: Any) -> Event:
+    return Event("search", "", done, total, **more)
+
+
+def test_plain_progress_is_sparse_but_shows_every_stage_end_and_warning() -> None:
+    seconds = [(0.0, Event("audit", "20 images")), *((float(n) / 2, step(n)) for n in range(1, 101))]
+    lines = plain_lines([*seconds, (50.0, Event("warning", "hub [offline]"))])
+    assert lines[0] == "0.0 s: Looking at the images - 20 images"
+    assert lines[1] == "0.0 s: Trying candidates (1/100)"
+    assert lines[-2] == "0.0 s: Trying candidates (100/100)"
+    assert lines[-1] == "Warning: hub [offline]"
+    assert len(lines) == 8  # audit, 1st, one each 10 s at 10.5, 20.5, 30.5 and 40.5 s, last, warning
+
+
+def test_plain_progress_slows_down_in_long_searches() -> None:
+    late = [(QUIET_S * n, step(n, elapsed_s=10_000)) for n in range(1, 60)]
+    assert len(plain_lines(late)) == 2
+
+
+def test_a_line_names_time_left_and_leader() -> None:
+    (line,) = plain_lines([(0, step(3, 20, elapsed_s=75, left_s=200, leader="padim resnet18, 0.91"))])
+    assert line == "1 min 15 s: Trying candidates (3/20, 3 min 20 s left, leader padim resnet18, 0.91)"
+
+
+class _GoneConsole(Console):
+    def print(self, *arguments: Any, **options: Any) -> None:
+        raise BrokenPipeError
+
+
+def test_a_watcher_that_goes_away_does_not_end_the_search() -> None:
+    with PlainProgress(_GoneConsole(file=io.StringIO())) as view:
+        view(step(1))
+        view(Event("warning", "still running"))
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, LiveProgress), (False, PlainProgress)])
+def test_the_view_suits_the_console(terminal: bool, kind: type) -> None:
+    assert type(progress_view(Console(file=io.StringIO(), force_terminal=terminal))) is kind
+
+
+def test_live_progress_shows_stage_counts_leader_and_keeps_warnings() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=140, _environ={"TERM": "xterm"})
+    with LiveProgress(console) as view:
+        view(Event("warning", "hub offline"))
+        view(step(3, 20, left_s=200, leader="padim [x]"))
+        view._progress.refresh()
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # the file given above
+    assert "Warning: hub offline" in shown
+    assert "Trying candidates" in shown
+    assert "3/20, 3 min 20 s left, leader padim [x]" in shown
