@@ -9,7 +9,6 @@ Example:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,11 @@ from automl_ad.errors import InputError
 from automl_ad.search.events import Event, Listener
 from automl_ad.search.settings import build_settings
 from automl_ad.search.study import Study
-from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.artifacts import StudyFolder, workspace_folder
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
 
 __all__ = ["Study", "audit", "demo", "evaluate", "load_bundle", "search", "studies"]
-
-WORKSPACE_VARIABLE = "AUTOML_AD_WORKSPACE"
-DEFAULT_WORKSPACE = "automl_ad_workspace"
 
 
 def search(
@@ -111,21 +107,6 @@ def search(
     return Study.run(settings, target, storage, listener or _quiet)
 
 
-def workspace_folder(given: str | Path | None) -> Path:
-    """The workspace given, else that of the environment, else the default below the present folder."""
-    return Path(given or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE).absolute()
-
-
-def open_study(name: str, workspace: str | Path | None = None, storage: str | None = None) -> Study:
-    """Opens a study of a workspace.
-
-    Raises:
-        StoreError: There is no database.
-        StudyError: There is no such study.
-    """
-    return Study.open(name, workspace_folder(workspace), storage)
-
-
 def studies(workspace: str | Path | None = None, storage: str | None = None) -> list[dict[str, Any]]:
     """The studies of a workspace, in the order in which they were begun."""
     url = storage or default_url(workspace_folder(workspace))
@@ -174,7 +155,7 @@ def evaluate(
     return _evaluate(loaded, labelled_from_folders(Path(good), Path(defects)))
 
 
-def demo(output: str | Path = "demo", listener: Listener | None = None) -> dict[str, Any]:
+def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None) -> dict[str, Any]:
     """Draws a small set of parts, searches it with the embedded backbone, exports the winner and tries it.
 
     Returns:
@@ -187,7 +168,13 @@ def demo(output: str | Path = "demo", listener: Listener | None = None) -> dict[
         tell(Event("audit", "Drawing good and defective parts"))
         draw_demo_set(dataset)
     study = search(
-        dataset, name="demo", workspace=folder / "workspace", backbones=["embedded"], trials=12, time_budget=120, listener=tell
+        dataset,
+        name="demo",
+        workspace=folder / "workspace",
+        backbones=["embedded"],
+        trials=12,
+        time_budget=120,
+        listener=tell,
     )
     bundle = study.export(folder / "bundle", listener=tell)
     picture = next(image.path for image in labelled_images(dataset) if image.anomalous)

@@ -189,8 +189,8 @@ def search(
         "study_file": _existing(study, "--study"),
         "trials": trials,
         "time_budget": None if time_budget is None else parse_duration(time_budget),
-        "methods": _names(methods, "--methods"),
-        "backbones": _names(backbones, "--backbones"),
+        "methods": _names(methods),
+        "backbones": _names(backbones),
         "weights_dir": _existing(weights_dir, "--weights-dir"),
         "image_size": image_size,
         "device": _device(device),
@@ -268,8 +268,9 @@ def export(
 ) -> None:
     """Write one detector as a self-contained bundle."""
     choice = _trial_choice(trial)
-    with _library() as api:
-        path = api.Study.open(name, workspace=workspace, storage=storage).export(output, trial=choice)
+    with _library() as api, _progress() as listener:
+        study = api.Study.open(name, workspace=workspace, storage=storage)
+        path = study.export(output, trial=choice, listener=listener)
     _present({"study": name, "trial": choice, "bundle": str(path)}, "export_report", as_json)
 
 
@@ -278,13 +279,21 @@ def predict(
     bundle: _Bundle,
     images: Annotated[Path, typer.Argument(help="An image, or a folder of images.", metavar="IMAGES")],
     output: Annotated[Path | None, typer.Option(help="Folder for heatmaps.", metavar="DIR")] = None,
+    overkill: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of good images that may be called anomalous, such as 0.01.",
+            metavar="X",
+            show_default="the bundle's",
+        ),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Judge images: scores, decisions and heatmaps."""
     _existing(bundle, "BUNDLE")
     _existing(images, "IMAGES")
     with _library() as api:
-        answer = api.load_bundle(bundle).predict(images, output=output)
+        answer = api.load_bundle(bundle).predict(images, output=output, overkill=overkill)
     _present(answer, "predictions_report", as_json)
     results = answer["results"]
     if all(result.get("error") for result in results):
@@ -433,13 +442,8 @@ def _existing(path: Path | None, option: str) -> Path | None:
     return path
 
 
-def _names(text: str | None, option: str) -> list[str] | None:
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise InputError(f"{option} {text!r} names nothing; give names separated by commas or leave it out.")
-    return names
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else text.split(",")
 
 
 def _device(text: str) -> str:

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 
     from automl_ad.search.events import Event
 
-STAGES = {
-    "audit": "Looking at the images",
-    "suite": "Drawing the proxy suite",
-    "search": "Trying candidates",
-    "certify": "Checking the best again",
-    "finish": "Finishing",
-}
 QUIET_S = 10.0
 """Least time between two plain lines of one stage, in seconds; it grows with the length of the search."""
 
@@ -57,6 +50,7 @@ class PlainProgress:
         self._clock = clock
         self._stage = ""
         self._due = 0.0
+        self._start = clock()
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -70,9 +64,11 @@ class PlainProgress:
         """Prints the event if it is worth a line."""
         if event.stage == "warning":
             _say(self._console, f"Warning: {event.message}")
-        elif event.stage != self._stage or self._clock() >= self._due or event.done == event.total:
+            return
+        now = self._clock()
+        if event.stage != self._stage or now >= self._due or event.done == event.total:
             self._stage = event.stage
-            self._due = self._clock() + max(QUIET_S, 0.05 * event.elapsed_s)
+            self._due = now + max(QUIET_S, 0.05 * (now - self._start))
             _say(self._console, _line(event))
 
 
@@ -109,19 +105,15 @@ class LiveProgress:
         if event.stage == "warning":
             _say(self._console, f"Warning: {event.message}")
             return
-        stage = STAGES.get(event.stage, event.stage)
-        facts = ", ".join(_facts(event)) or event.message
-        self._progress.update(self._task, description=stage, total=event.total, completed=event.done, facts=facts)
+        facts = ", ".join(_facts(event))
+        what = event.message or event.stage
+        self._progress.update(self._task, description=what, total=event.total, completed=event.done, facts=facts)
 
 
 def _line(event: Event) -> str:
+    when = f"{format_duration(event.elapsed_s)}: " if event.elapsed_s > 0 else ""
     facts = ", ".join(_facts(event))
-    stage = STAGES.get(event.stage, event.stage)
-    return f"{format_duration(event.elapsed_s)}: {stage}" + (f" ({facts})" if facts else "") + _after(event.message)
-
-
-def _after(message: str) -> str:
-    return f" - {message}" if message else ""
+    return f"{when}{event.message or event.stage}" + (f" ({facts})" if facts else "")
 
 
 def _facts(event: Event) -> list[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -31,15 +32,16 @@ def search_report(answer: Answer) -> Iterator[Part]:
     """The end of a search: counts, the ranked table, the winner, why, what is unknown, what next."""
     winner = answer["winner"]
     yield _counts(answer)
-    yield trials_table(answer.get("ranking", []), "Ranked candidates", winner=winner["trial"], limit=TOP)
+    yield trials_table(answer["ranking"], "Ranked candidates", limit=TOP)
+    yield from _hidden(answer)
     yield PROXY_NOTE
     yield _heading(f"Winner: trial {winner['trial']}, {_candidate(winner)}")
     yield _worth(winner)
     yield from _tied(answer)
-    yield from _list("Why this one", answer.get("why", []))
-    yield from _list("What this search could not know", answer.get("unknown", []))
-    yield from _list("Warnings", answer.get("warnings", []))
-    yield from _list("Next", answer.get("next", []))
+    yield from _list("Why this one", answer["why"])
+    yield from _list("What this search could not know", answer["unknown"])
+    yield from _list("Warnings", answer["warnings"])
+    yield from _list("Next", answer["next"])
 
 
 def trials_report(answer: Answer) -> Iterator[Part]:
@@ -52,16 +54,22 @@ def trials_report(answer: Answer) -> Iterator[Part]:
     yield PROXY_NOTE
 
 
-def trials_table(trials: Sequence[Answer], title: str, *, winner: int | None = None, limit: int | None = None) -> Table:
+def trials_table(trials: Sequence[Answer], title: str, *, limit: int | None = None) -> Table:
     """A ranked table, cut after ``limit`` rows; tied, default, picked and winning trials are marked."""
-    shown = list(trials[:limit])
-    hidden = len(trials) - len(shown)
     table = _table(
-        title, "trial", "method", "backbone", "proxy score", _INTERVAL, "ms/image", "MB", "notes", right={0, 3, 5, 6}
+        title,
+        "trial",
+        "method",
+        "backbone",
+        "proxy\nscore",
+        "90 %\ninterval",
+        "ms an\nimage",
+        "MB",
+        "notes",
+        right={0, 3, 5, 6},
     )
-    for trial in shown:
-        table.add_row(*map(Text, _trial_row(trial, winner)), style="bold" if trial["number"] == winner else "")
-    table.caption = Text(f"and {hidden} more: automl-ad trials NAME") if hidden else None
+    for trial in trials[:limit]:
+        table.add_row(*map(Text, _trial_row(trial)), style="bold" if trial.get("winner") else "")
     return table
 
 
@@ -70,10 +78,11 @@ def studies_report(studies: Sequence[Answer]) -> Iterator[Part]:
     if not studies:
         yield "There are no studies here yet; start one with: automl-ad search IMAGES"
         return
-    table = _table("Studies", "study", "created", "state", "trials", "images")
+    table = _table("Studies", "study", "created (UTC)", "state", "trials", "images")
     for study in studies:
         counts = ", ".join(f"{count} {state}" for state, count in study.get("trials", {}).items() if count)
-        cells = (study["study"], study.get("created_at"), study.get("state"), counts, study.get("images"))
+        created = _words(study.get("created_at"))[:16].replace("T", " ")
+        cells = (study["study"], created, study.get("state"), counts, study.get("images"))
         table.add_row(*(Text(_words(cell)) for cell in cells))
     yield table
 
@@ -117,6 +126,8 @@ def predictions_report(answer: Answer) -> Iterator[Part]:
         table.add_row(*map(Text, cells), style="red" if result.get("anomalous") or result.get("error") else "")
     yield table
     yield _tally(answer)
+    if answer.get("promise"):
+        yield answer["promise"]
 
 
 def metrics_report(answer: Answer) -> Iterator[Part]:
@@ -129,14 +140,17 @@ def metrics_report(answer: Answer) -> Iterator[Part]:
     for key, meaning in _MISTAKES:
         table.add_row(key, _percent(answer.get(key)), meaning)
     yield table
-    yield from _by_defect(answer.get("by_defect") or {})
+    if answer.get("image_auroc_interval"):
+        yield f"{_INTERVAL} of the image AUROC: {_interval(answer['image_auroc_interval'])}"
+    yield from _by_defect(answer["by_defect"])
+    yield from _list("Left out", [f"{item['path']}: {item['error']}" for item in answer.get("errors", [])])
 
 
 def assessment_report(answer: Answer) -> Iterator[Part]:
     """The finished trials of a study on labelled images, and how good the choice was."""
     title = f"Study {answer['study']} on labelled images"
     table = _table(
-        title, "trial", "method", "proxy score", "image AUROC", _INTERVAL, "settings", "notes", right={0, 2, 3}
+        title, "trial", "method", "proxy\nscore", "image\nAUROC", "90 %\ninterval", "settings", "notes", right={0, 2, 3}
     )
     for trial in answer["trials"]:
         table.add_row(*map(Text, _assessed_row(trial, answer)))
@@ -171,13 +185,11 @@ def doctor_report(answer: Answer) -> Iterator[Part]:
 
 
 def demo_report(answer: Answer) -> Iterator[Part]:
-    """What the demonstration drew and found."""
-    found = answer.get("search", answer)
-    if "winner" in found:
-        yield from search_report(found)
-    if isinstance(answer.get("evaluation"), Mapping):
-        yield from metrics_report(answer["evaluation"])
-    yield from _pairs("Written", {key: answer[key] for key in ("images", "bundle") if isinstance(answer.get(key), str)})
+    """What the demonstration drew and found, and what the drawn defects say of it."""
+    yield from search_report(answer)
+    yield _heading("On the drawn test images, defects included, which the search never saw:")
+    yield from metrics_report(answer["evaluation"])
+    yield from _pairs("Written", {"data set": answer["dataset"], "bundle": answer["bundle"]})
 
 
 def csv_row(record: Answer) -> dict[str, Any]:
@@ -205,13 +217,17 @@ _METRICS = (
     ("iap90", "IAP@90", "pixel precision when 90 % of the defects are found"),
 )
 _MISTAKES = (("overkill", "good images called anomalous"), ("escapes", "defective images missed"))
+_FOLDED = {"backbone", "decision", "heatmap", "image", "images", "meaning", "notes", "settings", "study", "trials"}
 _REACHED = {True: "answers", False: "does not answer", None: "not asked"}
 
 
 def _table(title: str | None, *columns: str, right: Iterable[int] = ()) -> Table:
-    table = Table(title=None if title is None else Text(title), title_justify="left", caption_justify="left")
+    """A table whose numbers are never broken; the columns of `_FOLDED` give way when the terminal is narrow."""
+    heading = None if title is None else Text(title)
+    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in set(right) else "left", overflow="fold")
+        side: Literal["left", "right"] = "right" if index in set(right) else "left"
+        table.add_column(column, justify=side, overflow="fold", no_wrap=column not in _FOLDED)
     return table
 
 
@@ -245,32 +261,35 @@ def _candidate(trial: Answer) -> str:
 
 def _worth(trial: Answer) -> str:
     score = f"Proxy score {_score(trial.get('proxy_score'))} ({_INTERVAL} {_interval(trial.get('interval'))})"
-    return f"{score}, {_number(trial.get('latency_ms'), 1)} ms an image, {_number(trial.get('size_mb'), 1)} MB"
+    return f"{score}, {_number(trial.get('latency_ms'), 1)} ms an image, {_megabytes(trial.get('size_mb'))} MB"
+
+
+def _hidden(answer: Answer) -> Iterator[Part]:
+    more = len(answer["ranking"]) - TOP
+    if more > 0:
+        yield f"{more} more are shown by: automl-ad trials {answer['study']}"
 
 
 def _tied(answer: Answer) -> Iterator[Part]:
-    others = [number for number in answer.get("tied", []) if number != answer["winner"]["trial"]]
+    others = [number for number in answer["tied"] if number != answer["winner"]["trial"]]
     if others:
         listed = ", ".join(map(str, others))
         yield f"Tied with it, since the evidence cannot tell them apart: trial{'s' * (len(others) > 1)} {listed}."
-    if answer.get("default_kept"):
-        yield f"It is the training-free default, trial {answer['default_trial']}: none beat it beyond noise."
 
 
-def _trial_row(trial: Answer, winner: int | None) -> list[str]:
-    marks = ["winner"] if trial["number"] == winner else []
-    marks += [mark for mark in ("tied", "default", "picked") if trial.get(mark)]
+def _trial_row(trial: Answer) -> list[str]:
+    marks = [mark for mark in ("winner", "tied", "default", "picked") if trial.get(mark)]
     if trial.get("state") != "complete":
         marks += [": ".join(filter(None, (trial.get("state"), trial.get("reason"))))]
     names = [str(trial["number"]), _words(trial.get("method")), _words(trial.get("backbone"))]
     numbers = [_score(trial.get("proxy_score")), _interval(trial.get("interval"))]
-    costs = [_number(trial.get(key), 1) for key in ("latency_ms", "size_mb")]
+    costs = [_number(trial.get("latency_ms"), 1), _megabytes(trial.get("size_mb"))]
     return [*names, *numbers, *costs, ", ".join(marks)]
 
 
 def _costs(trial: Answer) -> dict[str, str]:
-    seconds = {"fit": trial.get("fit_s"), "in all": trial.get("total_s"), **(trial.get("timings") or {})}
-    costs = {name: format_duration(value) for name, value in seconds.items() if _is_number(value)}
+    keys = {"fit": "fit_s", "whole trial": "total_s"}
+    costs = {name: format_duration(trial[key]) for name, key in keys.items() if _is_number(trial.get(key))}
     return costs | ({"peak memory": f"{trial['peak_mb']:.0f} MB"} if _is_number(trial.get("peak_mb")) else {})
 
 
@@ -345,6 +364,10 @@ def _number(value: Any, digits: int) -> str:
 
 def _score(value: Any) -> str:
     return _number(value, 3)
+
+
+def _megabytes(value: Any) -> str:
+    return f"{value:.2g}" if _is_number(value) and value < 1 else _number(value, 1)
 
 
 def _percent(value: Any) -> str:

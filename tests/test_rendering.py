@@ -55,12 +55,12 @@ def answer(**changes: Any) -> dict[str, Any]:
         "why": ["fastest of the tied set"],
         "unknown": ["how real defects look"],
         "next": ["automl-ad export bolts --output b.zip"],
-        "ranking": [trial(4), trial(2, tied=True), *(trial(number) for number in range(10, 20))],
+        "ranking": [trial(4, winner=True), trial(2, tied=True), *(trial(number) for number in range(10, 20))],
     } | changes
 
 
 def row_of(text: str, first: str) -> str:
-    rows = [line for line in text.splitlines() if line.startswith("│") and line[1:].strip().startswith(first)]
+    rows = [line for line in text.splitlines() if line.strip().startswith(first)]
     assert len(rows) == 1
     return rows[0]
 
@@ -86,23 +86,31 @@ def test_the_end_of_a_search_says_everything_in_order() -> None:
 def test_the_ranking_is_cut_after_ten_and_marked() -> None:
     text = text_of(rendering.search_report(answer()))
     assert "winner" in row_of(text, "4 ")
-    assert "tied" in row_of(text, "2 ")
+    assert "tied" in row_of(text, "2  ")
     assert row_of(text, "17 ")
-    assert "│    18 │" not in text
-    assert "and 2 more" in text
+    assert not any(line.strip().startswith("18 ") for line in text.splitlines())
+    assert "2 more are shown by: automl-ad trials bolts" in text
 
 
-def test_a_kept_default_is_said_and_a_winner_alone_has_no_tied_set() -> None:
-    text = text_of(rendering.search_report(answer(tied=[4], default_kept=True, default_trial=4)))
-    assert "training-free default, trial 4" in text
+def test_a_winner_alone_has_no_tied_set_and_a_short_table_no_rest() -> None:
+    text = text_of(rendering.search_report(answer(tied=[4], ranking=[trial(4, size_mb=0.0432)])))
     assert "Tied with it" not in text
+    assert "more are shown" not in text
+    assert "0.043" in row_of(text, "4 ")
 
 
 def test_trials_that_did_not_finish_show_their_reason() -> None:
     failed = trial(3, state="failed", reason="out of memory", proxy_score=None, interval=None, latency_ms=math.nan)
     row = row_of(text_of(rendering.trials_report({"study": "bolts", "trials": [failed]})), "3 ")
     assert "failed: out of memory" in row
-    assert [cell.strip() for cell in row.split("│")][4:7] == [rendering.NONE] * 3
+    assert row.split()[3:7] == [rendering.NONE, rendering.NONE, rendering.NONE, "5.0"]
+
+
+def test_numbers_are_not_broken_on_a_narrow_terminal() -> None:
+    wide = trial(4, method="patchcore", backbone="wide_resnet50_2+filters", tied=True, default=True, winner=True)
+    row = row_of(text_of(rendering.trials_report({"study": "bolts", "trials": [wide]}), width=80), "4 ")
+    for words in ("patchcore", "0.912", "0.880 to 0.940", "12.3", "5.0"):
+        assert words in row
 
 
 def test_a_study_without_trials_and_a_workspace_without_studies() -> None:
@@ -111,17 +119,18 @@ def test_a_study_without_trials_and_a_workspace_without_studies() -> None:
 
 
 def test_studies_are_listed_with_their_counts() -> None:
-    study = {"study": "bolts", "created_at": "2026-11-20", "images": "/data/bolts", "state": "finished"}
+    study = {"study": "bolts", "created_at": "2026-11-20T17:18:23+00:00", "images": "/data/bolts", "state": "finished"}
     text = text_of(rendering.studies_report([study | {"trials": {"complete": 5, "pruned": 0, "failed": 2}}]))
     assert "5 complete, 2 failed" in row_of(text, "bolts")
+    assert "2026-11-20 17:18 " in text
     assert "pruned" not in text
 
 
 def test_one_trial_is_shown_whole() -> None:
-    more = {"cells": {"texture/0.3": 0.75}, "timings": {"maps": 3.0}, "artifacts": ["a/maps.npz"]}
+    more = {"cells": {"texture/0.3": 0.75}, "timings": {"latency_ms": 12.34}, "artifacts": ["a/maps.npz"]}
     more |= {"rule": "top-1%", "rules": {"max": 0.8}}
     text = text_of(rendering.trial_report(trial(4, **more)))
-    for words in ("ratio   0.1235", "texture/0.3  0.750", "3.0 s", "a/maps.npz", "top-1%", "max  0.800", "321 MB"):
+    for words in ("ratio   0.1235", "texture/0.3  0.750", "4.2 s", "a/maps.npz", "top-1%", "max  0.800", "321 MB"):
         assert words in text
     assert "1 min 15 s" in text
 
@@ -132,11 +141,12 @@ def test_predictions_show_decisions_errors_and_a_tally() -> None:
         {"path": "b.png", "score": 9.0, "p_value": 0.01, "anomalous": True, "heatmap": None, "error": None},
         {"path": "c.png", "score": None, "p_value": None, "anomalous": None, "heatmap": None, "error": "cut short"},
     ]
-    text = text_of(rendering.predictions_report({"bundle": "b", "threshold": 3.0, "results": results}))
+    text = text_of(rendering.predictions_report({"threshold": 3.0, "promise": "at most 5 %", "results": results}))
     assert "good" in row_of(text, "a.png")
     assert "anomalous" in row_of(text, "b.png")
     assert "error: cut short" in row_of(text, "c.png")
     assert "1 of 2 images anomalous at threshold 3.0000, 1 could not be read." in text
+    assert "at most 5 %" in text
     assert "heatmap" not in text
 
 
@@ -151,6 +161,7 @@ def test_paths_are_never_markup_and_never_cut() -> None:
 
 def test_metrics_without_masks_leave_gaps() -> None:
     report = {"images": {"good": 10, "defect": 5}, "image_auroc": 0.98765, "image_ap": 0.9, "pixel_auroc": None}
+    report |= {"image_auroc_interval": [0.9, 1.0], "errors": [{"path": "x.png", "error": "empty"}]}
     report |= {"overkill": 0.1, "escapes": 0.0, "by_defect": {"scratch": {"image_auroc": 0.5, "n": 3}}}
     text = text_of(rendering.metrics_report(report))
     assert "10 good and 5 defective images" in text
@@ -158,6 +169,16 @@ def test_metrics_without_masks_leave_gaps() -> None:
     assert rendering.NONE in row_of(text, "pixel AUROC")
     assert "10.0 %" in row_of(text, "overkill")
     assert "0.500" in row_of(text, "scratch")
+    assert "90 % interval of the image AUROC: 0.900 to 1.000" in text
+    assert "x.png: empty" in text
+
+
+def test_the_demo_shows_the_search_and_what_real_defects_say() -> None:
+    evaluation = {"images": {"good": 12, "defect": 16}, "image_auroc": 0.77, "by_defect": {}}
+    report = answer(dataset="demo/parts", bundle="demo/bundle", evaluation=evaluation)
+    text = text_of(rendering.demo_report(report))
+    for words in ("Winner: trial 4", "12 good and 16 defective", "0.7700", "demo/parts", "demo/bundle"):
+        assert words in text
 
 
 def test_an_assessment_marks_the_selected_and_the_best() -> None:
@@ -215,27 +236,29 @@ def plain_lines(events: Iterable[tuple[float, Event]]) -> list[str]:
 
 
 def step(done: int, total: int = 100, **more: Any) -> Event:
-    return Event("search", "", done, total, **more)
+    return Event("search", "Trying candidates", done, total, **more)
 
 
 def test_plain_progress_is_sparse_but_shows_every_stage_end_and_warning() -> None:
-    seconds = [(0.0, Event("audit", "20 images")), *((float(n) / 2, step(n)) for n in range(1, 101))]
+    seconds = [(0.0, Event("audit", "Reading [parts]")), *((float(n) / 2, step(n)) for n in range(1, 101))]
     lines = plain_lines([*seconds, (50.0, Event("warning", "hub [offline]"))])
-    assert lines[0] == "0.0 s: Looking at the images - 20 images"
-    assert lines[1] == "0.0 s: Trying candidates (1/100)"
-    assert lines[-2] == "0.0 s: Trying candidates (100/100)"
+    assert lines[0] == "Reading [parts]"
+    assert lines[1] == "Trying candidates (1/100)"
+    assert lines[-2] == "Trying candidates (100/100)"
     assert lines[-1] == "Warning: hub [offline]"
     assert len(lines) == 8  # audit, 1st, one each 10 s at 10.5, 20.5, 30.5 and 40.5 s, last, warning
 
 
 def test_plain_progress_slows_down_in_long_searches() -> None:
-    late = [(QUIET_S * n, step(n, elapsed_s=10_000)) for n in range(1, 60)]
-    assert len(plain_lines(late)) == 2
+    """With a step each 10 s, lines come each 10 s at first and each 50 s after 1000 s."""
+    counts = [len(plain_lines((QUIET_S * n, step(n, 1000)) for n in range(1, last))) for last in (11, 101, 106)]
+    assert counts[0] == 10
+    assert counts[2] - counts[1] == 1
 
 
 def test_a_line_names_time_left_and_leader() -> None:
-    (line,) = plain_lines([(0, step(3, 20, elapsed_s=75, left_s=200, leader="padim resnet18, 0.91"))])
-    assert line == "1 min 15 s: Trying candidates (3/20, 3 min 20 s left, leader padim resnet18, 0.91)"
+    (line,) = plain_lines([(0, step(3, 20, elapsed_s=75, left_s=200, leader="padim on resnet18, 0.91"))])
+    assert line == "1 min 15 s: Trying candidates (3/20, 3 min 20 s left, leader padim on resnet18, 0.91)"
 
 
 class _GoneConsole(Console):

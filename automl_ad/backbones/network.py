@@ -34,6 +34,7 @@ class TimmBackbone(Backbone):
         super().__init__()
         self.name = name
         self.weights_tag = weights.tag
+        self.origin = weights.origin
         self.network = _create(name)
         info = [dict(entry) for entry in self.network.feature_info]
         self._modules_of_levels = [str(entry["module"]) for entry in info]

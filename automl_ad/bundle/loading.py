@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.torch import load as load_tensors
@@ -18,7 +19,7 @@ from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.weights import Weights
 from automl_ad.backbones.zoo import EMBEDDED, build_backbone
 from automl_ad.bundle.container import open_container, read_files, read_manifest
-from automl_ad.bundle.manifest import CALIBRATION, WEIGHTS, Manifest
+from automl_ad.bundle.manifest import CALIBRATION, WEIGHTS, Manifest, first_fault
 from automl_ad.bundle.prediction import Bundle
 from automl_ad.bundle.writing import BACKBONE_PREFIX, CALIBRATION_KEY, DETECTOR_PREFIX
 from automl_ad.errors import AutomlAdError, BundleError
@@ -27,8 +28,10 @@ from automl_ad.evaluation.scoring import ScoringRule
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import detector_class
 
+__all__ = ["Bundle", "load_bundle"]
 
-def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
+
+def load_bundle(path: str | Path, device: torch.device | str = "cpu") -> Bundle:
     """Loads a bundle from its folder or zip file.
 
     Nothing else is needed: neither the hub nor a folder of weights.
@@ -50,8 +53,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
         calibration = _calibration(files[CALIBRATION])
     except (AutomlAdError, SafetensorError, ValueError, KeyError) as error:
         made = manifest.versions
+        reason = first_fault(error) if isinstance(error, ValidationError) else error
         raise BundleError(
-            f"Bundle {path} cannot be used by this version ({error}); export it again or install the versions that "
+            f"Bundle {path} cannot be used by this version ({reason}); export it again or install the versions that "
             f"wrote it: automl-ad {made.automl_ad}, torch {made.torch}, timm {made.timm}."
         ) from error
     return Bundle(path, manifest, detector, rule, calibration)

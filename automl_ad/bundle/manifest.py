@@ -138,7 +138,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     try:
         manifest = Manifest.model_validate(content | {"schema_version": version, "checksum": content.get("checksum")})
     except ValidationError as error:
-        raise BundleError(f"{where} is incomplete ({_first_fault(error)}); export the bundle again.") from error
+        raise BundleError(f"{where} is incomplete ({first_fault(error)}); export the bundle again.") from error
     blank = _with_checksum(data, manifest.checksum, _NO_CHECKSUM)
     if hashlib.sha256(blank).hexdigest() != manifest.checksum:
         raise BundleError(f"{where} has been altered since it was written; copy or export the bundle again.")
@@ -163,6 +163,7 @@ def _parse(data: bytes, where: str) -> dict[str, Any]:
     return content
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """The first of the faults that were found, on one line."""
     fault = error.errors()[0]
     return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"

@@ -79,36 +79,49 @@ def write_bundle(output: Path, contents: BundleContents) -> Path:
     scores = finite_scores(contents.calibration, "calibration scores").astype(np.float64)
     if scores.ndim != 1 or not len(scores):
         raise ValueError(f"a bundle needs a vector of calibration scores but got shape {scores.shape}")
+    check_output(output)
     place = Path(os.path.realpath(output))
-    as_zip = output.suffix.lower() == ".zip"
     try:
-        _check_place(place, output, as_zip)
         place.parent.mkdir(parents=True, exist_ok=True)
         with _temporary_folder(place.parent) as scratch:
             folder = scratch / "bundle"
             folder.mkdir()
             _write_files(folder, contents, scores)
-            _move(_zipped(folder) if as_zip else folder, place, scratch / "replaced")
+            _move(_zipped(folder) if _is_zip(output) else folder, place, scratch / "replaced")
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"--output {output} cannot be written ({reason}); choose a writable place with enough room."
-        ) from error
+        raise _unwritable(output, error) from error
     return output
 
 
-def _check_place(place: Path, output: Path, as_zip: bool) -> None:
-    """Refuses to replace anything but a bundle of the same shape or an empty folder."""
-    if not place.exists():
-        return
-    if as_zip == place.is_dir():
-        found = "a folder" if as_zip else "a file"
-        raise InputError(f"--output {output} is {found}; give a new name (a name in .zip for one file).")
-    if not as_zip and not any(place.iterdir()):
-        return
+def check_output(output: Path) -> None:
+    """Refuses to replace anything but a bundle of the same shape or an empty folder; worth asking before a long fit.
+
+    Raises:
+        InputError: Something else lies at ``output``.
+    """
+    place = Path(os.path.realpath(output))
+    try:
+        if not place.exists():
+            return
+        if _is_zip(output) == place.is_dir():
+            found = "a folder" if place.is_dir() else "a file"
+            raise InputError(f"--output {output} is {found}; give a new name (a name in .zip for one file).")
+        if place.is_dir() and not any(place.iterdir()):
+            return
+    except OSError as error:
+        raise _unwritable(output, error) from error
     strange = _strange_part(place)
     if strange:
         raise InputError(f"--output {output} exists and {strange}; choose a new name or remove it first.")
+
+
+def _is_zip(output: Path) -> bool:
+    return output.suffix.lower() == ".zip"
+
+
+def _unwritable(output: Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"--output {output} cannot be written ({reason}); choose a writable place with enough room.")
 
 
 def _strange_part(place: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class Suite:
     Attributes:
         anomalies: Synthetic anomalies, all cells in turn.
         masks: bool [M, H, W], True where an anomaly was drawn.
-        cells: For each anomaly, its family and severity, such as ``texture/0.3``.
+        cells: For each anomaly, its family and severity, such as ``texture/0.85``.
         bases: For each anomaly, the position among the normals of the image it was drawn on.
         digest: Hash of all of the above.
     """
@@ -56,23 +56,25 @@ def cell_family(cell: str) -> str:
 
 
 def draw_suite(
-    context: Context,
-    families: Sequence[str],
-    severities: Sequence[float],
-    per_cell: int,
-    rng: np.random.Generator,
+    context: Context, severities: Mapping[str, Mapping[float, float]], per_cell: int, rng: np.random.Generator
 ) -> Suite:
     """Draws ``per_cell`` anomalies of every family and severity on the context's normals.
 
     Every cell goes through the bases in an order of its own, so that no image serves twice before all served once.
+
+    Args:
+        context: What families draw upon; anomalies are drawn on its normals.
+        severities: By family, and by calibrated severity, the strength to draw at (see ``calibrated_strengths``).
+        per_cell: Anomalies of each family and severity.
+        rng: Source of all randomness.
     """
     images, masks, cells, bases = [], [], [], []
-    for name in families:
+    for name, strengths in severities.items():
         family = create_family(name, context)
-        for severity in severities:
+        for severity, strength in strengths.items():
             order = np.concatenate([rng.permutation(len(context.normals)) for _ in range(per_cell)])[:per_cell]
             for base in order:
-                image, mask = family.draw(context.normals[base], severity, rng)
+                image, mask = family.draw(context.normals[base], strength, rng)
                 images.append(image.transpose(2, 0, 1))
                 masks.append(mask)
                 cells.append(f"{name}/{severity:g}")
@@ -105,11 +107,21 @@ def load_suite(folder: Path) -> Suite:
     return suite
 
 
+def thinned(suite: Suite, step: int) -> Suite:
+    """Every ``step``-th anomaly of every cell."""
+    kept = np.sort(np.concatenate([suite.members(cell)[::step] for cell in suite.cell_names]))
+    chosen = [int(row) for row in kept]
+    cells, bases = tuple(suite.cells[row] for row in chosen), tuple(suite.bases[row] for row in chosen)
+    return Suite(suite.anomalies.take(chosen), suite.masks[kept], cells, bases, f"{suite.digest}/{step}")
+
+
 def resize_suite(suite: Suite, size: tuple[int, int]) -> Suite:
     """The same suite at another working size; masks keep every pixel that they touch."""
     if suite.anomalies.size == size:
         return suite
-    masks = np.stack([cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) for mask in suite.masks])
+    masks = np.stack(
+        [cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) for mask in suite.masks]
+    )
     return _suite(resize_images(suite.anomalies, size).pixels, masks > 0, suite.cells, suite.bases)
 
 

@@ -24,6 +24,11 @@ Report = Callable[[float], None]
 """Called during training with the fraction done (0 to 1); may raise to end the training."""
 
 
+def ignore_progress(done: float) -> None:
+    """A report for fits that nobody watches."""
+    del done
+
+
 class AnomalySource(Protocol):
     """Synthetic anomalies for methods that learn from them."""
 

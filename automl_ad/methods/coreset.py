@@ -32,8 +32,10 @@ def greedy_k_center(vectors: Tensor, count: int, generator: torch.Generator, can
     drawn = torch.randperm(len(vectors), generator=generator)[:_SEEDS].to(vectors.device)
     if len(vectors) <= max(candidates, count):
         return _greedy(vectors, torch.full_like(vectors[:, 0], torch.inf), count)
-    first = drawn[_greedy(vectors[drawn], torch.full_like(vectors[drawn, 0], torch.inf), max(1, count // 4))]
+    early = min(max(1, count // 4), len(drawn))
+    first = drawn[_greedy(vectors[drawn], torch.full_like(vectors[drawn, 0], torch.inf), early)]
     distances = _squared_distances(vectors, vectors[first])
+    distances[first] = -torch.inf  # chosen already: rounding, or a lack of others, must not bring them back
     far = distances.topk(max(candidates, count)).indices
     rest = far[_greedy(vectors[far], distances[far], count - len(first))]
     return torch.cat([first, rest])
@@ -57,5 +59,5 @@ def _greedy(vectors: Tensor, distances: Tensor, count: int) -> Tensor:
 def _squared_distances(vectors: Tensor, centres: Tensor) -> Tensor:
     """Squared distance [N] of each vector to its nearest centre, in blocks."""
     norms = centres.square().sum(1)
-    parts = [(norms - 2 * block @ centres.T).amin(1) + block.square().sum(1) for block in vectors.split(_BLOCK)]
+    parts = [(norms - 2 * block @ centres.T).amin(1) + block.square().sum(1) for block in torch.split(vectors, _BLOCK)]
     return torch.cat(parts)

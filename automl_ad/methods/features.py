@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from automl_ad.backbones.base import Backbone
-from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.backbones.extractor import BATCH, FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import Detector, MethodSettings
 from automl_ad.methods.space import Space, decode_levels, encode_levels
@@ -45,11 +45,11 @@ def _to_grid(level: Tensor, size: tuple[int, int], mode: Align) -> Tensor:
         return level
     if height >= size[0] and width >= size[1]:
         if height % size[0] == 0 and width % size[1] == 0:
-            return F.avg_pool2d(level, (height // size[0], width // size[1]))
-        return F.adaptive_avg_pool2d(level, size)
+            return functional.avg_pool2d(level, (height // size[0], width // size[1]))
+        return functional.adaptive_avg_pool2d(level, size)
     if mode == "nearest":
-        return F.interpolate(level, size=size, mode="nearest")
-    return F.interpolate(level, size=size, mode="bilinear", align_corners=False)
+        return functional.interpolate(level, size=size, mode="nearest")
+    return functional.interpolate(level, size=size, mode="bilinear", align_corners=False)
 
 
 class DetectorModule(nn.Module):
@@ -72,8 +72,13 @@ class FeatureDetector(Detector):
 
     A subclass fits ``self.head``: a module from the list of feature maps to float32 [B, h, w], whose persistent
     buffers and parameters are all of its state.
+
+    Attributes:
+        settings_type: The method's parameters.
+        head: The fitted module.
     """
 
+    settings_type: ClassVar[type[MethodSettings]]
     head: nn.Module
 
     def __init__(self, settings: MethodSettings, extractor: FeatureExtractor, seed: int = 0) -> None:
@@ -103,12 +108,12 @@ class FeatureDetector(Detector):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """See ``Detector.load_state``."""
-        self.head = self._empty_head(state).to(self.extractor.device)
         try:
-            self.head.load_state_dict(dict(state))
-        except RuntimeError as error:
+            head = self._empty_head(state)
+            head.load_state_dict(dict(state))
+        except (KeyError, IndexError, RuntimeError) as error:
             raise ValueError(f"the tensors are not those of a fitted {self.name}") from error
-        self.head.eval()
+        self.head = head.to(self.extractor.device).eval()
 
     def to_module(self) -> nn.Module:
         """See ``Detector.to_module``."""
@@ -123,8 +128,8 @@ class FeatureDetector(Detector):
         result: Tensor = self.head(maps)
         return result.float()
 
-    def _batches(self, normals: ImageSet) -> Iterator[list[Tensor]]:
-        return self.extractor.batches(normals, self.settings.levels)
+    def _batches(self, normals: ImageSet, size: int = BATCH) -> Iterator[list[Tensor]]:
+        return self.extractor.batches(normals, self.settings.levels, size)
 
     def _generator(self) -> torch.Generator:
         """A generator on the CPU, so that every device draws the same numbers."""
@@ -137,9 +142,7 @@ def suggest_backbone(trial: BaseTrial, space: Space, method: str) -> str:
     return str(trial.suggest_categorical(f"{method}.backbone", names))
 
 
-def suggest_levels(
-    trial: BaseTrial, method: str, backbone: str, choices: Sequence[tuple[int, ...]]
-) -> tuple[int, ...]:
+def suggest_levels(trial: BaseTrial, method: str, backbone: str, choices: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Draws levels; the name carries the backbone, for level numbers of two networks mean different things."""
     options = [encode_levels(choice) for choice in choices]
     return decode_levels(str(trial.suggest_categorical(f"{method}.levels.{backbone}", options)))

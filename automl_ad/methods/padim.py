@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 PUBLISHED_CHANNELS = 100
+_LEAST_RIDGE = 1e-5
+"""Smallest ridge in units of a position's own mean variance: with less, rounding can make a covariance singular."""
+_IMAGES = 32
+"""Images whose products are added at once: every addition walks over all covariances, so few large ones are faster."""
 _BLOCK = 512
 """Positions whose covariances are factored at once; bounds the memory of the fit."""
 
@@ -60,8 +64,12 @@ class PadimHead(nn.Module):
 
     def embed(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [h * w, B, D]: one row of vectors a position."""
-        aligned = align(maps, self._size)[:, self.index]
-        return aligned.flatten(2).permute(2, 0, 1)
+        chosen, start = [], 0
+        for level in maps:  # channels are dropped before levels are resized: most of the work would be thrown away
+            own = self.index[(self.index >= start) & (self.index < start + level.shape[1])] - start
+            chosen.append(level[:, own])
+            start += level.shape[1]
+        return align(chosen, self._size).flatten(2).permute(2, 0, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [B, h, w] distances."""
@@ -94,12 +102,16 @@ def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 def _whiteners(covariance: Tensor, ridge: float) -> Tensor:
     """Inverse Cholesky factors of ``covariance + ridge * I``, [P, D, D]."""
     identity = torch.eye(covariance.shape[1], device=covariance.device)
-    return torch.cat([_inverse_factor(block + ridge * identity, identity) for block in covariance.split(_BLOCK)])
+    own = covariance.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    ridges = (_LEAST_RIDGE * own).clamp_min(ridge)
+    blocks = zip(torch.split(covariance, _BLOCK), torch.split(ridges, _BLOCK), strict=True)
+    return torch.cat([_inverse_factor(block + added * identity, identity) for block, added in blocks])
 
 
 def _inverse_factor(matrices: Tensor, identity: Tensor) -> Tensor:
-    factor = torch.linalg.cholesky(matrices)
-    return torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+    factor: Tensor = torch.linalg.cholesky(matrices)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+    return inverse
 
 
 @register
@@ -123,7 +135,7 @@ class Padim(FeatureDetector):
         grid = torch.tensor([height, width])
         empty = torch.zeros(0)
         reader = PadimHead(kept, empty, empty, grid).to(self.extractor.device)
-        mean, covariance = _moments(reader.embed(maps) for maps in self._batches(normals))
+        mean, covariance = _moments(reader.embed(maps) for maps in self._batches(normals, _IMAGES))
         ridge = self.settings.ridge * float(covariance.diagonal(dim1=1, dim2=2).mean())
         self.head = PadimHead(kept, mean, _whiteners(covariance, max(ridge, 1e-8)), grid).to(self.extractor.device)
         report(1.0)
@@ -150,4 +162,6 @@ class Padim(FeatureDetector):
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
         """The first three levels of stride 4 and up, 100 channels, as published for ResNet18."""
-        return default_settings(space, {b.name: b.usable[:3] for b in space.backbones}, channels=PUBLISHED_CHANNELS, ridge=0.02)
+        return default_settings(
+            space, {b.name: b.usable[:3] for b in space.backbones}, channels=PUBLISHED_CHANNELS, ridge=0.02
+        )

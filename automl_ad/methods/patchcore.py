@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import AnomalySource, Budget, MethodSettings, Report
@@ -30,7 +30,8 @@ class PatchCoreSettings(MethodSettings):
 
     Attributes:
         ratio: Share of the patches kept in the memory.
-        neighbours: Memory patches whose distances re-weight a score (the published b); 0 turns re-weighting off.
+        neighbours: Memory patches whose distances re-weight a score (the published b), the nearest one among them; 0
+            turns re-weighting off, and so does 1, which leaves nothing to compare with.
         standardise: Divide each channel by its deviation over the normals. Fixed filters need it: their channels have
             different units.
     """
@@ -71,7 +72,7 @@ class PatchCoreHead(nn.Module):
         squared = torch.addmm(self.memory.square().sum(1), vectors, self.memory.T, alpha=-2)
         distances = (squared + vectors.square().sum(1, keepdim=True)).clamp_min(0).sqrt()
         nearest, which = distances.min(1)
-        if self.near.shape[1] == 0:
+        if self.near.shape[1] < 2:
             return nearest
         around = distances.gather(1, self.near[which])
         return nearest * (1 - torch.exp(nearest - torch.logsumexp(around, 1)))
@@ -79,7 +80,7 @@ class PatchCoreHead(nn.Module):
 
 def embed_patches(maps: Sequence[Tensor]) -> Tensor:
     """Averages each level over 3 x 3 neighbours and stacks all at the finest level's grid: float32 [B, D, h, w]."""
-    smooth = [F.avg_pool2d(level, 3, stride=1, padding=1) for level in maps]
+    smooth = [functional.avg_pool2d(level, 3, stride=1, padding=1) for level in maps]
     size = smooth[0].shape[-2:]
     return align(smooth, (int(size[0]), int(size[1])))
 

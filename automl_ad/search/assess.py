@@ -17,7 +17,7 @@ from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.evaluation.intervals import auroc_interval, kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import SCORING_RULES, score_all
-from automl_ad.methods.base import Budget
+from automl_ad.methods.base import Budget, ignore_progress
 from automl_ad.search.events import Event, Listener
 from automl_ad.search.finish import configuration_of
 from automl_ad.search.seeds import derived_rng
@@ -166,10 +166,6 @@ def _scores(bench: Bench, record: CandidateRecord, labelled: _LabelledSets) -> F
     if not path.is_file():
         views = bench.material.at(configuration.side)
         detector = bench.build(configuration)
-        detector.fit(views.normals.take(bench.material.normals.splits.fit), None, Budget(), _silent)
+        detector.fit(views.normals.take(bench.material.normals.splits.fit), None, Budget(), ignore_progress)
         save_arrays(path, **score_all(detector.anomaly_maps(images), SCORING_RULES, images.size))
     return load_arrays(path)[str(record.rule)]
-
-
-def _silent(done: float) -> None:
-    del done

@@ -61,7 +61,7 @@ def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache
                 raise
             missing.append(name)
     warnings = []
-    if not found or set(found) == {EMBEDDED} and missing:
+    if missing and set(found) <= {EMBEDDED}:
         found.setdefault(EMBEDDED, load_backbone(EMBEDDED))
         warnings.append(
             f"No weights were found for {', '.join(missing)}: going on with the embedded backbone alone "

@@ -95,18 +95,24 @@ class SuiteScores:
         """Bootstrap draws of the mean over cells, float64 [B]; paired between candidates of one plan."""
         normal, anomaly = self.normals[rule], self.anomalies[rule]
         cells = [plan.cell(cell, normal, anomaly[suite.members(cell)]) for cell in suite.cell_names]
-        return np.mean(cells, axis=0)
+        means: Scores = np.mean(cells, axis=0)
+        return means
 
     def save(self, path: Path) -> None:
         """Writes the scores, so that a rule can be judged later without a refit."""
-        arrays = {f"normal/{k}": v for k, v in self.normals.items()} | {f"anomaly/{k}": v for k, v in self.anomalies.items()}
+        arrays = {f"normal/{k}": v for k, v in self.normals.items()} | {
+            f"anomaly/{k}": v for k, v in self.anomalies.items()
+        }
         save_arrays(path, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> SuiteScores:
         """Reads what ``save`` wrote."""
         arrays = load_arrays(path)
-        by_kind = {kind: {k.removeprefix(kind): v for k, v in arrays.items() if k.startswith(kind)} for kind in ("normal/", "anomaly/")}
+        by_kind = {
+            kind: {k.removeprefix(kind): v for k, v in arrays.items() if k.startswith(kind)}
+            for kind in ("normal/", "anomaly/")
+        }
         return cls(by_kind["normal/"], by_kind["anomaly/"])
 
 
@@ -149,15 +155,26 @@ def score_suite(detector: FeatureDetector, normals: ImageSet, suite: Suite) -> t
 
 def proxy_score(scores: SuiteScores, suite: Suite, plan: BootstrapPlan) -> ProxyScore:
     """Chooses the rule with the best mean over cells and puts an interval around it."""
-    by_rule = {rule.name: scores.cells(suite, rule.name) for rule in SCORING_RULES}
-    means = {name: float(np.mean(list(cells.values()))) for name, cells in by_rule.items()}
-    best = max(means, key=lambda name: round(means[name], 6))  # the first of equals: dust must not decide
-    cells = by_rule[best]
+    means = rule_means(scores, suite)
+    best, _ = best_rule(scores, suite)
+    cells = scores.cells(suite, best)
     families: dict[str, list[float]] = {}
     for cell, value in cells.items():
         families.setdefault(cell_family(cell), []).append(value)
     by_family = {family: float(np.mean(values)) for family, values in families.items()}
     return ProxyScore(best, means[best], interval(scores.draws(suite, best, plan)), cells, by_family, means)
+
+
+def rule_means(scores: SuiteScores, suite: Suite) -> dict[str, float]:
+    """Mean image AUROC over the cells under every rule."""
+    return {rule.name: float(np.mean(list(scores.cells(suite, rule.name).values()))) for rule in SCORING_RULES}
+
+
+def best_rule(scores: SuiteScores, suite: Suite) -> tuple[str, float]:
+    """The rule with the best mean over cells, and that mean."""
+    means = rule_means(scores, suite)
+    best = max(means, key=lambda name: round(means[name], 6))  # the first of equals: dust must not decide
+    return best, means[best]
 
 
 def latency_ms(detector: FeatureDetector, size: tuple[int, int]) -> float:
@@ -177,4 +194,3 @@ def size_mb(detector: FeatureDetector) -> float:
     backbone = detector.extractor.backbone.tensors(detector.settings.levels)
     tensors = [*detector.state.values(), *backbone.values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
-

@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold
 
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
 from automl_ad.evaluation.thresholds import Threshold, overkill_threshold
-from automl_ad.methods.base import Budget
+from automl_ad.methods.base import Budget, ignore_progress
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.search.candidate import Configuration, SuiteScores, score_suite
 from automl_ad.search.selection import Finalist
@@ -37,7 +37,7 @@ def certify(bench: Bench, record: CandidateRecord) -> tuple[Finalist, dict[str, 
     configuration = configuration_of(record)
     views, splits = bench.material.at(configuration.side), bench.material.normals.splits
     detector = bench.build(configuration)
-    detector.fit(views.normals.take(splits.fit), None, Budget(), _silent)
+    detector.fit(views.normals.take(splits.fit), None, Budget(), ignore_progress)
     scores, _ = score_suite(detector, views.normals.take(splits.certify), views.certify)
     return finalist_of(bench, record, scores)
 
@@ -81,7 +81,7 @@ def refit(bench: Bench, record: CandidateRecord, folds: int, overkill: float = D
     maps = _out_of_fold(bench, configuration, folds)
     calibration = score_maps(maps, rule, views.normals.size)
     detector = bench.build(configuration)
-    detector.fit(views.normals, None, Budget(), _silent)
+    detector.fit(views.normals, None, Budget(), ignore_progress)
     quantiles = np.quantile(maps, [0.5, 0.999])
     threshold = overkill_threshold(calibration, overkill)
     return Winner(detector, rule, calibration, threshold, (float(quantiles[0]), float(quantiles[1])))
@@ -95,14 +95,10 @@ def _out_of_fold(bench: Bench, configuration: Configuration, folds: int) -> npt.
     parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
     for train, held in splitter.split(groups, groups=groups):
         detector = bench.build(configuration)
-        detector.fit(normals.take(train), None, Budget(), _silent)
+        detector.fit(normals.take(train), None, Budget(), ignore_progress)
         parts.append((held, detector.anomaly_maps(normals.take(held))))
     order = np.argsort(np.concatenate([held for held, _ in parts]))
     return np.concatenate([maps for _, maps in parts])[order]
-
-
-def _silent(done: float) -> None:
-    del done
 
 
 def certified_summary(finalist: Finalist, cells: Mapping[str, float]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,8 +25,6 @@ RANDOM_TRIALS = 8
 """Random trials, after the defaults, before the sampler's model takes over."""
 REPEATS_ALLOWED = 40
 """Repeated configurations in a row after which the space counts as used up."""
-_FINISH_FITS = 7
-"""Fits of the winner that the end of a study needs: five folds, one on all normals, one spare."""
 
 
 @dataclass
@@ -51,10 +50,9 @@ class Clock:
 
 
 def closing_time(finished: Sequence[CandidateRecord], certified: int) -> float:
-    """Seconds expected for certifying the best few and refitting the winner, from the trials so far."""
+    """Seconds expected for certifying the best few, from the trials so far."""
     best = sorted(finished, key=lambda record: -(record.proxy_score or 0))[:certified]
-    certifying = sum(record.total_s or 0 for record in best)
-    return certifying + _FINISH_FITS * max((record.fit_s or 0 for record in best), default=0)
+    return sum(record.total_s or 0 for record in best)
 
 
 def open_optuna(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
@@ -143,6 +141,9 @@ def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
     number = running[0].number if running else waiting[0].number if waiting else len(trials)
+    warnings.filterwarnings(
+        "ignore", category=optuna.exceptions.ExperimentalWarning
+    )  # ``group`` has been stable for years
     study.sampler = optuna.samplers.TPESampler(
         seed=derived_seed(seed, f"sampler/{number}"),
         multivariate=True,

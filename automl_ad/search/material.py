@@ -5,22 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 
 from automl_ad.data.fingerprint import content_hash, near_duplicate_groups
 from automl_ad.data.folder import find_images
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import Preprocessing, working_size
-from automl_ad.data.reading import probe, white_level_of
+from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import Splits, split
 from automl_ad.errors import AutomlAdError, InputError
+from automl_ad.evaluation.severity import Scorer, calibrated_strengths
 from automl_ad.evaluation.suite import Suite, draw_suite, load_suite, resize_images, resize_suite, save_suite
+from automl_ad.search.panel import reference_panel
 from automl_ad.search.seeds import derived_rng
 from automl_ad.search.settings import StudySettings
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
+
+Purpose = Literal["proxy", "certify"]
 
 _LISTED = 5
 """Unreadable files named in one warning."""
@@ -114,11 +121,44 @@ def read_normals(settings: StudySettings) -> Normals:
     return Normals(images, preprocessing, splits, groups, fingerprint, _warnings(faults, sizes, groups))
 
 
-def draw_material(settings: StudySettings, normals: Normals, folder: Path) -> Material:
+def draw_material(settings: StudySettings, normals: Normals, folder: Path, device: torch.device) -> Material:
     """Draws the suites of a study, or loads them when it is resumed."""
-    proxy = _suite(settings, normals.images, normals.splits.proxy, folder / "proxy", "proxy")
-    certify = _suite(settings, normals.images, normals.splits.certify, folder / "certify", "certify")
-    return Material(normals, proxy, certify)
+    artist = _Artist(settings, normals, device)
+    return Material(normals, artist.suite(folder, "proxy"), artist.suite(folder, "certify"))
+
+
+class _Artist:
+    """Draws the suites; the reference panel is fitted once, and only if something is to be drawn."""
+
+    def __init__(self, settings: StudySettings, normals: Normals, device: torch.device) -> None:
+        self._settings = settings
+        self._normals = normals
+        self._device = device
+
+    @cached_property
+    def _panel(self) -> list[Scorer]:
+        fit = self._normals.images.take(self._normals.splits.fit)
+        return reference_panel(fit, self._device, max(self._settings.sides))
+
+    def suite(self, folder: Path, purpose: Purpose) -> Suite:
+        """Loads or draws the suite of one split."""
+        target = folder / purpose
+        if (target / "suite.json").is_file():
+            return load_suite(target)
+        bases = self._normals.images.take(getattr(self._normals.splits, purpose))
+        suite = self._draw(bases, purpose)
+        save_suite(suite, bases, target)
+        return suite
+
+    def _draw(self, bases: ImageSet, purpose: Purpose) -> Suite:
+        settings = self._settings
+        images = np.ascontiguousarray(bases.pixels.transpose(0, 2, 3, 1))
+        context = Context(images, Foreground.fit(images), settings.texture_dir)
+        rng = derived_rng(settings.seed, f"suite/{purpose}")
+        strengths = calibrated_strengths(
+            context, bases, settings.families, settings.severities, self._panel, settings.per_cell, rng
+        )
+        return draw_suite(context, strengths, settings.per_cell, rng)
 
 
 def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
@@ -129,14 +169,21 @@ def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Se
 def _probe(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[int, int]], list[str]]:
     readable, sizes, faults = [], [], []
     for path in paths:
-        try:
-            info = probe(path)
-        except AutomlAdError as error:
-            faults.append(str(error))
+        info = _header(path)
+        if isinstance(info, str):
+            faults.append(info)
         else:
             readable.append(path)
             sizes.append((info.height, info.width))
     return readable, sizes, faults
+
+
+def _header(path: Path) -> ImageInfo | str:
+    """What the file says of itself, or what is wrong with it."""
+    try:
+        return probe(path)
+    except AutomlAdError as error:
+        return str(error)
 
 
 def _preprocessing(sizes: Sequence[tuple[int, int]], side: int, white: int) -> Preprocessing:
@@ -149,18 +196,6 @@ def _split(settings: StudySettings, hashes: Sequence[str], groups: Sequence[int]
         return split(hashes, groups, settings.seed)
     except InputError as error:
         raise InputError(f"In {settings.images} {error}") from error
-
-
-def _suite(settings: StudySettings, normals: ImageSet, rows: Sequence[int], folder: Path, purpose: str) -> Suite:
-    if (folder / "suite.json").is_file():
-        return load_suite(folder)
-    bases = normals.take(rows)
-    images = np.ascontiguousarray(bases.pixels.transpose(0, 2, 3, 1))
-    context = Context(images, Foreground.fit(images), settings.texture_dir)
-    rng = derived_rng(settings.seed, f"suite/{purpose}")
-    suite = draw_suite(context, settings.families, settings.severities, settings.per_cell, rng)
-    save_suite(suite, bases, folder)
-    return suite
 
 
 def _warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]], groups: Sequence[int]) -> list[str]:
@@ -177,4 +212,3 @@ def _warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]], groups: S
     if float(np.ptp(aspects)) > 0.3:
         found.append("The images have different aspect ratios and are stretched to one; crop them alike if you can.")
     return found
-

@@ -23,7 +23,7 @@ TRIM = 0.2
 LEVEL = 0.9
 """Level of intervals and of paired comparisons."""
 CLEARLY_FASTER = 2.0
-"""Within the tied set, how many times faster than the leader a candidate must be to be preferred: less is timing noise."""
+"""How many times faster than the leader a tied candidate must be to be preferred to it: less is timing noise."""
 
 
 def informative_cells(table: Floats) -> npt.NDArray[np.bool_]:
@@ -94,8 +94,8 @@ def decide(finalists: Sequence[Finalist], default: int | None) -> Decision:
     if guard is not None and leader is not guard and not _beats(leader, guard):
         tied = _tied(guard, leader, finalists)
         why = (
-            f"Trial {guard.number}, the training-free default, stays: trial {leader.number} leads on the certify images "
-            f"({leader.value:.3f} against {guard.value:.3f}), but not beyond noise.",
+            f"Trial {guard.number}, the training-free default, stays: trial {leader.number} leads on the certify "
+            f"images ({leader.value:.3f} against {guard.value:.3f}), but not beyond noise.",
         )
         return Decision(guard.number, tied, True, why)
     tied = _tied(leader, leader, finalists)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -15,7 +15,8 @@ from automl_ad.methods.space import Effort
 from automl_ad.synthesis.registry import FAMILY_NAMES
 
 PRESETS = ("quick", "balanced", "thorough", "faithful")
-SEVERITIES = (0.3, 0.6, 1.0)
+SEVERITIES = (0.7, 0.85, 0.95)
+"""Mean image AUROC of the reference panel on each severity: from hard to see to easy, but never hopeless or trivial."""
 
 
 class StudyFile(BaseModel):
@@ -29,7 +30,7 @@ class StudyFile(BaseModel):
         methods: Methods searched.
         sides: Sides of the squares that have the areas of the working sizes, in pixels.
         families: Families of synthetic anomalies in the proxy suite.
-        severities: Severities of each family, above 0 to 1.
+        severities: Severities of each family: image AUROC that the reference panel reaches on it, 0.5 to 1.
         per_cell: Synthetic anomalies of one family and severity.
         certified: Candidates that are checked again on the certify images.
         folds: Folds that give the normals their out-of-fold scores.
@@ -98,6 +99,9 @@ class StudySettings(StudyFile):
         }
 
 
+File = TypeVar("File", bound=StudyFile)
+
+
 def load_study_file(path: Path) -> StudyFile:
     """Reads a preset or study file.
 
@@ -109,7 +113,9 @@ def load_study_file(path: Path) -> StudyFile:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"Study file {path} cannot be read as YAML ({_first_line(error)}); mend it or use --preset.") from error
+        raise InputError(
+            f"Study file {path} cannot be read as YAML ({_first_line(error)}); mend it or use --preset."
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"Study file {path} holds no settings; see the presets for the form.")
     return _validated(StudyFile, content, f"Study file {path}")
@@ -122,13 +128,17 @@ def preset_path(name: str) -> Path:
         InputError: No such preset.
     """
     if name not in PRESETS:
-        raise InputError(f"Preset {name!r} (--preset) does not exist; choose among {', '.join(PRESETS)} or use --study FILE.")
+        raise InputError(
+            f"Preset {name!r} (--preset) does not exist; choose among {', '.join(PRESETS)} or use --study FILE."
+        )
     package = Path(__file__).resolve().parent.parent
     installed = package / "studies" / f"{name}.yaml"
     return installed if installed.is_file() else package.parent / "studies" / f"{name}.yaml"
 
 
-def build_settings(images: Path, *, preset: str = "quick", study_file: Path | None = None, **options: Any) -> StudySettings:
+def build_settings(
+    images: Path, *, preset: str = "quick", study_file: Path | None = None, **options: Any
+) -> StudySettings:
     """Settings from a preset or study file, overruled by the options that are not None.
 
     Raises:
@@ -139,21 +149,27 @@ def build_settings(images: Path, *, preset: str = "quick", study_file: Path | No
     if "image_size" in given:
         given["sides"] = (given.pop("image_size"),)
     fields = base.model_dump() | given
-    fields |= {"images": images.absolute(), "preset": str(study_file or preset), "explicit_backbones": "backbones" in given}
+    fields |= {
+        "images": images.absolute(),
+        "preset": str(study_file or preset),
+        "explicit_backbones": "backbones" in given,
+    }
     settings = _validated(StudySettings, fields, "Option")
     for method in settings.methods:
         detector_class(method)
     return settings
 
 
-def _validated(model: type[Any], fields: Mapping[str, Any], where: str) -> Any:
+def _validated(model: type[File], fields: Mapping[str, Any], where: str) -> File:
     try:
         return model(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         option = f"--{name.split('.')[0].replace('_', '-')}" if where == "Option" else name
-        raise InputError(f"{where} {option} cannot be {first['input']!r}: {first['msg']}; give another value.") from error
+        raise InputError(
+            f"{where} {option} cannot be {first['input']!r}: {first['msg']}; give another value."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

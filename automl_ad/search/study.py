@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from automl_ad.backbones.cache import FeatureCache
-from automl_ad.bundle.writing import BundleContents, write_bundle
+from automl_ad.bundle.writing import BundleContents, check_output, write_bundle
 from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError
 from automl_ad.search.assess import assess_study
 from automl_ad.search.backbones import BackboneRack, load_rack
@@ -25,7 +25,7 @@ from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.selection import Decision, Finalist, certainty_gaps, decide
 from automl_ad.search.settings import StudySettings
 from automl_ad.search.trial import Bench
-from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.artifacts import StudyFolder, workspace_folder
 from automl_ad.store.database import default_url, open_engine, optuna_storage
 from automl_ad.store.plain_json import plain
 from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
@@ -44,15 +44,21 @@ class Study:
         self._repository = repository
 
     @classmethod
-    def open(cls, name: str, workspace: Path, storage: str | None = None) -> Study:
+    def open(cls, name: str, workspace: str | Path | None = None, storage: str | None = None) -> Study:
         """Opens a study that exists.
+
+        Args:
+            name: Its name.
+            workspace: Its workspace; the default one when None.
+            storage: Database URL; the workspace's SQLite file when None.
 
         Raises:
             StoreError: There is no database.
             StudyError: There is no such study in it.
         """
-        url = storage or default_url(workspace)
-        study = cls(StudyFolder(workspace, name), url, Repository(open_engine(url, must_exist=True)))
+        folder = StudyFolder(workspace_folder(workspace), name)
+        url = storage or default_url(folder.workspace)
+        study = cls(folder, url, Repository(open_engine(url, must_exist=True)))
         study._record()
         return study
 
@@ -115,7 +121,7 @@ class Study:
             "cells": record.cells.get("cells", {}),
             "rules": record.cells.get("rules", {}),
             "certify": record.certify,
-            "timings": {"fit_s": record.fit_s, "total_s": record.total_s, "latency_ms": record.latency_ms},
+            "timings": {"fit_s": record.fit_s, "total_s": record.total_s},
             "artifacts": [str(path) for path in files],
         }
 
@@ -143,6 +149,7 @@ class Study:
             InputError: The images changed since the search, or the output cannot be written.
         """
         record = self._chosen(trial)
+        check_output(Path(output))
         tell = listener or _quiet
         tell(Event("finish", f"Refitting trial {record.number} on all good images"))
         bench = self._bench(self.settings)
@@ -151,7 +158,7 @@ class Study:
         study = self._record()
         contents = BundleContents(
             detector=winner.detector,
-            weights_origin=_origin(winner.detector.extractor.backbone),
+            weights_origin=winner.detector.extractor.backbone.origin,
             preprocessing=bench.material.at(configuration.side).preprocessing,
             rule=winner.rule,
             calibration=winner.calibration,
@@ -193,7 +200,7 @@ class Study:
         rack = load_rack(settings, device, self._cache())
         self._begin(settings, normals, rack)
         listener(Event("suite", "Drawing the proxy suite", elapsed_s=clock.elapsed))
-        bench = Bench.of(draw_material(settings, normals, self.folder.suite), rack, self.folder, settings.seed)
+        bench = Bench.of(draw_material(settings, normals, self.folder.suite, device), rack, self.folder, settings.seed)
         self._repository.set_suite(self.name, bench.material.proxy.digest)
         warnings = [*normals.warnings, *rack.warnings]
         self._repository.set_warnings(self.name, warnings)
@@ -285,10 +292,16 @@ class Study:
         }
 
     def _next_commands(self, number: int) -> list[str]:
+        """Commands that work as they stand, also where the study does not lie in the default workspace."""
+        name, place = shlex.quote(self.name), ""
+        if self.folder.workspace != workspace_folder(None):
+            place = f" --workspace {shlex.quote(str(self.folder.workspace))}"
+        if self.url != default_url(self.folder.workspace):
+            place += f" --storage {shlex.quote(self.url)}"
         return [
-            f"automl-ad show {self.name} --trial {number}",
-            f"automl-ad export {self.name} --output {self.name}_bundle",
-            f"automl-ad predict {self.name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
+            f"automl-ad show {name} --trial {number}{place}",
+            f"automl-ad export {name} --output {name}_bundle{place}",
+            f"automl-ad predict {name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
         ]
 
     def _bench(self, settings: StudySettings) -> Bench:
@@ -296,9 +309,12 @@ class Study:
         normals = read_normals(settings)
         known = self._record()
         if normals.fingerprint != known.fingerprint:
-            raise InputError(f"The images in {settings.images} changed since study {self.name}; restore them or search again.")
-        rack = load_rack(settings, resolve_device(settings.device), self._cache())
-        material = draw_material(settings, normals, self.folder.suite)
+            raise InputError(
+                f"The images in {settings.images} changed since study {self.name}; restore them or search again."
+            )
+        device = resolve_device(settings.device)
+        rack = load_rack(settings, device, self._cache())
+        material = draw_material(settings, normals, self.folder.suite, device)
         return Bench.of(material, rack, self.folder, settings.seed)
 
     def _chosen(self, trial: str | int) -> CandidateRecord:
@@ -307,7 +323,9 @@ class Study:
         if trial == "picked":
             pick = self._repository.newest_pick(self.name)
             if pick is None:
-                raise StudyError(f"No trial of study {self.name} was picked; run `automl-ad pick {self.name} --trial N`.")
+                raise StudyError(
+                    f"No trial of study {self.name} was picked; run `automl-ad pick {self.name} --trial N`."
+                )
             return self._finished(pick.number)
         return self._finished(int(trial))
 
@@ -333,9 +351,13 @@ class Study:
             lock = FileLock(path, timeout=0)
             lock.acquire()
         except Timeout as error:
-            raise StudyError(f"Study {self.name} is being searched by another process; wait for it or use another --name.") from error
+            raise StudyError(
+                f"Study {self.name} is being searched by another process; wait for it or use another --name."
+            ) from error
         except OSError as error:
-            raise StoreError(f"Workspace {self.folder.workspace} cannot be written ({error.strerror}); choose another --workspace.") from error
+            raise StoreError(
+                f"Workspace {self.folder.workspace} cannot be written ({error.strerror}); choose another --workspace."
+            ) from error
         try:
             yield
         finally:
@@ -371,10 +393,6 @@ def _why_none(records: list[CandidateRecord]) -> str:
     if not reasons:
         return "No candidate met the limits (--max-latency-ms, --max-size-mb): raise them or choose smaller backbones."
     return f"No candidate could be used; the first of {len(reasons)} that ended early said: {reasons[0]}"
-
-
-def _origin(backbone: torch.nn.Module) -> str:
-    return str(getattr(backbone, "origin", "built in"))
 
 
 def _user() -> str:

@@ -11,10 +11,12 @@ import optuna
 import torch
 
 from automl_ad.evaluation.intervals import BootstrapPlan
+from automl_ad.evaluation.suite import Suite, thinned
 from automl_ad.methods.base import Budget, Report
 from automl_ad.search.backbones import BackboneRack
 from automl_ad.search.candidate import (
     Configuration,
+    best_rule,
     latency_ms,
     proxy_score,
     score_suite,
@@ -27,10 +29,11 @@ from automl_ad.store.artifacts import StudyFolder, save_arrays
 from automl_ad.store.records import CandidateRecord
 
 if TYPE_CHECKING:
-    from automl_ad.evaluation.suite import Suite
     from automl_ad.methods.features import FeatureDetector
 
 BOOTSTRAP_DRAWS = 400
+PRUNING_NORMALS, PRUNING_SHARE = 16, 4
+"""A half-trained detector is judged on 16 normals and every fourth anomaly: pruning must cost less than it saves."""
 REPORT_STEPS = 100
 """Optuna counts steps in whole numbers: progress is reported in percent."""
 
@@ -71,7 +74,9 @@ def plan_for(suite: Suite, normals: int, seed: int, purpose: str) -> BootstrapPl
     return BootstrapPlan.draw(normals, counts, BOOTSTRAP_DRAWS, rng=derived_rng(seed, f"bootstrap/{purpose}"))
 
 
-def run_trial(bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial) -> CandidateRecord:
+def run_trial(
+    bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial
+) -> CandidateRecord:
     """Fits and scores one candidate.
 
     A fault in it is recorded with its reason and never stops the study; an interrupt passes through.
@@ -128,13 +133,14 @@ def _measure(
 def _pruning(detector: FeatureDetector, bench: Bench, configuration: Configuration, trial: optuna.Trial) -> Report:
     """A callback that scores a half-trained detector and asks Optuna whether it is worth going on."""
     views = bench.material.at(configuration.side)
-    normals = views.normals.take(bench.material.normals.splits.proxy)
+    normals = views.normals.take(bench.material.normals.splits.proxy[:PRUNING_NORMALS])
+    suite = thinned(views.proxy, PRUNING_SHARE)
 
     def report(done: float) -> None:
         if done >= 1:
             return
-        scores, _ = score_suite(detector, normals, views.proxy)
-        trial.report(proxy_score(scores, views.proxy, bench.plan).value, round(REPORT_STEPS * done))
+        scores, _ = score_suite(detector, normals, suite)
+        trial.report(best_rule(scores, suite)[1], round(REPORT_STEPS * done))
         if trial.should_prune():
             raise optuna.TrialPruned(f"Below the median of earlier trials after {done:.0%} of its training.")
 
@@ -163,4 +169,3 @@ def _reason(error: BaseException) -> str:
         return "Out of memory."
     text = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-

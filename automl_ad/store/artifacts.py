@@ -19,11 +19,19 @@ import numpy.typing as npt
 from automl_ad.errors import InputError, StoreError
 from automl_ad.store.plain_json import plain
 
+WORKSPACE_VARIABLE = "AUTOML_AD_WORKSPACE"
+DEFAULT_WORKSPACE = "automl_ad_workspace"
+
 _MAX_NAME = 100
 _MAX_NAME_BYTES = 240  # File systems stop at 255 bytes, which 100 characters of some scripts exceed.
 
 # What numpy lets through for damaged archives; TypeError and AttributeError when the file holds one bare array.
 _DAMAGE = (OSError, ValueError, TypeError, AttributeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def workspace_folder(given: str | Path | None) -> Path:
+    """The workspace given, else that of ``AUTOML_AD_WORKSPACE``, else the default below the present folder."""
+    return Path(given or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE).absolute()
 
 
 def check_study_name(name: str) -> str:

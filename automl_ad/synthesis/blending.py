@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 FAINTEST_CONTRAST = 3.0
-CONTRAST_RANGE = 17.0
-VARIATION_GAIN = 1.5
+CONTRAST_RANGE = 51.0
+VARIATION_GAIN = 4.5
 TYPICAL_AREA = 0.01
 EDGE_WEIGHT = 0.1
 

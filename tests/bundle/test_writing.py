@@ -11,7 +11,7 @@ import pytest
 
 from automl_ad.bundle import writing
 from automl_ad.bundle.loading import load_bundle
-from automl_ad.bundle.writing import BundleContents, write_bundle
+from automl_ad.bundle.writing import BundleContents, check_output, write_bundle
 from automl_ad.errors import InputError
 from automl_ad.methods.features import FeatureDetector
 
@@ -97,6 +97,8 @@ def test_a_file_or_folder_in_the_way_is_refused(contents: BundleContents, tmp_pa
     for name, complaint in (("file", "is a file"), ("file.zip", "is not a bundle"), ("folder.zip", "is a folder")):
         with pytest.raises(InputError, match=complaint):
             write_bundle(tmp_path / name, contents)
+        with pytest.raises(InputError, match=complaint):
+            check_output(tmp_path / name)
     assert (tmp_path / "file").read_text() == (tmp_path / "file.zip").read_text() == "x"
 
 

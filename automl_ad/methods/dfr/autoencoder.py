@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from automl_ad.methods.base import Budget, Report
 from automl_ad.methods.features import Align, align
 
-REPORTS = 8
+REPORTS = 6
 """How often a training reports, so that pruning has something to go by."""
 
 
@@ -56,13 +56,17 @@ class AutoencoderHead(nn.Module):
         self._size = (int(grid[0]), int(grid[1]))
         self._mode: Align = mode
         middle = (channels + 2 * latent) // 2
-        self.encoder = nn.Sequential(*_block(channels, middle), *_block(middle, 2 * latent), nn.Linear(2 * latent, latent))
-        self.decoder = nn.Sequential(*_block(latent, 2 * latent), *_block(2 * latent, middle), nn.Linear(middle, channels))
+        self.encoder = nn.Sequential(
+            *_block(channels, middle), *_block(middle, 2 * latent), nn.Linear(2 * latent, latent)
+        )
+        self.decoder = nn.Sequential(
+            *_block(latent, 2 * latent), *_block(2 * latent, middle), nn.Linear(middle, channels)
+        )
 
     def errors(self, vectors: Tensor) -> Tensor:
         """float32 [n, D] to the mean squared error of each vector, [n]."""
         rebuilt: Tensor = self.decoder(self.encoder(vectors))
-        return F.mse_loss(rebuilt, vectors, reduction="none").mean(1)
+        return functional.mse_loss(rebuilt, vectors, reduction="none").mean(1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [B, h, w]."""
@@ -89,13 +93,14 @@ def train(
         rows = torch.randint(len(vectors), (min(plan.batch, len(vectors)),), generator=generator).to(vectors.device)
         loss = head.errors(vectors[rows]).mean()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch ships it without types
         optimiser.step()
-        if step % every == 0 or step == plan.steps:
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss of the autoencoder became {float(loss)} at step {step}")
+        due, ended = step % every == 0 or step == plan.steps, budget.spent
+        if (due or ended) and not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss of the autoencoder became {loss.item()} at step {step}")
+        if due:
             head.eval()
             report(step / plan.steps)
-        if budget.spent:
+        if ended:
             break
     head.eval()

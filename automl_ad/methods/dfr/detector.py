@@ -35,6 +35,8 @@ _PLANS: dict[Effort, tuple[Training, int]] = {
     "faithful": (Training(steps=36_000, batch=16_384, rate=1e-4), 200_000),
 }
 """Training and number of vectors. ``faithful``: 700 passes over about 209 images in batches of 4 images at 64 x 64."""
+_BLOCK = 16_384
+"""Vectors whose products are summed at once; bounds the memory of the fit."""
 
 
 class DfrSettings(MethodSettings):
@@ -97,7 +99,7 @@ class Dfr(FeatureDetector):
     def _fit_autoencoder(self, normals: ImageSet, size: tuple[int, int], budget: Budget, report: Report) -> None:
         generator = self._generator()
         vectors = self._sample(normals, size, generator)
-        _, components = components_of_positions([vectors], self.settings.variance)
+        _, components = components_of_positions(torch.split(vectors, _BLOCK), self.settings.variance)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             head = AutoencoderHead(vectors.shape[1], components.shape[1], torch.tensor(size), self.settings.mode)
@@ -110,8 +112,10 @@ class Dfr(FeatureDetector):
         share = max(1, min(size[0] * size[1], self.settings.vectors // len(normals)))
         parts = []
         for aligned in self._aligned(normals, size):
-            for image in as_vectors(aligned, whole=False).split(size[0] * size[1]):
-                parts.append(image[torch.randperm(len(image), generator=generator)[:share].to(image.device)])
+            images = torch.split(as_vectors(aligned, whole=False), size[0] * size[1])
+            parts.extend(
+                image[torch.randperm(len(image), generator=generator)[:share].to(image.device)] for image in images
+            )
         return torch.cat(parts)
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
@@ -129,7 +133,7 @@ class Dfr(FeatureDetector):
         levels = suggest_levels(trial, cls.name, backbone, space.backbone(backbone).runs())
         settings: dict[str, Any] = {"backbone": backbone, "levels": levels, "model": model}
         settings["variance"] = trial.suggest_categorical("dfr.variance", [0.8, 0.9, 0.95, 0.98])
-        strides = [16, 32] if model == "image_pca" else [4, 8, 16]
+        strides = [16, 32] if model == "image_pca" else [8, 16] if space.effort == "quick" else [4, 8, 16]
         settings["stride"] = trial.suggest_categorical(f"dfr.stride.{model}", strides)
         return settings | (cls._plan(space.effort) if model == "autoencoder" else {})
 
@@ -139,7 +143,14 @@ class Dfr(FeatureDetector):
         images = [_linear(b, "image_pca", 32, 0.95) for b in space.backbones]
         positions = [_linear(b, "pca", 16, 0.95) for b in space.backbones]
         first = space.backbones[0]
-        trained = {"backbone": first.name, "levels": first.usable[:3], "model": "autoencoder", "stride": 4, "variance": 0.9}
+        stride = 4 if space.effort in ("thorough", "faithful") else 8
+        trained = {
+            "backbone": first.name,
+            "levels": first.usable[:3],
+            "model": "autoencoder",
+            "stride": stride,
+            "variance": 0.9,
+        }
         return [*images, *positions, trained | cls._plan(space.effort)]
 
     @classmethod

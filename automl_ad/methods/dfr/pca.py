@@ -56,20 +56,26 @@ def as_vectors(aligned: Tensor, whole: bool) -> Tensor:
 def components_of_positions(batches: Iterable[Tensor], variance: float) -> tuple[Tensor, Tensor]:
     """Principal components of vectors that come as float32 [n, D] batches.
 
+    Sums are taken about the mean of the first batch: squares of large features would otherwise lose the digits of
+    small spreads.
+
     Returns:
         The mean [D] and the fewest components [D, k] that hold the share ``variance`` of the variance.
     """
-    count, total, products = 0, torch.zeros(0), torch.zeros(0)
+    origin, count = torch.zeros(0), 0
+    total, products = torch.zeros(0), torch.zeros(0)
     for vectors in batches:
         if count == 0:
-            total = vectors.new_zeros(vectors.shape[1])
-            products = vectors.new_zeros(vectors.shape[1], vectors.shape[1])
-        total += vectors.sum(0)
-        products.addmm_(vectors.T, vectors)
+            origin = vectors.mean(0)
+            total = torch.zeros_like(origin)
+            products = total.new_zeros(len(total), len(total))
+        shifted = vectors - origin
+        total += shifted.sum(0)
+        products.addmm_(shifted.T, shifted)
         count += len(vectors)
-    mean = total / count
-    values, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
-    return mean, vectors.flip(1)[:, : share_count(values.flip(0), variance)].contiguous()
+    shift = total / count
+    values, vectors = torch.linalg.eigh(products / count - torch.outer(shift, shift))
+    return origin + shift, vectors.flip(1)[:, : share_count(values.flip(0), variance)].contiguous()
 
 
 def components_of_images(vectors: Tensor, variance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -84,12 +90,13 @@ def components_of_images(vectors: Tensor, variance: float, generator: torch.Gene
     centred = vectors - mean
     values, mixing = torch.linalg.eigh(centred @ centred.T)
     values, mixing = values.flip(0), mixing.flip(1)
-    kept = share_count(values[:-1], variance)  # N centred vectors span at most N - 1 dimensions
-    return mean, centred.T @ (mixing[:, :kept] / values[:kept].sqrt())
+    kept = share_count(values[: max(1, len(values) - 1)], variance)  # N centred vectors span at most N - 1 dimensions
+    lengths = values[:kept].clamp_min(torch.finfo(values.dtype).tiny).sqrt()  # equal images leave nothing to span
+    return mean, centred.T @ (mixing[:, :kept] / lengths)
 
 
 def share_count(values: Tensor, share: float) -> int:
-    """How many of the descending ``values`` it takes to reach ``share`` of their sum; at least one, not rounding dust."""
+    """How many of the descending ``values`` reach ``share`` of their sum; at least one, and no rounding dust."""
     values = values.clamp_min(0)
     solid = int((values > 1e-6 * values[0]).sum())
     needed = int((values.cumsum(0) < share * values.sum()).sum()) + 1

@@ -1,0 +1,51 @@
+"""What tests of the whole product share: small drawn parts, and one torch thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+def draw_part(rng: np.random.Generator, side: int = 64) -> npt.NDArray[np.uint8]:
+    """A bright disc with a bore on a grey ground, a little moved and turned; uint8 [side, side, 3]."""
+    image = np.full((side, side, 3), 70, np.uint8)
+    middle = (side // 2 + int(rng.integers(-2, 3)), side // 2 + int(rng.integers(-2, 3)))
+    cv2.circle(image, middle, side * 3 // 8, (180, 175, 165), -1, cv2.LINE_AA)
+    cv2.circle(image, middle, side // 10, (60, 60, 65), -1, cv2.LINE_AA)
+    noisy = image + rng.normal(0, 4, image.shape) + rng.normal(0, 3)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def write_parts(folder: Path, count: int, seed: int = 0, side: int = 64) -> list[Path]:
+    """Writes ``count`` drawn parts as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    paths = [folder / f"{index:03d}.png" for index in range(count)]
+    for path in paths:
+        cv2.imwrite(str(path), draw_part(rng, side))
+    return paths
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set in MVTec layout: 24 good parts, and a few labelled ones with a black bar across as defect."""
+    root = tmp_path_factory.mktemp("parts")
+    write_parts(root / "train" / "good", 24)
+    write_parts(root / "test" / "good", 8, seed=1)
+    for path in write_parts(root / "test" / "bar", 8, seed=2):
+        image = cv2.imread(str(path))
+        mask = np.zeros(image.shape[:2], np.uint8)
+        cv2.line(mask, (18, 26), (46, 30), 255, 3)
+        image[mask > 0] = 15
+        cv2.imwrite(str(path), image)
+        target = root / "ground_truth" / "bar" / f"{path.stem}_mask.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), mask)
+    return root

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from automl_ad.data.image_set import ImageSet
+from automl_ad.errors import StoreError
+from automl_ad.evaluation.suite import Suite, draw_suite, load_suite, resize_suite, save_suite, thinned
+from automl_ad.synthesis.base import Context
+
+SEVERITIES = {"texture": {0.7: 0.2, 0.95: 0.6}, "cutpaste": {0.7: 0.5}}
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.clip(rng.normal(120, 15, (5, 64, 96, 3)), 0, 255).astype(np.uint8)
+
+
+def draw(images: np.ndarray, seed: int = 0) -> Suite:
+    return draw_suite(Context(images), SEVERITIES, 7, np.random.default_rng(seed))
+
+
+def test_every_cell_has_its_number_and_its_mask(images: np.ndarray) -> None:
+    suite = draw(images)
+    assert suite.cell_names == ("texture/0.7", "texture/0.95", "cutpaste/0.7")
+    assert [len(suite.members(cell)) for cell in suite.cell_names] == [7, 7, 7]
+    assert suite.masks.any(axis=(1, 2)).all()
+
+
+def test_only_masked_pixels_differ_from_the_base(images: np.ndarray) -> None:
+    suite = draw(images)
+    for anomaly, mask, base in zip(suite.anomalies.pixels, suite.masks, suite.bases, strict=True):
+        changed = (anomaly.transpose(1, 2, 0) != images[base]).any(axis=2)
+        assert not changed[~mask].any()
+
+
+def test_no_base_serves_twice_before_all_served_once(images: np.ndarray) -> None:
+    suite = draw(images)
+    for cell in suite.cell_names:
+        bases = [suite.bases[row] for row in suite.members(cell)]
+        assert sorted(bases[:5]) == [0, 1, 2, 3, 4]
+
+
+def test_the_seed_decides_the_hash(images: np.ndarray) -> None:
+    assert draw(images).digest == draw(images).digest
+    assert draw(images).digest != draw(images, seed=1).digest
+
+
+def test_what_was_saved_comes_back(images: np.ndarray, tmp_path: Path) -> None:
+    suite = draw(images)
+    save_suite(suite, ImageSet.of(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), tmp_path)
+    loaded = load_suite(tmp_path)
+    assert loaded.digest == suite.digest
+    np.testing.assert_array_equal(loaded.masks, suite.masks)
+    sheet = cv2.imread(str(tmp_path / "contact_sheet.png"))
+    assert sheet is not None
+    assert sheet.shape[1] > 4 * 160
+
+
+def test_an_altered_suite_is_refused(images: np.ndarray, tmp_path: Path) -> None:
+    suite = draw(images)
+    save_suite(suite, suite.anomalies, tmp_path)
+    other = draw(images, seed=1)
+    save_suite(other, other.anomalies, tmp_path / "other")
+    (tmp_path / "suite.npz").write_bytes((tmp_path / "other" / "suite.npz").read_bytes())
+    with pytest.raises(StoreError, match="altered"):
+        load_suite(tmp_path)
+
+
+def test_a_smaller_size_keeps_every_mask(images: np.ndarray) -> None:
+    suite = draw(images)
+    small = resize_suite(suite, (32, 64))
+    assert small.anomalies.size == (32, 64)
+    assert small.masks.any(axis=(1, 2)).all()
+    assert small.cells == suite.cells
+    assert resize_suite(suite, (64, 96)) is suite
+
+
+def test_thinning_keeps_each_cells_share(images: np.ndarray) -> None:
+    suite = draw(images)
+    few = thinned(suite, 3)
+    assert [len(few.members(cell)) for cell in few.cell_names] == [3, 3, 3]
+    rows = suite.members("texture/0.95")[::3]
+    np.testing.assert_array_equal(few.anomalies.pixels[few.members("texture/0.95")], suite.anomalies.pixels[rows])

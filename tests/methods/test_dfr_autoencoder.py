@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+from handmade import noise, on_table, table_images
+from torch import Tensor, nn
+
+from automl_ad.methods.base import Budget, ignore_progress
+from automl_ad.methods.dfr import Dfr
+from automl_ad.methods.dfr.autoencoder import AutoencoderHead, Training, train
+
+CHANNELS, LATENT = 10, 3
+
+
+def make_head(seed: int = 0) -> AutoencoderHead:
+    torch.manual_seed(seed)
+    return AutoencoderHead(CHANNELS, LATENT, torch.tensor([2, 3]), "bilinear")
+
+
+def vectors_of_a_plane(count: int = 200) -> Tensor:
+    """Vectors that two numbers describe, so that a latent of three can hold them."""
+    return noise(count, 2) @ noise(2, CHANNELS, seed=1)
+
+
+def run(head: AutoencoderHead, vectors: Tensor, steps: int, budget: Budget | None = None) -> list[float]:
+    """Trains and returns the progress that was reported."""
+    reported: list[float] = []
+    plan = Training(steps, batch=64, rate=3e-3)
+    train(head, vectors, plan, torch.Generator().manual_seed(0), budget or Budget(), reported.append)
+    return reported
+
+
+def mean_error(head: AutoencoderHead, vectors: Tensor) -> float:
+    with torch.no_grad():
+        return float(head.errors(vectors).mean())
+
+
+def fit(seed: int = 0, **settings: float) -> Dfr:
+    features = noise(8, CHANNELS, 4, 4)
+    detector = on_table(Dfr, [features], seed=seed, model="autoencoder", stride=1, batch=32, **settings)
+    detector.fit(table_images(range(8), (4, 4)), None, Budget(), ignore_progress)
+    assert isinstance(detector, Dfr)
+    return detector
+
+
+def test_layers_are_the_published_ones() -> None:
+    """D, (D + 2k) / 2, 2k, k and back; batch norm and ReLU after all but the latent and the last."""
+    widths = {"encoder": [10, 8, 6, 3], "decoder": [3, 6, 8, 10]}
+    for name, module in make_head().named_children():
+        layers = list(module.children())
+        assert [type(layer) for layer in layers] == [nn.Linear, nn.BatchNorm1d, nn.ReLU] * 2 + [nn.Linear]
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        assert [linear[0].in_features, *(layer.out_features for layer in linear)] == widths[name]
+
+
+def test_odd_widths_are_rounded_down() -> None:
+    first = AutoencoderHead(7, 2, torch.tensor([1, 1]), "nearest").encoder[0]
+    assert first.out_features == (7 + 4) // 2 == 5
+
+
+def test_map_is_the_mean_squared_error_of_each_position() -> None:
+    head = make_head().eval()
+    maps = noise(2, CHANNELS, 2, 3)
+    with torch.no_grad():
+        found = head([maps])
+        vector = maps[1, :, 0, 2]
+        rebuilt = head.decoder(head.encoder(vector[None]))[0]
+    assert found.shape == (2, 2, 3)
+    assert float(found[1, 0, 2]) == pytest.approx(float(((rebuilt - vector) ** 2).mean()), rel=1e-5)
+
+
+def test_training_learns_the_normals_and_not_the_rest() -> None:
+    head, vectors = make_head().eval(), vectors_of_a_plane()
+    before = mean_error(head, vectors)
+    run(head, vectors, 600)
+    after = mean_error(head, vectors)
+    assert after < 0.1 * before
+    assert mean_error(head, noise(200, CHANNELS, seed=5) * vectors.std()) > 5 * after
+
+
+@pytest.mark.parametrize("steps", [5, 6, 50, 500])
+def test_progress_is_reported_at_least_five_times_and_ends_at_one(steps: int) -> None:
+    reported = run(make_head(), vectors_of_a_plane(), steps)
+    assert 5 <= len(reported) <= 12
+    assert reported == sorted(set(reported))
+    assert reported[-1] == 1
+
+
+def test_head_is_ready_for_use_at_every_report_and_learns_on_after_it() -> None:
+    head, vectors, seen = make_head(), vectors_of_a_plane(), []
+
+    def look(done: float) -> None:
+        seen.append((head.training, mean_error(head, vectors), int(head.encoder[1].num_batches_tracked)))
+
+    train(head, vectors, Training(60, 64, 3e-3), torch.Generator(), Budget(), look)
+    assert not any(training for training, _, _ in seen)
+    assert seen[-1][1] < seen[0][1]
+    assert [count for _, _, count in seen] == [10, 20, 30, 40, 50, 60]
+    assert not head.training
+
+
+def test_spent_budget_ends_the_training_with_what_it_has() -> None:
+    head = make_head()
+    assert run(head, vectors_of_a_plane(), 100_000, Budget(0.0)) == []
+    assert head.encoder[1].num_batches_tracked == 1
+    assert not head.training
+
+
+def test_training_keeps_to_its_budget() -> None:
+    started = time.monotonic()
+    reported = run(make_head(), vectors_of_a_plane(), 10**7, Budget(0.2))
+    assert 0.2 <= time.monotonic() - started < 5
+    assert 1 not in reported
+
+
+def test_report_can_end_the_training() -> None:
+    head = make_head()
+
+    def stop(done: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(head, vectors_of_a_plane(), Training(60, 64, 3e-3), torch.Generator(), Budget(), stop)
+    assert head.encoder[1].num_batches_tracked == 10
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("budget", [Budget(), Budget(0.0)], ids=["unlimited", "spent"])
+def test_loss_that_is_not_finite_is_an_error(bad: float, budget: Budget) -> None:
+    vectors = vectors_of_a_plane()
+    vectors[:, 4] = bad
+    with pytest.raises(FloatingPointError, match="loss of the autoencoder became"):
+        run(make_head(), vectors, 60, budget)
+
+
+def test_seed_decides_everything() -> None:
+    first, again, other = (fit(seed, steps=12).state for seed in (0, 0, 1))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["encoder.0.weight"], other["encoder.0.weight"])
+
+
+def test_fit_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    fit(steps=6)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_variance_sets_the_latent_size() -> None:
+    assert [int(fit(steps=5, variance=share).state["latent"]) for share in (0.05, 0.9999)] == [1, CHANNELS]
+
+
+def test_vectors_are_shared_equally_among_the_images() -> None:
+    features = torch.arange(8.0)[:, None, None, None].expand(8, 2, 4, 4).contiguous()
+    detector = on_table(Dfr, [features], model="autoencoder", stride=1, vectors=40)
+    sample = detector._sample(table_images(range(8), (4, 4)), (4, 4), torch.Generator())
+    assert sample[:, 0].tolist() == [float(i) for i in range(8) for _ in range(5)]

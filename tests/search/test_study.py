@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+import automl_ad
+from automl_ad.errors import BundleError, InputError, NoCandidateError, StudyError
+from automl_ad.methods.padim import Padim
+from automl_ad.search import panel, trial
+from automl_ad.store.artifacts import load_arrays
+from automl_ad.store.database import open_engine, optuna_storage
+from automl_ad.store.plain_json import plain
+from automl_ad.store.repository import Repository
+
+OPTIONS: dict[str, Any] = {"backbones": ["embedded"], "image_size": 64, "trials": 8, "time_budget": 600}
+COMPARED = ("number", "state", "method", "params", "rule", "proxy_score", "interval", "families", "certify_score")
+
+
+def run(parts: Path, workspace: Path, **options: Any) -> automl_ad.Study:
+    return automl_ad.search(parts, name="parts", workspace=workspace, **(OPTIONS | options))
+
+
+def scored(study: automl_ad.Study) -> list[dict[str, Any]]:
+    return [{key: row[key] for key in COMPARED} for row in study.trials()]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="module")
+def study(parts: Path, workspace: Path) -> automl_ad.Study:
+    return run(parts, workspace)
+
+
+def test_a_search_answers_with_all_that_tools_rely_on(study: automl_ad.Study) -> None:
+    answer = study.answer()
+    assert answer["images"] == 24
+    assert answer["trials"] == {"complete": 8, "pruned": 0, "failed": 0}
+    assert answer["proxy"]["families"] == ["texture", "cutpaste", "poisson", "photometric"]
+    assert len(answer["proxy"]["suite"]) == 64
+    winner = answer["winner"]
+    assert winner["interval"][0] <= winner["proxy_score"] <= winner["interval"][1]
+    assert winner["trial"] in {row["number"] for row in answer["ranking"]}
+    assert winner["latency_ms"] > 0
+    assert winner["size_mb"] > 0
+    assert answer["why"]
+    assert len(answer["next"]) == 3
+    json.dumps(answer, allow_nan=False)
+
+
+def test_the_training_free_default_is_trial_zero(study: automl_ad.Study) -> None:
+    row = study.show(0)
+    assert row["method"] == "padim"
+    assert row["default"]
+
+
+def test_trials_are_ranked_and_marked(study: automl_ad.Study) -> None:
+    rows = study.trials()
+    assert len(rows) == 8
+    assert sum(row["winner"] for row in rows) == 1
+    assert {row["number"] for row in rows if row["tied"]} == set(study.answer()["tied"])
+    assert all(row["certify_score"] is not None for row in rows if row["number"] in study.answer()["certified"])
+
+
+def test_no_configuration_runs_twice(study: automl_ad.Study) -> None:
+    settings = [json.dumps([row["method"], row["params"]], sort_keys=True) for row in study.trials()]
+    assert len(set(settings)) == len(settings)
+
+
+def test_a_trial_keeps_maps_and_scores(study: automl_ad.Study) -> None:
+    row = study.show(0)
+    assert {Path(path).name for path in row["artifacts"]} >= {"maps.npz", "scores.npz"}
+    maps = load_arrays(study.folder.trial(0) / "maps.npz")
+    assert maps["normal"].dtype == np.float32
+    assert len(maps["anomaly"]) == 4 * 3 * 12
+    assert set(row["cells"]) == {f"{family}/{level}" for family in row["families"] for level in ("0.7", "0.85", "0.95")}
+
+
+def test_the_suite_can_be_looked_at(study: automl_ad.Study) -> None:
+    assert (study.folder.suite / "proxy" / "contact_sheet.png").stat().st_size > 10_000
+
+
+def test_splits_do_not_overlap(study: automl_ad.Study, workspace: Path) -> None:
+    splits = Repository(open_engine(study.url)).get_study("parts").splits
+    members = [index for part in splits.values() for index in part]
+    assert sorted(members) == list(range(24))
+
+
+def test_optuna_opens_the_same_file(study: automl_ad.Study) -> None:
+    loaded = optuna.load_study(study_name="parts", storage=optuna_storage(study.url))
+    assert loaded.best_value == pytest.approx(max(row["proxy_score"] for row in study.trials()))
+
+
+def test_the_same_seed_gives_the_same_suite_scores_and_winner(
+    study: automl_ad.Study, parts: Path, tmp_path: Path
+) -> None:
+    again = run(parts, tmp_path)
+    assert again.answer()["proxy"]["suite"] == study.answer()["proxy"]["suite"]
+    assert scored(again) == scored(study)
+    assert again.answer()["winner"]["trial"] == study.answer()["winner"]["trial"]
+
+
+def test_another_seed_draws_another_suite(study: automl_ad.Study, parts: Path, tmp_path: Path) -> None:
+    other = run(parts, tmp_path, seed=1, trials=1)
+    assert other.answer()["proxy"]["suite"] != study.answer()["proxy"]["suite"]
+
+
+def test_running_again_resumes_and_more_trials_go_on(parts: Path, tmp_path: Path) -> None:
+    first = scored(run(parts, tmp_path, trials=3))
+    kept = {row["number"]: row["proxy_score"] for row in first}
+    second = scored(run(parts, tmp_path, trials=5))
+    assert len(second) == 5
+    assert all(row["proxy_score"] == kept[row["number"]] for row in second if row["number"] in kept)
+
+
+@pytest.mark.parametrize("changed", [{"seed": 3}, {"image_size": 96}, {"methods": ["padim"]}])
+def test_other_settings_under_the_same_name_are_refused(
+    study: automl_ad.Study, parts: Path, workspace: Path, changed: dict[str, Any]
+) -> None:
+    field = {"seed": "seed", "image_size": "sides", "methods": "methods"}[next(iter(changed))]
+    with pytest.raises(StudyError, match=f"other .*{field}.*--name"):
+        run(parts, workspace, **changed)
+
+
+def test_a_failed_trial_is_recorded_and_the_search_goes_on(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr(Padim, "fit", broken)
+    monkeypatch.setattr(panel, "_MEMBERS", tuple(member for member in panel._MEMBERS if member[0] != "padim"))
+    found = run(parts, tmp_path, trials=3)
+    rows = {row["number"]: row for row in found.trials()}
+    assert rows[0]["state"] == "failed"
+    assert rows[0]["reason"] == "ValueError: no such luck"
+    assert found.answer()["trials"]["complete"] == 2
+    assert found.answer()["winner"]["method"] != "padim"
+
+
+def test_when_every_trial_fails_the_reason_is_told(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(trial, "score_suite", broken)
+    with pytest.raises(NoCandidateError, match="Out of memory"):
+        run(parts, tmp_path, trials=2)
+
+
+def test_limits_that_nothing_meets_leave_no_candidate(parts: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoCandidateError, match="--max-size-mb"):
+        run(parts, tmp_path, trials=2, max_size_mb=1e-6)
+
+
+def test_limits_choose_among_those_that_meet_them(study: automl_ad.Study, parts: Path, tmp_path: Path) -> None:
+    sizes = sorted(row["size_mb"] for row in study.trials())
+    small = run(parts, tmp_path, max_size_mb=sizes[2])
+    assert small.answer()["winner"]["size_mb"] <= sizes[2]
+
+
+def test_a_pick_is_kept_and_exported(study: automl_ad.Study, tmp_path: Path) -> None:
+    other = next(row["number"] for row in study.trials() if not row["winner"])
+    assert study.pick(other, "my favourite")["trial"] == other
+    assert next(row for row in study.trials() if row["picked"])["number"] == other
+    bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial="picked"))
+    assert bundle.manifest.facts.trial == other
+
+
+def test_picking_what_does_not_exist_is_refused(study: automl_ad.Study) -> None:
+    with pytest.raises(StudyError, match="999"):
+        study.pick(999)
+
+
+def test_the_bundle_finds_what_the_search_never_saw(study: automl_ad.Study, parts: Path, tmp_path: Path) -> None:
+    bundle = study.export(tmp_path / "bundle")
+    result = automl_ad.evaluate(bundle, parts)
+    assert result["images"] == {"good": 8, "defect": 8}
+    assert result["image_auroc"] > 0.95
+    assert result["pixel_auroc"] > 0.9
+    loaded = automl_ad.load_bundle(bundle)
+    assert len(loaded.calibration) == 24
+    predicted = loaded.predict(parts / "test" / "bar", output=tmp_path / "heatmaps")
+    assert len(predicted["results"]) == 8
+    assert all(Path(row["heatmap"]).is_file() for row in predicted["results"])
+
+
+def test_an_altered_bundle_is_refused(study: automl_ad.Study, tmp_path: Path) -> None:
+    bundle = study.export(tmp_path / "bundle")
+    weights = bundle / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(BundleError, match=r"weights\.safetensors"):
+        automl_ad.load_bundle(bundle)
+
+
+def test_assess_judges_every_finished_trial(study: automl_ad.Study, parts: Path) -> None:
+    judged = study.assess(parts)
+    assert len(judged["trials"]) == 8
+    assert judged["selected"] == study.answer()["winner"]["trial"]
+    assert judged["regret"] >= 0
+    best = max(row["image_auroc"] for row in judged["trials"])
+    chosen = next(row["image_auroc"] for row in judged["trials"] if row["number"] == judged["selected"])
+    assert judged["regret"] == pytest.approx(100 * (best - chosen), abs=1e-3)
+    assert plain(study.assess(parts)) == plain(judged)
+
+
+def test_export_notices_that_the_images_changed(parts: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(parts / "train" / "good", tmp_path / "good"))
+    found = automl_ad.search(images, name="moving", workspace=tmp_path / "ws", **(OPTIONS | {"trials": 1}))
+    next(images.iterdir()).unlink()
+    with pytest.raises(InputError, match="changed since"):
+        found.export(tmp_path / "bundle")
+
+
+SCRIPT = """
+    import sys, torch
+    torch.set_num_threads(1)
+    import automl_ad
+    automl_ad.search({images!r}, name="parts", workspace={workspace!r}, backbones=["embedded"], image_size=64, trials=8,
+                     time_budget=600, listener=lambda event: print(event.stage, event.done, flush=True))
+"""
+
+
+def test_kill_in_the_middle_loses_nothing_and_the_study_ends_as_if_uninterrupted(
+    study: automl_ad.Study, parts: Path, tmp_path: Path
+) -> None:
+    script = textwrap.dedent(SCRIPT.format(images=str(parts), workspace=str(tmp_path)))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("search 3"):
+            break
+    time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {
+        c.number: c.proxy_score
+        for c in Repository(open_engine(f"sqlite:///{tmp_path}/automl_ad.db")).candidates("parts")
+    }
+    assert len(finished) >= 3
+    resumed = run(parts, tmp_path)
+    assert {row["number"]: row["proxy_score"] for row in resumed.trials() if row["number"] in finished} == finished
+    assert scored(resumed) == scored(study)

@@ -1,0 +1,488 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import automl_ad
+from automl_ad.cli import app
+from automl_ad.errors import BundleError, InputError, NoCandidateError, StudyError
+from automl_ad.search.events import Event
+
+COMMANDS = {
+    *("search", "trials", "show", "pick", "export", "predict", "evaluate", "assess", "audit", "doctor", "demo"),
+}
+LATER = {"synthesize", "dashboard", "worker"}
+HEAVY = {"torch", "torchvision", "timm", "optuna", "numpy", "cv2", "sqlalchemy", "streamlit", "scipy", "sklearn"}
+
+TRIAL = {"number": 3, "state": "complete", "method": "padim", "backbone": "resnet18", "params": {"k": 2}} | {
+    "proxy_score": 0.9,
+    "interval": [0.8, float("nan")],
+    "families": {"texture": 0.9},
+    "latency_ms": np.float32(12.5),
+    "size_mb": 3.0,
+    "reason": None,
+}
+ANSWER = {
+    "study": "bolts",
+    "storage": "sqlite:///x.db",
+    "images": 40,
+    "trials": {"complete": 1, "pruned": 0, "failed": 0},
+    "wall_s": 12.0,
+    "winner": TRIAL | {"trial": 3},
+    "tied": [3],
+    "default_trial": 0,
+    "default_kept": False,
+    "warnings": [],
+    "why": [],
+    "unknown": [],
+    "next": [],
+    "ranking": [TRIAL],
+}
+RESULT = {"path": "a.png", "score": 1.0, "p_value": 0.5, "anomalous": False, "heatmap": None, "error": None}
+BROKEN = dict.fromkeys(RESULT) | {"path": "b.png", "error": "cut short"}
+
+
+class FakeLibrary(types.ModuleType):
+    """Stands for `automl_ad.api`: keeps what it was called with and answers what it was told to."""
+
+    def __init__(self) -> None:
+        super().__init__("automl_ad.api")
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.answers: dict[str, Any] = {}
+        self.Study = types.SimpleNamespace(open=lambda *given, **options: self.open_study(*given, **options))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def function(*arguments: Any, **options: Any) -> Any:
+            print("noise of a library")
+            if "listener" in options:
+                options.pop("listener")(Event("search", "Trying candidates", 1, 2))
+            self.calls.append((name, arguments, options))
+            answer = self.answers.get(name, self)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        return function
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
+    fake = FakeLibrary()
+    monkeypatch.setitem(sys.modules, "automl_ad.api", fake)
+    monkeypatch.setattr(automl_ad, "api", fake, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    return fake
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(result: Result, *words: str, code: int = 2) -> None:
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("Error: ")
+    for word in words:
+        assert word in line
+
+
+def test_help_lists_the_commands_of_this_release_and_no_others() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    words = set(result.stdout.split())
+    assert words >= COMMANDS
+    assert words.isdisjoint(LATER)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"], ["trials", "--nonsense"], ["--version"]])
+def test_help_and_usage_errors_import_nothing_heavy(arguments: Sequence[str]) -> None:
+    code = f"""
+        import sys
+        sys.argv = ["automl-ad", *{list(arguments)!r}]
+        from automl_ad.cli import main
+        try:
+            main()
+        finally:
+            print("LOADED", *{{name.split(".")[0] for name in sys.modules}})
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == (2 if "--nonsense" in arguments else 0)
+    loaded = ended.stdout.partition("LOADED")[2].split()
+    assert "typer" in loaded
+    assert HEAVY.isdisjoint(loaded)
+
+
+def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["answer"] = ANSWER
+    options = [
+        "--name",
+        "n",
+        "--workspace",
+        "w",
+        "--storage",
+        "sqlite:///s.db",
+        "--preset",
+        "balanced",
+        "--trials",
+        "5",
+    ]
+    options += ["--time-budget", "1.5m", "--methods", "dfr,padim", "--backbones", "embedded", "--image-size", "128"]
+    options += ["--weights-dir", str(tmp_path), "--device", "cuda:1", "--workers", "1", "--max-latency-ms", "20"]
+    options += ["--max-size-mb", "30.5", "--texture-dir", str(tmp_path), "--seed", "7"]
+    assert run("search", tmp_path, *options).exit_code == 0
+    name, arguments, given = library.calls[0]
+    assert (name, arguments) == ("search", (tmp_path,))
+    assert given == {
+        "name": "n",
+        "workspace": Path("w"),
+        "storage": "sqlite:///s.db",
+        "preset": "balanced",
+        "study_file": None,
+        "trials": 5,
+        "time_budget": 90.0,
+        "methods": ["dfr", "padim"],
+        "backbones": ["embedded"],
+        "weights_dir": tmp_path,
+        "image_size": 128,
+        "device": "cuda:1",
+        "workers": 1,
+        "max_latency_ms": 20.0,
+        "max_size_mb": 30.5,
+        "texture_dir": tmp_path,
+        "seed": 7,
+    }
+
+
+def test_search_has_the_documented_defaults(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["answer"] = ANSWER
+    result = run("search", tmp_path)
+    assert result.exit_code == 0
+    given = library.calls[0][2]
+    stated = {key: value for key, value in given.items() if value is not None}
+    assert stated == {"preset": "quick", "device": "auto", "workers": 1, "seed": 0}
+    assert "Winner: trial 3, padim on resnet18" in result.stdout
+    assert "Trying candidates (1/2)" in result.stderr
+    assert "noise" not in result.stdout
+
+
+def test_a_study_file_takes_the_place_of_a_preset(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["answer"] = ANSWER
+    file = tmp_path / "own.yaml"
+    file.touch()
+    assert run("search", tmp_path, "--study", file).exit_code == 0
+    assert library.calls[0][2]["study_file"] == file
+    refused(run("search", tmp_path, "--study", file, "--preset", "quick"), "--study", "--preset")
+
+
+def test_json_is_one_document_on_stdout_without_nan(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["answer"] = ANSWER
+    result = run("search", tmp_path, "--json")
+    document = json.loads(result.stdout, parse_constant=lambda word: pytest.fail(word))
+    assert document["winner"]["interval"] == [0.8, None]
+    assert document["ranking"][0]["latency_ms"] == 12.5
+    assert "noise of a library" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--time-budget", "0"], ["--time-budget", "'0'"]),
+        (["--time-budget", "soon"], ["--time-budget", "soon"]),
+        (["--workers", "2"], ["--workers 1", "release"]),
+        (["--workers", "0"], ["--workers 1"]),
+        (["--device", "gpu"], ["--device", "cuda:N"]),
+        (["--device", "cuda:x"], ["--device"]),
+        (["--max-latency-ms", "0"], ["--max-latency-ms"]),
+        (["--max-size-mb", "nan"], ["--max-size-mb"]),
+        (["--weights-dir", "/no/such"], ["--weights-dir", "/no/such"]),
+        (["--texture-dir", "/no/such"], ["--texture-dir", "/no/such"]),
+        (["--study", "/no/such.yaml"], ["--study", "/no/such.yaml"]),
+    ],
+)
+def test_search_refuses_nonsense_in_one_sentence(
+    library: FakeLibrary, tmp_path: Path, options: list[str], words: list[str]
+) -> None:
+    refused(run("search", tmp_path, *options), *words)
+    assert library.calls == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--trials", "0"],
+        ["--trials", "many"],
+        ["--preset", "slow"],
+        ["--seed", "-1"],
+        ["--image-size", "8"],
+        ["--wrong"],
+    ],
+)
+def test_usage_errors_exit_with_two(library: FakeLibrary, tmp_path: Path, options: list[str]) -> None:
+    result = run("search", tmp_path, *options)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert options[0] in result.stderr
+    assert library.calls == []
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    result = run("serach")
+    assert result.exit_code == 2
+    assert "serach" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "/no/such"],
+        ["audit", "/no/such"],
+        ["predict", "/no/such", "/tmp"],
+        ["evaluate", "/no/such", "/tmp"],
+        ["assess", "bolts", "/no/such"],
+    ],
+)
+def test_paths_that_do_not_exist_are_named(library: FakeLibrary, arguments: list[str]) -> None:
+    refused(run(*arguments), "/no/such")
+    assert library.calls == []
+
+
+def test_trials_of_a_study(library: FakeLibrary) -> None:
+    library.answers["trials"] = [TRIAL]
+    result = run("trials", "bolts", "--workspace", "w", "--storage", "sqlite:///s.db", "--json")
+    document = json.loads(result.stdout)
+    assert document["study"] == "bolts"
+    assert document["trials"][0]["number"] == 3
+    assert library.calls[0] == ("open_study", ("bolts",), {"workspace": Path("w"), "storage": "sqlite:///s.db"})
+    assert "padim" in run("trials", "bolts").stdout
+
+
+def test_trials_as_csv_can_be_read_back(library: FakeLibrary) -> None:
+    failed = TRIAL | {
+        "number": 4,
+        "state": "failed",
+        "reason": "out of memory, twice",
+        "interval": None,
+        "families": {},
+    }
+    library.answers["trials"] = [TRIAL, failed]
+    rows = list(csv.DictReader(io.StringIO(run("trials", "bolts", "--csv").stdout)))
+    assert [row["number"] for row in rows] == ["3", "4"]
+    assert (rows[0]["interval_low"], rows[0]["interval_high"], rows[0]["families.texture"]) == ("0.8", "", "0.9")
+    assert json.loads(rows[0]["params"]) == {"k": 2}
+    assert (rows[1]["reason"], rows[1]["families.texture"]) == ("out of memory, twice", "")
+    refused(run("trials", "bolts", "--csv", "--json"), "--json", "--csv")
+
+
+def test_trials_without_a_name_lists_the_studies(library: FakeLibrary) -> None:
+    library.answers["studies"] = [{"study": "bolts", "created_at": "today", "images": "/d", "state": "finished"}]
+    assert "bolts" in run("trials").stdout
+    assert json.loads(run("trials", "--json").stdout) == {"studies": library.answers["studies"]}
+    assert run("trials", "--csv").stdout.splitlines() == ["study,created_at,images,state", "bolts,today,/d,finished"]
+    assert [call[0] for call in library.calls] == ["studies"] * 3
+
+
+def test_show_pick_and_export_reach_the_study(library: FakeLibrary) -> None:
+    library.answers |= {"show": TRIAL, "pick": {"study": "bolts", "trial": 3}, "export": Path("out.zip")}
+    assert "Trial 3: padim on resnet18" in run("show", "bolts", "--trial", "3").stdout
+    assert "Trial 3 is now the pick" in run("pick", "bolts", "--trial", "3", "--note", "fast").stdout
+    assert "out.zip" in run("export", "bolts", "--output", "out.zip").stdout
+    calls = [call for call in library.calls if call[0] != "open_study"]
+    assert calls == [
+        ("show", (3,), {}),
+        ("pick", (3,), {"note": "fast"}),
+        ("export", (Path("out.zip"),), {"trial": "best"}),
+    ]
+
+
+@pytest.mark.parametrize(("text", "trial"), [("best", "best"), ("picked", "picked"), ("12", 12)])
+def test_export_chooses_a_trial(library: FakeLibrary, text: str, trial: str | int) -> None:
+    library.answers["export"] = Path("out")
+    document = json.loads(run("export", "bolts", "--output", "out", "--trial", text, "--json").stdout)
+    assert document == {"study": "bolts", "trial": trial, "bundle": "out"}
+    assert library.calls[-1][2] == {"trial": trial}
+
+
+@pytest.mark.parametrize("text", ["worst", "-1", "1.5", "²", ""])
+def test_export_refuses_what_is_no_trial(library: FakeLibrary, text: str) -> None:
+    refused(run("export", "bolts", "--output", "out", "--trial", text), "--trial", "best, picked")
+    assert library.calls == []
+
+
+def predicted(library: FakeLibrary, folder: Path, results: list[dict[str, Any]], *options: str) -> Result:
+    library.answers["predict"] = {"bundle": "b", "threshold": 2.0, "results": results}
+    return run("predict", folder, folder, *options)
+
+
+def test_predict_goes_on_after_an_unreadable_file(library: FakeLibrary, tmp_path: Path) -> None:
+    result = predicted(library, tmp_path, [RESULT, BROKEN], "--json", "--output", "maps", "--overkill", "0.1")
+    assert result.exit_code == 0
+    assert [item["error"] for item in json.loads(result.stdout)["results"]] == [None, "cut short"]
+    assert library.calls == [
+        ("load_bundle", (tmp_path,), {}),
+        ("predict", (tmp_path,), {"output": Path("maps"), "overkill": 0.1}),
+    ]
+
+
+def test_predict_fails_when_nothing_could_be_read(library: FakeLibrary, tmp_path: Path) -> None:
+    result = predicted(library, tmp_path, [BROKEN, BROKEN], "--json")
+    assert result.exit_code == 2
+    assert len(json.loads(result.stdout)["results"]) == 2
+    assert "none of the 2 files" in result.stderr
+    assert "cut short" in result.stderr
+
+
+def test_evaluate_takes_a_data_set_or_two_folders(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["evaluate"] = {"images": {"good": 1, "defect": 2}, "image_auroc": 0.75, "by_defect": {}}
+    assert "0.7500" in run("evaluate", tmp_path, tmp_path).stdout
+    assert run("evaluate", tmp_path, "--good", tmp_path, "--defects", tmp_path).exit_code == 0
+    first, second = (call[2] for call in library.calls)
+    assert first == {"dataset": tmp_path, "good": None, "defects": None}
+    assert second == {"dataset": None, "good": tmp_path, "defects": tmp_path}
+
+
+@pytest.mark.parametrize("options", [[], ["--good", "."], ["--defects", "."], [".", "--good", "."]])
+def test_evaluate_refuses_anything_between(library: FakeLibrary, tmp_path: Path, options: list[str]) -> None:
+    refused(run("evaluate", tmp_path, *options), "DATASET", "--good")
+
+
+def test_assess_audit_and_demo_answer(library: FakeLibrary, tmp_path: Path) -> None:
+    clean: dict[str, Any] = {"images": 3, "sizes": {}, "modes": {}, "unreadable": [], "duplicates": [], "suspects": []}
+    library.answers |= {"assess": {"study": "bolts", "trials": [], "regret": 1.25}, "audit": clean | {"advice": []}}
+    library.answers["demo"] = {"study": "demo"}
+    assert "1.25" in run("assess", "bolts", tmp_path).stdout
+    assert "3 readable images" in run("audit", tmp_path).stdout
+    assert json.loads(run("demo", "--output", tmp_path, "--json").stdout) == {"study": "demo"}
+    assert library.calls[-1] == ("demo", (tmp_path,), {})
+
+
+def test_the_doctor_needs_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "automl_ad.api", None)  # its import fails
+    monkeypatch.setattr("automl_ad.backbones.weights.hub_reachable", lambda: False)
+    result = run("doctor", "--workspace", tmp_path, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["places"][0]["path"] == str(tmp_path)
+    assert "Model hub: does not answer" in run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (InputError("the folder x is empty; fill it."), 2),
+        (StudyError("no study x; search first."), 2),
+        (BundleError("bundle x is altered; export again."), 2),
+        (NoCandidateError("no candidate; give more time."), 1),
+    ],
+)
+def test_expected_faults_are_one_sentence(library: FakeLibrary, tmp_path: Path, fault: Exception, code: int) -> None:
+    library.answers["audit"] = fault
+    result = run("audit", tmp_path)
+    refused(result, str(fault), code=code)
+    assert "Traceback" not in result.output
+
+
+def test_an_unexpected_fault_is_one_line_and_debug_shows_more(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["audit"] = ZeroDivisionError("by nought\nsecond line")
+    result = run("audit", tmp_path)
+    assert result.exit_code == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Unexpected fault: ZeroDivisionError: by nought (run `automl-ad --debug")
+    assert "Traceback" not in result.stderr
+    debugged = run("--debug", "audit", tmp_path)
+    assert debugged.exit_code == 1
+    assert "Traceback" in debugged.stderr
+    assert "second line" in debugged.stderr
+
+
+def test_an_interrupt_says_that_nothing_is_lost(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["search"] = KeyboardInterrupt()
+    result = run("search", tmp_path)
+    assert result.exit_code == 130
+    assert "everything finished so far is kept" in result.stderr
+    assert "same command resumes" in result.stderr
+
+
+FAKE = """
+    import sys, time, types
+    fake = types.ModuleType("automl_ad.api")
+    def audit(images):
+        print("started", file=sys.stderr, flush=True)
+        {body}
+    fake.audit = audit
+    sys.modules["automl_ad.api"] = fake
+    from automl_ad.cli import main
+    sys.argv = ["automl-ad", "audit", ".", "--json"]
+    main()
+"""
+
+
+def started(body: str) -> subprocess.Popen[str]:
+    code = textwrap.dedent(FAKE).format(body=body)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, env=os.environ)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "started\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_interrupt(number: signal.Signals) -> None:
+    process = started("time.sleep(60)")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert "same command resumes" in err
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
+    process = started("time.sleep(0.3); return {'images': list(range(100_000))}")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=30) == 0
+    process.stderr.close()
+
+
+def test_small_answers_into_a_closed_pipe_are_quiet_too() -> None:
+    """A few bytes stay in the buffer until exit, where Python itself would complain."""
+    process = started("time.sleep(0.3); return {'images': 1}")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=30) == 0
+    process.stderr.close()
+
+
+def test_tables_into_a_closed_pipe_are_quiet_too() -> None:
+    body = "time.sleep(0.3); sys.argv; return dict.fromkeys(('sizes', 'modes'), {}) | dict.fromkeys("
+    body += "('unreadable', 'duplicates', 'suspects'), []) | {'images': 1, 'advice': ['look'] * 20000}"
+    code = FAKE.replace(', "--json"]', "]")
+    pipe = subprocess.PIPE
+    script = textwrap.dedent(code).format(body=body)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr.read() == "started\n"
+    assert process.returncode == 0
