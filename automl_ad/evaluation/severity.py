@@ -79,7 +79,7 @@ def _ladder(
 
 
 def interpolated(reached: Floats, wanted: float) -> float:
-    """The strength at which a rising curve through the ladder first reaches ``wanted``; the last rung if it never does."""
+    """The strength at which a rising curve through the ladder reaches ``wanted``; the last rung if it never does."""
     logs = np.log(LADDER)
     curve = IsotonicRegression().fit_transform(logs, reached)
     if curve[-1] < wanted:

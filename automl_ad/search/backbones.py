@@ -51,15 +51,9 @@ def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache
         InputError: A named backbone does not exist.
         WeightsError: A named backbone has no weights; the message names three ways to provide them.
     """
-    found: dict[str, Backbone] = {}
-    missing = []
-    for name in settings.backbones:
-        try:
-            found[name] = load_backbone(name, settings.weights_dir)
-        except WeightsError:
-            if settings.explicit_backbones:
-                raise
-            missing.append(name)
+    loaded = {name: _load(name, settings) for name in settings.backbones}
+    found = {name: backbone for name, backbone in loaded.items() if backbone is not None}
+    missing = [name for name in loaded if name not in found]
     warnings = []
     if missing and set(found) <= {EMBEDDED}:
         found.setdefault(EMBEDDED, load_backbone(EMBEDDED))
@@ -68,3 +62,12 @@ def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache
             "(better: --weights-dir with <timm name>.safetensors files)."
         )
     return BackboneRack({name: FeatureExtractor(b, device, cache) for name, b in found.items()}, warnings)
+
+
+def _load(name: str, settings: StudySettings) -> Backbone | None:
+    try:
+        return load_backbone(name, settings.weights_dir)
+    except WeightsError:
+        if settings.explicit_backbones:
+            raise
+        return None

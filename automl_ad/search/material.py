@@ -29,6 +29,8 @@ from automl_ad.synthesis.foreground import Foreground
 
 Purpose = Literal["proxy", "certify"]
 
+SMALLEST = 16
+"""Pixels a side below which a picture shows no part."""
 _LISTED = 5
 """Unreadable files named in one warning."""
 
@@ -181,9 +183,12 @@ def _probe(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[int, int]], li
 def _header(path: Path) -> ImageInfo | str:
     """What the file says of itself, or what is wrong with it."""
     try:
-        return probe(path)
+        info = probe(path)
     except AutomlAdError as error:
         return str(error)
+    if min(info.height, info.width) < SMALLEST:
+        return f"{path} has only {info.width} x {info.height} pixels: give images of {SMALLEST} or more a side."
+    return info
 
 
 def _preprocessing(sizes: Sequence[tuple[int, int]], side: int, white: int) -> Preprocessing:

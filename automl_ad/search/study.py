@@ -30,6 +30,7 @@ from automl_ad.store.database import default_url, open_engine, optuna_storage
 from automl_ad.store.plain_json import plain
 from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
 from automl_ad.store.repository import Repository
+from automl_ad.synthesis.textures import TextureFolder
 
 DEFAULT_TRIAL = 0
 
@@ -73,6 +74,8 @@ class Study:
         """
         url = storage or default_url(folder.workspace)
         clock = Clock(settings.time_budget)
+        if settings.texture_dir is not None:
+            TextureFolder.open(settings.texture_dir)  # refused now, before a study of that name exists
         listener(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
         normals = read_normals(settings)
         study = cls(folder, url, Repository(open_engine(url)))

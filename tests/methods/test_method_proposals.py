@@ -1,0 +1,107 @@
+"""What each method offers to a search, on all kinds of backbones."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+
+from automl_ad.errors import InputError
+from automl_ad.methods.base import MethodSettings
+from automl_ad.methods.registry import METHODS, detector_class
+from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.search.proposals import first_proposals, parameters_of
+
+RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
+EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32))
+SPACES = {
+    "resnet_and_filters": (RESNET, EMBEDDED),
+    "resnet_four_levels": (BackboneSpace("resnet18", (-4, -3, -2, -1), (4, 8, 16, 32)),),
+    "filters": (EMBEDDED,),
+    "vit": (BackboneSpace("vit_small", tuple(range(-12, 0)), (16,) * 12),),
+    "vit_14": (BackboneSpace("dinov2", tuple(range(-12, 0)), (14,) * 12), EMBEDDED),
+    "partial_three": (BackboneSpace("vgg19", (-6, -5, -4), (1, 2, 4)),),
+    "partial_two": (BackboneSpace("resnet18", (-5, -4, -3), (2, 4, 8)),),
+    "partial_one": (BackboneSpace("resnet18", (-5, -4), (2, 4)),),
+    "stem_only": (BackboneSpace("resnet18", (-5,), (2,)),),
+}
+EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
+
+
+@pytest.fixture(params=[(name, effort) for name in SPACES for effort in EFFORTS], ids=lambda pair: "-".join(pair))
+def space(request: pytest.FixtureRequest) -> Space:
+    name, effort = request.param
+    return Space(SPACES[name], effort)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_defaults_lie_in_the_space_and_come_back_from_their_parameters(method: str, space: Space) -> None:
+    cls = detector_class(method)
+    defaults = cls.defaults(space)
+    assert {settings["backbone"] for settings in defaults} == {backbone.name for backbone in space.backbones}
+    for settings in defaults:
+        trial = optuna.trial.FixedTrial(parameters_of(method, settings, space))
+        assert cls.suggest(trial, space) == settings
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_defaults_make_settings_with_levels_at_hand(method: str, space: Space) -> None:
+    for settings in detector_class(method).defaults(space):
+        made = detector_class(method).settings_type(**settings)
+        assert isinstance(made, MethodSettings)
+        assert 0 < len(made.levels)
+        assert set(made.levels) <= set(space.backbone(made.backbone).levels)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_random_suggestions_make_settings_with_levels_at_hand(method: str, space: Space) -> None:
+    cls = detector_class(method)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(5):
+        trial = study.ask()
+        made = cls.settings_type(**cls.suggest(trial, space))
+        assert set(made.levels) <= set(space.backbone(made.backbone).levels)
+        assert all(name.startswith(f"{method}.") for name in trial.params)
+
+
+def test_settings_outside_the_space_are_refused() -> None:
+    space = Space((EMBEDDED,), "quick")
+    with pytest.raises(ValueError, match=r"padim\.channels offers"):
+        parameters_of("padim", {"backbone": "embedded", "levels": (-4,), "channels": 7}, space)
+    with pytest.raises(ValueError, match=r"levels\.embedded offers"):
+        parameters_of("dfr", {"backbone": "embedded", "levels": (-4, -1), "model": "pca"}, space)
+
+
+def test_first_proposals_cover_all_defaults_and_training_comes_last(space: Space) -> None:
+    proposals = first_proposals(METHODS, {256: space})
+    assert len(proposals) == sum(len(detector_class(method).defaults(space)) for method in METHODS)
+    assert proposals[0]["method"] == "padim"
+    assert [p.get("dfr.model") == "autoencoder" for p in proposals] == [False] * (len(proposals) - 1) + [True]
+
+
+def test_published_settings_by_hand() -> None:
+    space = Space((RESNET,), "faithful")
+    (padim,), (patchcore,) = detector_class("padim").defaults(space), detector_class("patchcore").defaults(space)
+    assert (padim["levels"], padim["channels"]) == ((-4, -3, -2), 100)
+    assert (patchcore["levels"], patchcore["ratio"]) == ((-3, -2), 0.01)
+    trained = detector_class("dfr").defaults(space)[-1]
+    assert (trained["model"], trained["stride"], trained["variance"], trained["rate"]) == ("autoencoder", 4, 0.9, 1e-4)
+    assert trained["steps"] * trained["batch"] == pytest.approx(700 * 209 * 64 * 64, rel=0.02)
+
+
+def test_unknown_method_is_an_error_that_lists_those_there_are() -> None:
+    with pytest.raises(InputError, match="'nothing' .*padim, patchcore, dfr"):
+        detector_class("nothing")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_are_found_by_name(method: str) -> None:
+    assert detector_class(method).name == method
+
+
+def test_settings_are_frozen_and_know_no_strangers() -> None:
+    kind = detector_class("padim").settings_type
+    with pytest.raises(ValueError, match="Extra inputs"):
+        kind(backbone="embedded", levels=(-1,), nonsense=1)
+    with pytest.raises(ValueError, match="frozen"):
+        kind(backbone="embedded", levels=(-1,)).levels = (-2,)
