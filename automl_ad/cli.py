@@ -473,6 +473,8 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Runs the command line and exits; SIGTERM counts as an interrupt."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # Threads that spin while they wait halve torch's speed as soon as anything else runs on a small machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character must not end a search
             stream.reconfigure(errors="backslashreplace")

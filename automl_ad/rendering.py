@@ -189,7 +189,11 @@ def demo_report(answer: Answer) -> Iterator[Part]:
     yield from search_report(answer)
     yield _heading("On the drawn test images, defects included, which the search never saw:")
     yield from metrics_report(answer["evaluation"])
-    yield from _pairs("Written", {"data set": answer["dataset"], "bundle": answer["bundle"]})
+    picture = answer["prediction"]["results"][0]
+    verdict = "anomalous" if picture["anomalous"] else "good"
+    yield f"One defective picture, {picture['path']}: {verdict}, p-value {picture['p_value']:.3f}."
+    written = {"data set": answer["dataset"], "bundle": answer["bundle"], "heatmap": picture["heatmap"]}
+    yield from _pairs("Written", written)
 
 
 def csv_row(record: Answer) -> dict[str, Any]:

@@ -26,6 +26,8 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]  # a group, though typed as a command
 
+needs_make = pytest.mark.skipif(shutil.which("make") is None or os.name == "nt", reason="needs make and a shell")
+
 
 @pytest.fixture(scope="module")
 def build() -> dict[str, Any]:
@@ -115,28 +117,35 @@ def test_the_makefile_has_the_targets(target: str) -> None:
     assert target in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split()
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs make on our Makefile in another folder, as if nobody had run make before: these tests may run under it."""
+    shutil.copy(ROOT / "Makefile", folder)
+    os.utime(shutil.copy(ROOT / "pyproject.toml", folder), (0, 0))  # older than any stamp
+    clean = {
+        key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"}
+    }
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@needs_make
 @pytest.mark.parametrize(("target", "last"), [("demo", "automl-ad demo"), ("test", "-m pytest --cov")])
 def test_targets_install_before_they_run(target: str, last: str, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "pyproject.toml").touch()
-    run = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
-    order = [run.stdout.index(step) for step in ("-m venv .venv", "-m pip install", last)]
+    said = make(tmp_path, "-n", target).stdout
+    order = [said.index(step) for step in ("-m venv .venv", "-m pip install", last)]
     assert order == sorted(order)
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@needs_make
 def test_an_installed_environment_is_used_as_it_is(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "pyproject.toml").touch()
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name in ("bin/pip", ".installed", ".installed-dev"):
         (tmp_path / ".venv" / name).touch()
-    run = subprocess.run(["make", "-n", "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
-    assert run.stdout.split() == [".venv/bin/automl-ad", "demo"]
+    assert make(tmp_path, "-n", "demo").stdout.split() == [".venv/bin/automl-ad", "demo"]
 
 
-@pytest.mark.skipif(shutil.which("make") is None or os.name == "nt", reason="needs make and a shell")
+@needs_make
 @pytest.mark.parametrize(
     ("script", "message"),
     [
@@ -146,14 +155,11 @@ def test_an_installed_environment_is_used_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_an_unfit_python_is_refused_in_one_sentence(script: str | None, message: str, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "pyproject.toml").touch()
     python = tmp_path / "some-python"
     if script is not None:
         python.write_text(f"#!/bin/sh\n{script}\n")
         python.chmod(0o755)
-    call = ["make", "demo", f"PYTHON={python}"]
-    run = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    run = make(tmp_path, "demo", f"PYTHON={python}")
     assert run.returncode == 2
     said = [line for line in run.stderr.splitlines() if not line.startswith("make")]
     assert len(said) == 1

@@ -175,7 +175,9 @@ def test_metrics_without_masks_leave_gaps() -> None:
 
 def test_the_demo_shows_the_search_and_what_real_defects_say() -> None:
     evaluation = {"images": {"good": 12, "defect": 16}, "image_auroc": 0.77, "by_defect": {}}
-    report = answer(dataset="demo/parts", bundle="demo/bundle", evaluation=evaluation)
+    picture = {"path": "parts/a.png", "anomalous": True, "p_value": 0.024, "heatmap": "heatmaps/a_heatmap.png"}
+    prediction = {"results": [picture]}
+    report = answer(dataset="demo/parts", bundle="demo/bundle", evaluation=evaluation, prediction=prediction)
     text = text_of(rendering.demo_report(report))
     for words in ("Winner: trial 4", "12 good and 16 defective", "0.7700", "demo/parts", "demo/bundle"):
         assert words in text

@@ -17,6 +17,15 @@ from torch import Tensor
 from automl_ad.errors import InputError, WeightsError
 
 WEIGHTS_VARIABLE = "AUTOML_AD_WEIGHTS"
+PUBLISHED_TAGS = {
+    "resnet18": "tv_in1k",
+    "resnet34": "tv_in1k",
+    "resnet50": "tv_in1k",
+    "vgg19": "tv_in1k",
+    "wide_resnet50_2": "racm_in1k",
+    "vit_small_patch14_dinov2": "lvd142m",
+}
+"""The weights that the methods were published with: timm's bare names have come to mean others."""
 _HUB_TIMEOUT_S = 3.0
 
 
@@ -117,8 +126,9 @@ def _config(name: str) -> Any:
     """What timm knows about the pretrained weights of ``name``; None for an unknown tag."""
     import timm
 
+    tag = PUBLISHED_TAGS.get(name)
     try:
-        return timm.get_pretrained_cfg(name)
+        return timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name)
     except RuntimeError:
         return None
 

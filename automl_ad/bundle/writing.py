@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import save
 from torch import Tensor
 
 from automl_ad.bundle.container import open_container, read_manifest
@@ -146,8 +146,9 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def _write_files(folder: Path, contents: BundleContents, scores: npt.NDArray[np.float64]) -> None:
-    save_file(_tensors(contents.detector), folder / WEIGHTS)
-    save_arrays({CALIBRATION_KEY: np.ascontiguousarray(scores)}, folder / CALIBRATION)
+    # As bytes, and not by safetensors' own writer: its files are readable by their owner only.
+    (folder / WEIGHTS).write_bytes(save(_tensors(contents.detector)))
+    (folder / CALIBRATION).write_bytes(save_arrays({CALIBRATION_KEY: np.ascontiguousarray(scores)}))
     digests = {name: _digest(folder / name) for name in (WEIGHTS, CALIBRATION)}
     (folder / MANIFEST).write_bytes(_manifest(contents, digests).encode())
 

@@ -39,7 +39,7 @@ class StudyFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     effort: Effort = "quick"
-    trials: int = Field(default=40, ge=1)
+    trials: int = Field(default=30, ge=1)
     time_budget: float = Field(default=300.0, gt=0)
     backbones: tuple[str, ...] = Field(default=("resnet18", "embedded"), min_length=1)
     methods: tuple[str, ...] = Field(default=METHODS, min_length=1)

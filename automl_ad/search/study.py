@@ -85,7 +85,7 @@ class Study:
 
     @property
     def settings(self) -> StudySettings:
-        """The settings of the run that created the study."""
+        """The settings of the newest run of the study."""
         return StudySettings(**self._record().settings)
 
     def answer(self) -> dict[str, Any]:
@@ -224,6 +224,7 @@ class Study:
                     f"Study {self.name} was made with other {', '.join(changed)}; give the new search another --name, "
                     "or repeat the old settings to resume."
                 )
+            self._repository.set_settings(self.name, settings.model_dump(mode="json"))
             return
         record = StudyRecord(
             name=self.name,

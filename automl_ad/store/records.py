@@ -24,7 +24,7 @@ class StudyRecord:
 
     Attributes:
         name: Unique in its database.
-        settings: All settings of the run that created it.
+        settings: All settings of its newest run.
         meaning: The part of the settings that changes what a trial means; a resumed study must agree on it.
         images: Folder of the images.
         fingerprint: Digest of the image data.

@@ -76,6 +76,11 @@ class Repository:
         with self._writing() as session:
             _study_row(session, name).suite_hash = suite_hash
 
+    def set_settings(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Replaces the settings by those of the newest run: budgets, limits and devices may change between runs."""
+        with self._writing() as session:
+            _study_row(session, name).settings = dict(settings)
+
     def set_warnings(self, name: str, warnings: Sequence[str]) -> None:
         """Replaces the study's warnings."""
         with self._writing() as session:

@@ -37,7 +37,7 @@ def fresh_probe() -> Iterator[None]:
     hub_reachable.cache_clear()
 
 
-@pytest.mark.parametrize("name", ["resnet34", "resnet34.a1_in1k"])
+@pytest.mark.parametrize("name", ["resnet34", "resnet34.tv_in1k"])
 def test_folder_is_searched_by_name_with_and_without_tag(tmp_path: Path, no_sources: Path, name: str) -> None:
     path = save(tmp_path / "w")
     found = find_weights(name, tmp_path / "w")
@@ -99,14 +99,14 @@ def test_damaged_file_is_named(tmp_path: Path, no_sources: Path, damage: object)
 
 def test_hub_cache_is_read_without_asking_the_hub(no_sources: Path) -> None:
     assert find_weights("resnet34", hub=False) is None
-    repository = no_sources / "models--timm--resnet34.a1_in1k"
+    repository = no_sources / "models--timm--resnet34.tv_in1k"
     revision = "0" * 40
     save(repository / "snapshots" / revision, "model")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
     found = find_weights("resnet34", hub=False)
     assert found is not None
-    assert found.origin == "hub:timm/resnet34.a1_in1k"
+    assert found.origin == "hub:timm/resnet34.tv_in1k"
     assert has_local_weights("resnet34")
 
 
@@ -165,3 +165,16 @@ def test_any_http_status_is_an_answer() -> None:
     threading.Thread(target=server.handle_request, daemon=True).start()
     assert weights_module._answers(f"http://127.0.0.1:{server.server_port}")
     server.server_close()
+
+
+@pytest.mark.parametrize(("name", "tag"), weights_module.PUBLISHED_TAGS.items())
+def test_bare_names_mean_the_published_weights_on_the_hub(name: str, tag: str) -> None:
+    repository = weights_module._hub_id(name)
+    assert repository is not None
+    assert repository.endswith(f"{name}.{tag}")
+
+
+def test_a_tag_of_the_users_own_is_kept() -> None:
+    repository = weights_module._hub_id("resnet18.a1_in1k")
+    assert repository is not None
+    assert repository.endswith("resnet18.a1_in1k")

@@ -153,3 +153,12 @@ def test_calibration_must_be_a_vector_of_numbers(contents: BundleContents, tmp_p
     with pytest.raises(ValueError, match="calibration scores"):
         write_bundle(tmp_path / "bundle", dataclasses.replace(contents, calibration=np.array(scores)))
     assert names(tmp_path) == []
+
+
+def test_others_may_read_a_bundle(contents: BundleContents, tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        output = write_bundle(tmp_path / "bundle", contents)
+    finally:
+        os.umask(old)
+    assert {path.stat().st_mode & 0o777 for path in output.iterdir()} == {0o644}

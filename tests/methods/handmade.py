@@ -97,7 +97,7 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "patchcore_standardised": ("patchcore", {"ratio": 0.05, "standardise": True}),
     "dfr_image_pca": ("dfr", {"model": "image_pca", "stride": 8, "variance": 0.95}),
     "dfr_pca": ("dfr", {"model": "pca", "stride": 8, "variance": 0.98}),
-    "dfr_autoencoder": ("dfr", {"model": "autoencoder", "stride": 8, "steps": 300, "batch": 256, "mode": "nearest"}),
+    "dfr_autoencoder": ("dfr", {"model": "autoencoder", "stride": 8, "steps": 60, "batch": 256, "mode": "nearest"}),
 }
 """Every method and model, with settings that suit small drawn images."""
 

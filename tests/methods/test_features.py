@@ -29,10 +29,7 @@ def ramp(height: int, width: int) -> Tensor:
 def ready() -> dict[str, FeatureDetector]:
     """Every method and model, fitted on the drawn discs."""
     extractor = FeatureExtractor(EmbeddedBackbone())
-    return {
-        name: fitted(variant(name, extractor, steps=30) if "auto" in name else variant(name, extractor), NORMALS)
-        for name in VARIANTS
-    }
+    return {name: fitted(variant(name, extractor), NORMALS) for name in VARIANTS}
 
 
 def test_finer_levels_are_averaged_over_each_cell() -> None:

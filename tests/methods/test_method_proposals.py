@@ -48,7 +48,7 @@ def test_defaults_make_settings_with_levels_at_hand(method: str, space: Space) -
     for settings in detector_class(method).defaults(space):
         made = detector_class(method).settings_type(**settings)
         assert isinstance(made, MethodSettings)
-        assert 0 < len(made.levels)
+        assert len(made.levels) > 0
         assert set(made.levels) <= set(space.backbone(made.backbone).levels)
 
 
@@ -90,7 +90,7 @@ def test_published_settings_by_hand() -> None:
 
 
 def test_unknown_method_is_an_error_that_lists_those_there_are() -> None:
-    with pytest.raises(InputError, match="'nothing' .*padim, patchcore, dfr"):
+    with pytest.raises(InputError, match=r"'nothing' .*padim, patchcore, dfr"):
         detector_class("nothing")
 
 

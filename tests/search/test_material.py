@@ -52,7 +52,7 @@ def test_when_no_file_can_be_read_the_first_fault_is_told(tmp_path: Path) -> Non
 def test_eleven_images_are_too_few(parts: Path, tmp_path: Path) -> None:
     for path in sorted((parts / "train" / "good").iterdir())[:11]:
         shutil.copy(path, tmp_path)
-    with pytest.raises(InputError, match="11 distinct images.*at least 12"):
+    with pytest.raises(InputError, match=r"11 distinct images.*at least 12"):
         read_normals(settings_for(tmp_path))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,11 @@ class AutoencoderHead(nn.Module):
         self.decoder = nn.Sequential(
             *_block(latent, 2 * latent), *_block(2 * latent, middle), nn.Linear(middle, channels)
         )
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Makes the untrained output ``mean``: a short training must not be spent on finding the features' offsets."""
+        cast(nn.Linear, self.decoder[-1]).bias.copy_(mean)
 
     def errors(self, vectors: Tensor) -> Tensor:
         """float32 [n, D] to the mean squared error of each vector, [n]."""

@@ -99,10 +99,11 @@ class Dfr(FeatureDetector):
     def _fit_autoencoder(self, normals: ImageSet, size: tuple[int, int], budget: Budget, report: Report) -> None:
         generator = self._generator()
         vectors = self._sample(normals, size, generator)
-        _, components = components_of_positions(torch.split(vectors, _BLOCK), self.settings.variance)
+        mean, components = components_of_positions(torch.split(vectors, _BLOCK), self.settings.variance)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             head = AutoencoderHead(vectors.shape[1], components.shape[1], torch.tensor(size), self.settings.mode)
+        head.start_at(mean)
         self.head = head.to(self.extractor.device)
         plan = Training(self.settings.steps, self.settings.batch, self.settings.rate)
         train(head, vectors, plan, generator, budget, report)
@@ -110,7 +111,7 @@ class Dfr(FeatureDetector):
     def _sample(self, normals: ImageSet, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         """A random share of every image's vectors, float32 [about ``settings.vectors``, D]."""
         share = max(1, min(size[0] * size[1], self.settings.vectors // len(normals)))
-        parts = []
+        parts: list[Tensor] = []
         for aligned in self._aligned(normals, size):
             images = torch.split(as_vectors(aligned, whole=False), size[0] * size[1])
             parts.extend(
@@ -142,7 +143,9 @@ class Dfr(FeatureDetector):
         """The linear forms at their best-known settings, then the paper's autoencoder."""
         images = [_linear(b, "image_pca", 32, 0.95) for b in space.backbones]
         positions = [_linear(b, "pca", 16, 0.95) for b in space.backbones]
-        first = space.backbones[0]
+        first = next(
+            (b for b in space.backbones if b.name.startswith("vgg")), space.backbones[0]
+        )  # the paper's is VGG19
         stride = 4 if space.effort in ("thorough", "faithful") else 8
         trained = {
             "backbone": first.name,
