@@ -27,7 +27,7 @@ def flanges(tmp_path_factory: pytest.TempPathFactory) -> npt.NDArray[np.uint8]:
     return np.stack([np.asarray(Image.open(file)).transpose(2, 0, 1) for file in files])
 
 
-TRAINED = {"steps": 500, "rate": 1e-3}
+TRAINED = {"steps": 1500, "rate": 3e-3}
 """The autoencoder needs this many steps to learn the offsets of the fixed filters."""
 
 
