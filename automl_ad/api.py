@@ -23,9 +23,10 @@ from automl_ad.errors import InputError
 from automl_ad.search.events import Event, Listener
 from automl_ad.search.settings import build_settings
 from automl_ad.search.study import Study
-from automl_ad.store.artifacts import StudyFolder, workspace_folder
+from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
+from automl_ad.workspace import workspace_folder
 
 __all__ = ["Study", "audit", "demo", "evaluate", "load_bundle", "search", "studies"]
 

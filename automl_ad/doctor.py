@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from automl_ad.errors import WeightsError
+from automl_ad.workspace import workspace_folder
 
 PACKAGES = (
     "torch",
@@ -66,7 +67,7 @@ def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None =
     faults = _import_faults(packages)
     devices, device_problems = _devices(torch_works="torch" not in faults)
     backbones, reachable, backbone_problems = _backbones(Path(weights_dir) if weights_dir else None, works=not faults)
-    places = _places(_workspace(workspace))
+    places = _places(workspace_folder(workspace))
     problems = [*_missing(packages), *filter(None, faults.values()), *device_problems, *backbone_problems]
     return {
         "version": _version("automl-ad") or "unknown",
@@ -196,10 +197,6 @@ def _hub_backbones(known: Iterable[str]) -> list[dict[str, Any]]:
 
     rest = [name for name in WELL_KNOWN if name not in known]
     return [{"name": name, "source": "hub cache" if has_local_weights(name) else None} for name in rest]
-
-
-def _workspace(given: str | Path | None) -> Path:
-    return Path(given or os.environ.get("AUTOML_AD_WORKSPACE") or "automl_ad_workspace").absolute()
 
 
 def _places(workspace: Path) -> list[dict[str, Any]]:

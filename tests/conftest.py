@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,13 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_numbers() -> Iterator[None]:
+    """A search flushes denormal numbers to zero in the whole process, which hypothesis rightly refuses."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 def draw_part(rng: np.random.Generator, side: int = 64) -> npt.NDArray[np.uint8]:

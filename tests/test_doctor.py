@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -53,6 +54,12 @@ def test_the_workspace_comes_from_the_environment_or_is_the_default(
     assert doctor()["places"][0]["path"] == str(tmp_path / "automl_ad_workspace")
     monkeypatch.setenv("AUTOML_AD_WORKSPACE", str(tmp_path / "named"))
     assert doctor()["places"][0]["path"] == str(tmp_path / "named")
+
+
+def test_importing_it_imports_no_package() -> None:
+    code = "import sys, automl_ad.doctor; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"numpy", "torch", "optuna", "sqlalchemy", "cv2", "pydantic"}.isdisjoint(loaded)
 
 
 def test_backbones_are_found_in_the_folder_and_the_hub_cache(tmp_path: Path) -> None:

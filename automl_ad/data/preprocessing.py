@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from automl_ad.data.reading import WHITE_LEVELS, read_image
 from automl_ad.errors import InputError
@@ -45,6 +46,19 @@ def working_size(sizes: Sequence[tuple[int, int]], side: int = 256) -> tuple[int
     return STRIDE * (int(row) + 1), STRIDE * (int(column) + 1)
 
 
+def reduce(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Averages an image of one working size down to another.
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: (height, width) of the result.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
+
 class Preprocessing(BaseModel):
     """How an image file becomes the array that detectors see; stored with every study and bundle.
 
@@ -52,6 +66,8 @@ class Preprocessing(BaseModel):
         height: Rows of the working size.
         width: Columns of the working size.
         white_level: Value of white in files deeper than 8 bits.
+        via: (height, width) of a larger working size that images pass through. A study with several sizes reads its
+            files at the largest and reduces from there; a bundle takes the same way, so that it sees the same pixels.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,11 +75,25 @@ class Preprocessing(BaseModel):
     height: int = Field(ge=STRIDE)
     width: int = Field(ge=STRIDE)
     white_level: int = Field(default=WHITE_LEVELS[-1], ge=1)
+    via: tuple[int, int] | None = None
+
+    @field_validator("via")
+    @classmethod
+    def _not_tiny(cls, via: tuple[int, int] | None) -> tuple[int, int] | None:
+        if via is not None and min(via) < STRIDE:
+            raise ValueError(f"each side must be at least {STRIDE}")
+        return via
 
     def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Resizes uint8 [H, W, 3] with an antialiased bilinear filter to uint8 [3, height, width]."""
-        resized = Image.fromarray(image).resize((self.width, self.height), Image.Resampling.BILINEAR)
-        return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+        """Resizes uint8 [H, W, 3] to uint8 [3, height, width].
+
+        With an antialiased bilinear filter; if there is a ``via``, to that size, and from there by area averages.
+        """
+        height, width = self.via or (self.height, self.width)
+        resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        if self.via:
+            resized = reduce(resized, (self.height, self.width))
+        return np.ascontiguousarray(resized.transpose(2, 0, 1))
 
     def load(self, path: Path) -> npt.NDArray[np.uint8]:
         """Reads and resizes a file to uint8 [3, height, width].
@@ -89,8 +119,9 @@ class Preprocessing(BaseModel):
     def mask(self, path: Path) -> npt.NDArray[np.bool_]:
         """Reads a defect mask as bool [height, width], True = anomalous.
 
-        The mask is resized with the same filter as the images; a pixel is anomalous where at least half of it is
-        white. White is 255 (or the white of a 1-bit or 16-bit file), or 1 in files that hold nothing larger than 1.
+        The mask is resized with the same bilinear filter as the images, always directly; a pixel is anomalous where at
+        least half of it is white. White is 255 (or the white of a 1-bit or 16-bit file), or 1 in files that hold
+        nothing larger than 1.
 
         Raises:
             InputError: The file cannot be read as an image.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class BootstrapPlan:
 
     Attributes:
         normals: float64 [B, n], multiplicities of the normal images; each row sums to n.
-        cells: For each cell, float64 [B, m], multiplicities of its anomalous images; each row sums to m.
+        cells: For each cell, float64 [B, m], multiplicities of its anomalous images; each row has a positive sum.
     """
 
     normals: Floats
@@ -55,9 +55,40 @@ class BootstrapPlan:
         normals = _multiplicities(n_normals, draws, rng)
         return cls(normals, {cell: _multiplicities(m, draws, rng) for cell, m in n_anomalies_by_cell.items()})
 
+    @classmethod
+    def draw_by_base(
+        cls, n_normals: int, bases_by_cell: Mapping[str, Sequence[int]], draws: int = 500, *, rng: np.random.Generator
+    ) -> BootstrapPlan:
+        """Draws normals, and with each normal the anomalies that were drawn on it.
+
+        Many anomalies on few pictures are not that many independent observations: resampling them as if they were
+        makes intervals far too narrow.
+
+        Args:
+            n_normals: Normal images, at least 1.
+            bases_by_cell: For each cell, which normal each of its anomalies was drawn on.
+            draws: Bootstrap samples B, at least 1.
+            rng: Source of the draws; cells are drawn in the order of the mapping.
+
+        Raises:
+            ValueError: A count is below 1.
+        """
+        plan = cls.draw(n_normals, {cell: len(bases) for cell, bases in bases_by_cell.items()}, draws, rng=rng)
+        by_base = {
+            cell: _with_their_bases(plan.cells[cell], plan.normals[:, list(bases)])
+            for cell, bases in bases_by_cell.items()
+        }
+        return cls(plan.normals, by_base)
+
     def cell(self, name: str, normal_scores: npt.ArrayLike, anomaly_scores: npt.ArrayLike) -> Floats:
         """The AUROC of one cell in every bootstrap sample, float64 [B]."""
         return cell_draws(normal_scores, anomaly_scores, self.normals, self.cells[name])
+
+
+def _with_their_bases(weights: Floats, bases: Floats) -> Floats:
+    """Multiplicities [B, m] of anomalies times those of their bases; where none is left, the bases do not count."""
+    joint = weights * bases
+    return np.where(joint.sum(axis=1, keepdims=True) > 0, joint, weights)
 
 
 def _multiplicities(count: int, draws: int, rng: np.random.Generator) -> Floats:

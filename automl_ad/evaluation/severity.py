@@ -47,7 +47,8 @@ def calibrated_strengths(
         rng: Source of all randomness.
 
     Returns:
-        By family and severity, a strength in (0, 1]: the strongest there is where a severity is out of reach.
+        By family and severity, a strength of the ladder's range: its strongest where a severity is out of reach, its
+        faintest where even that is more visible than the severity asks for.
     """
     reference = [scorer(normals) for scorer in panel]
     found = {}
@@ -79,7 +80,10 @@ def _ladder(
 
 
 def interpolated(reached: Floats, wanted: float) -> float:
-    """The strength at which a rising curve through the ladder reaches ``wanted``; the last rung if it never does."""
+    """The strength at which a rising curve through the ladder reaches ``wanted``.
+
+    The last rung if it never does, the first if it starts above.
+    """
     logs = np.log(LADDER)
     curve = IsotonicRegression().fit_transform(logs, reached)
     if curve[-1] < wanted:

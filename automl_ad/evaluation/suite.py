@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.preprocessing import reduce
 from automl_ad.errors import StoreError
 from automl_ad.store.artifacts import load_arrays, read_json, save_arrays, write_json
 from automl_ad.synthesis.base import Context
@@ -82,21 +83,32 @@ def draw_suite(
     return _suite(np.stack(images), np.stack(masks), cells, bases)
 
 
-def save_suite(suite: Suite, normals: ImageSet, folder: Path) -> None:
-    """Writes the suite, its manifest and a contact sheet into ``folder``."""
+def save_suite(suite: Suite, normals: ImageSet, folder: Path, source: str) -> None:
+    """Writes the suite, its manifest and a contact sheet into ``folder``.
+
+    Args:
+        suite: The suite.
+        normals: Its normal side, for the sheet.
+        folder: Where to; made if absent.
+        source: Digest of all that the drawing depended on, to be checked by ``load_suite``.
+    """
     save_arrays(folder / "suite.npz", images=suite.anomalies.pixels, masks=np.packbits(suite.masks, axis=None))
     write_png(folder / "contact_sheet.png", _sheet(suite, normals))
-    content = {"digest": suite.digest, "cells": list(suite.cells), "bases": list(suite.bases), "normals": len(normals)}
-    write_json(folder / "suite.json", content)
+    content = {"digest": suite.digest, "cells": list(suite.cells), "bases": list(suite.bases)}
+    write_json(folder / "suite.json", content | {"normals": len(normals), "source": source})
 
 
-def load_suite(folder: Path) -> Suite:
-    """Reads what ``save_suite`` wrote.
+def load_suite(folder: Path, source: str) -> Suite | None:
+    """Reads what ``save_suite`` wrote; None when there is nothing, or a suite drawn from another ``source``.
 
     Raises:
         StoreError: A file is missing or the content does not match its hash.
     """
+    if not (folder / "suite.json").is_file():
+        return None
     content = read_json(folder / "suite.json")
+    if content["source"] != source:
+        return None
     arrays = load_arrays(folder / "suite.npz")
     images = arrays["images"]
     shape = (images.shape[0], images.shape[2], images.shape[3])
@@ -129,7 +141,7 @@ def resize_images(images: ImageSet, size: tuple[int, int]) -> ImageSet:
     """Images averaged down to a smaller working size."""
     if images.size == size:
         return images
-    planes = [cv2.resize(image.transpose(1, 2, 0), size[::-1], interpolation=cv2.INTER_AREA) for image in images.pixels]
+    planes = [reduce(image.transpose(1, 2, 0), size) for image in images.pixels]
     return ImageSet.of(np.stack(planes).transpose(0, 3, 1, 2))
 
 

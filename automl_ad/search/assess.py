@@ -161,7 +161,7 @@ class _LabelledSets:
 def _scores(bench: Bench, record: CandidateRecord, labelled: _LabelledSets) -> Floats:
     configuration = configuration_of(record)
     images = labelled.at(configuration.side)
-    key = hashlib.sha256(f"{images.key}{record.rule}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{images.key}{record.configuration_hash}".encode()).hexdigest()[:16]
     path = bench.folder.trial(record.number) / f"assessed_{key}.npz"
     if not path.is_file():
         views = bench.material.at(configuration.side)

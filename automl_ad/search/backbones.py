@@ -9,7 +9,8 @@ import torch
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.extractor import FeatureExtractor
-from automl_ad.backbones.zoo import EMBEDDED, load_backbone
+from automl_ad.backbones.weights import has_local_weights, weights_folder
+from automl_ad.backbones.zoo import EMBEDDED, load_backbone, network_name
 from automl_ad.errors import WeightsError
 from automl_ad.methods.space import BackboneSpace, Space
 from automl_ad.search.settings import StudySettings
@@ -51,10 +52,11 @@ def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache
         InputError: A named backbone does not exist.
         WeightsError: A named backbone has no weights; the message names three ways to provide them.
     """
-    loaded = {name: _load(name, settings) for name in settings.backbones}
+    weights_folder(settings.weights_dir)  # a folder that was named must exist, whatever backbones are wanted
+    warnings: list[str] = []
+    loaded = {name: _load(name, settings, warnings) for name in settings.backbones}
     found = {name: backbone for name, backbone in loaded.items() if backbone is not None}
     missing = [name for name in loaded if name not in found]
-    warnings = []
     if missing and set(found) <= {EMBEDDED}:
         found.setdefault(EMBEDDED, load_backbone(EMBEDDED))
         warnings.append(
@@ -64,10 +66,13 @@ def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache
     return BackboneRack({name: FeatureExtractor(b, device, cache) for name, b in found.items()}, warnings)
 
 
-def _load(name: str, settings: StudySettings) -> Backbone | None:
+def _load(name: str, settings: StudySettings, warnings: list[str]) -> Backbone | None:
+    """The backbone; None, and a warning if its weights are there but of no use, when a preset can do without it."""
     try:
         return load_backbone(name, settings.weights_dir)
-    except WeightsError:
+    except WeightsError as error:
         if settings.explicit_backbones:
             raise
+        if has_local_weights(network_name(name), settings.weights_dir):
+            warnings.append(f"Left out: {error}")
         return None

@@ -64,10 +64,6 @@ class Configuration:
         cls = detector_class(self.method)
         return cls(cls.settings_type(**self.settings), extractor, seed)
 
-    def describe(self) -> str:
-        """A few words for people."""
-        return f"{self.method} on {self.backbone}"
-
 
 @dataclass(frozen=True)
 class SuiteScores:
@@ -141,7 +137,7 @@ def score_suite(detector: FeatureDetector, normals: ImageSet, suite: Suite) -> t
     """Runs a fitted detector over a suite.
 
     Returns:
-        The scores by every rule, and the raw maps as float16 arrays ``normal`` and ``anomaly`` for the trial's folder.
+        The scores by every rule, and the raw maps as float32 arrays ``normal`` and ``anomaly`` for the trial's folder.
 
     Raises:
         FloatingPointError: A map holds values that are not finite.
@@ -156,7 +152,7 @@ def score_suite(detector: FeatureDetector, normals: ImageSet, suite: Suite) -> t
 def proxy_score(scores: SuiteScores, suite: Suite, plan: BootstrapPlan) -> ProxyScore:
     """Chooses the rule with the best mean over cells and puts an interval around it."""
     means = rule_means(scores, suite)
-    best, _ = best_rule(scores, suite)
+    best = _best(means)
     cells = scores.cells(suite, best)
     families: dict[str, list[float]] = {}
     for cell, value in cells.items():
@@ -173,8 +169,12 @@ def rule_means(scores: SuiteScores, suite: Suite) -> dict[str, float]:
 def best_rule(scores: SuiteScores, suite: Suite) -> tuple[str, float]:
     """The rule with the best mean over cells, and that mean."""
     means = rule_means(scores, suite)
-    best = max(means, key=lambda name: round(means[name], 6))  # the first of equals: dust must not decide
+    best = _best(means)
     return best, means[best]
+
+
+def _best(means: Mapping[str, float]) -> str:
+    return max(means, key=lambda name: round(means[name], 6))  # the first of equals: dust must not decide
 
 
 def latency_ms(detector: FeatureDetector, size: tuple[int, int]) -> float:

@@ -58,7 +58,7 @@ class Winner:
     Attributes:
         detector: Fitted on every normal of the study.
         rule: How its maps become scores.
-        calibration: Out-of-fold scores of all normals, float64 [n].
+        calibration: Out-of-fold scores of all distinct normals, float64 [n].
         threshold: From these scores.
         map_range: Middle (0.5) and top (0.999) quantile of the normals' out-of-fold maps, to colour heatmaps by.
     """
@@ -79,12 +79,18 @@ def refit(bench: Bench, record: CandidateRecord, folds: int, overkill: float = D
     views = bench.material.at(configuration.side)
     rule = ScoringRule.parse(str(record.rule))
     maps = _out_of_fold(bench, configuration, folds)
-    calibration = score_maps(maps, rule, views.normals.size)
+    calibration = _one_a_group(score_maps(maps, rule, views.normals.size), bench.material.normals.groups)
     detector = bench.build(configuration)
     detector.fit(views.normals, None, Budget(), ignore_progress)
     quantiles = np.quantile(maps, [0.5, 0.999])
     threshold = overkill_threshold(calibration, overkill)
     return Winner(detector, rule, calibration, threshold, (float(quantiles[0]), float(quantiles[1])))
+
+
+def _one_a_group(scores: npt.NDArray[np.float64], groups: Sequence[int]) -> npt.NDArray[np.float64]:
+    """The highest score of each group of near-duplicates: one picture saved often promises no more than once."""
+    marks = np.array(groups)
+    return np.array([scores[marks == group].max() for group in dict.fromkeys(groups)])
 
 
 def _out_of_fold(bench: Bench, configuration: Configuration, folds: int) -> npt.NDArray[np.float32]:

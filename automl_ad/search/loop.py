@@ -15,14 +15,17 @@ from automl_ad.methods.base import Budget
 from automl_ad.methods.space import Space
 from automl_ad.search.events import Event, Listener
 from automl_ad.search.proposals import first_proposals, suggest
+from automl_ad.search.ranking import limits_exceeded
 from automl_ad.search.seeds import derived_seed
 from automl_ad.search.settings import StudySettings
-from automl_ad.search.trial import Bench, run_trial
+from automl_ad.search.trial import Bench, ended, run_trial
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
 
-RANDOM_TRIALS = 8
-"""Random trials, after the defaults, before the sampler's model takes over."""
+STARTUP_TRIALS = 8
+"""Trials before the sampler's model takes over. The defaults count among them, so it mostly does so at once."""
+ATTEMPTS_ALLOWED = 3
+"""How often a trial may be taken up again after the process died in it: the system kills what takes too much memory."""
 REPEATS_ALLOWED = 40
 """Repeated configurations in a row after which the space counts as used up."""
 
@@ -75,7 +78,7 @@ def search_loop(
     """Runs trials until nothing more fits.
 
     Trial numbers, proposals and seeds depend on what has finished and not on when: a search that was killed and
-    resumed tries what an uninterrupted one would have tried.
+    resumed tries what an uninterrupted one would have tried, as long as neither runs out of time.
     """
     spaces = bench.rack.spaces(settings)
     for proposal in first_proposals(settings.methods, spaces):
@@ -125,7 +128,14 @@ def _step(
     name = study.study_name
     finished = [record for record in repository.candidates(name) if record.state == "complete"]
     seconds = clock.left(finished, settings.certified) if finished else None
-    record = run_trial(bench, trial.number, configuration, Budget(seconds), trial)
+    attempts = int(trial.user_attrs.get("attempts", 0)) + 1
+    trial.set_user_attr("attempts", attempts)
+    if attempts > ATTEMPTS_ALLOWED:
+        record = ended(
+            trial.number, configuration, "failed", f"Ended the process {ATTEMPTS_ALLOWED} times; out of memory?"
+        )
+    else:
+        record = run_trial(bench, trial.number, configuration, Budget(seconds), trial)
     repository.save_candidate(name, record)
     _tell(study, trial, record, settings)
     return True
@@ -148,7 +158,7 @@ def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
         seed=derived_seed(seed, f"sampler/{number}"),
         multivariate=True,
         group=True,  # methods have parameters of their own: each group is modelled jointly
-        n_startup_trials=RANDOM_TRIALS,
+        n_startup_trials=STARTUP_TRIALS,
         constant_liar=False,
     )
     if running:
@@ -166,15 +176,6 @@ def _tell(study: optuna.Study, trial: optuna.Trial, record: CandidateRecord, set
     else:
         trial.set_user_attr("reason", record.reason)
         study.tell(trial, state=TrialState.FAIL)
-
-
-def limits_exceeded(record: CandidateRecord, settings: StudySettings) -> dict[str, float]:
-    """By how much a candidate is over each of the user's limits; feasible when 0 or less."""
-    limits = {
-        "latency_ms": (record.latency_ms, settings.max_latency_ms),
-        "size_mb": (record.size_mb, settings.max_size_mb),
-    }
-    return {key: value - limit for key, (value, limit) in limits.items() if value is not None and limit is not None}
 
 
 def _announce(

@@ -18,8 +18,9 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import Preprocessing, working_size
 from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import Splits, split
+from automl_ad.data.suspects import find_suspects
 from automl_ad.errors import AutomlAdError, InputError
-from automl_ad.evaluation.severity import Scorer, calibrated_strengths
+from automl_ad.evaluation.severity import calibrated_strengths
 from automl_ad.evaluation.suite import Suite, draw_suite, load_suite, resize_images, resize_suite, save_suite
 from automl_ad.search.panel import reference_panel
 from automl_ad.search.seeds import derived_rng
@@ -27,7 +28,7 @@ from automl_ad.search.settings import StudySettings
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
 
-Purpose = Literal["proxy", "certify"]
+Purpose = Literal["fit", "proxy", "certify"]
 
 SMALLEST = 16
 """Pixels a side below which a picture shows no part."""
@@ -120,7 +121,8 @@ def read_normals(settings: StudySettings) -> Normals:
     groups = near_duplicate_groups(images.pixels)
     splits = _split(settings, [hashes[i] for i in order], groups)
     fingerprint = hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()
-    return Normals(images, preprocessing, splits, groups, fingerprint, _warnings(faults, sizes, groups))
+    warnings = [*_warnings(faults, sizes, groups), *_suspicions(images, [kept[i] for i in order])]
+    return Normals(images, preprocessing, splits, groups, fingerprint, warnings)
 
 
 def draw_material(settings: StudySettings, normals: Normals, folder: Path, device: torch.device) -> Material:
@@ -130,37 +132,48 @@ def draw_material(settings: StudySettings, normals: Normals, folder: Path, devic
 
 
 class _Artist:
-    """Draws the suites; the reference panel is fitted once, and only if something is to be drawn."""
+    """Draws the suites; severities are calibrated once, and only if something is to be drawn."""
 
     def __init__(self, settings: StudySettings, normals: Normals, device: torch.device) -> None:
         self._settings = settings
         self._normals = normals
         self._device = device
 
-    @cached_property
-    def _panel(self) -> list[Scorer]:
-        fit = self._normals.images.take(self._normals.splits.fit)
-        return reference_panel(fit, self._device, max(self._settings.sides))
-
     def suite(self, folder: Path, purpose: Purpose) -> Suite:
         """Loads or draws the suite of one split."""
-        target = folder / purpose
-        if (target / "suite.json").is_file():
-            return load_suite(target)
-        bases = self._normals.images.take(getattr(self._normals.splits, purpose))
-        suite = self._draw(bases, purpose)
-        save_suite(suite, bases, target)
+        source = self._source(purpose)
+        known = load_suite(folder / purpose, source)
+        if known is not None:
+            return known
+        bases = self._bases(purpose)
+        rng = derived_rng(self._settings.seed, f"suite/{purpose}")
+        suite = draw_suite(self._context(bases), self._strengths, self._settings.per_cell, rng)
+        save_suite(suite, bases, folder / purpose, source)
         return suite
 
-    def _draw(self, bases: ImageSet, purpose: Purpose) -> Suite:
+    def _source(self, purpose: Purpose) -> str:
+        """Digest of all that a suite depends on: a suite of other images or another seed must never serve."""
+        fields = {"families", "severities", "per_cell", "sides", "seed", "texture_dir"}
+        parts = [self._settings.model_dump_json(include=fields), self._normals.images.key, purpose]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def _strengths(self) -> dict[str, dict[float, float]]:
+        """Calibrated on the proxy images, which are more than the certify images, for both suites."""
         settings = self._settings
-        images = np.ascontiguousarray(bases.pixels.transpose(0, 2, 3, 1))
-        context = Context(images, Foreground.fit(images), settings.texture_dir)
-        rng = derived_rng(settings.seed, f"suite/{purpose}")
-        strengths = calibrated_strengths(
-            context, bases, settings.families, settings.severities, self._panel, settings.per_cell, rng
+        panel = reference_panel(self._bases("fit"), self._device, max(settings.sides))
+        bases = self._bases("proxy")
+        rng = derived_rng(settings.seed, "severities")
+        return calibrated_strengths(
+            self._context(bases), bases, settings.families, settings.severities, panel, settings.per_cell, rng
         )
-        return draw_suite(context, strengths, settings.per_cell, rng)
+
+    def _bases(self, purpose: Purpose) -> ImageSet:
+        return self._normals.images.take(getattr(self._normals.splits, purpose))
+
+    def _context(self, bases: ImageSet) -> Context:
+        images = np.ascontiguousarray(bases.pixels.transpose(0, 2, 3, 1))
+        return Context(images, Foreground.fit(images), self._settings.texture_dir)
 
 
 def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
@@ -217,3 +230,12 @@ def _warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]], groups: S
     if float(np.ptp(aspects)) > 0.3:
         found.append("The images have different aspect ratios and are stretched to one; crop them alike if you can.")
     return found
+
+
+def _suspicions(images: ImageSet, paths: Sequence[Path]) -> list[str]:
+    """Warns of images unlike the others: a defect among the good ones teaches every candidate to accept it."""
+    found = find_suspects(images.pixels)[:_LISTED]
+    if not found:
+        return []
+    names = ", ".join(str(paths[suspect.index]) for suspect in found)
+    return [f"These images look unlike the others; remove them if they show defects: {names}."]

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from automl_ad.search.loop import limits_exceeded
+from automl_ad.evaluation.suite import cell_family
+from automl_ad.methods.registry import detector_class
 from automl_ad.search.selection import rank_scores
 from automl_ad.search.settings import StudySettings
 from automl_ad.store.records import CandidateRecord
+
+
+def limits_exceeded(record: CandidateRecord, settings: StudySettings) -> dict[str, float]:
+    """By how much a candidate is over each of the user's limits; feasible when 0 or less."""
+    limits = {
+        "latency_ms": (record.latency_ms, settings.max_latency_ms),
+        "size_mb": (record.size_mb, settings.max_size_mb),
+    }
+    return {key: value - limit for key, (value, limit) in limits.items() if value is not None and limit is not None}
 
 
 def usable(records: Sequence[CandidateRecord], settings: StudySettings) -> list[CandidateRecord]:
@@ -19,10 +29,14 @@ def usable(records: Sequence[CandidateRecord], settings: StudySettings) -> list[
 
 
 def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, float]]:
-    """Complete candidates and their rank scores, best first; equals in the order of their trials."""
+    """Complete candidates and their rank scores, best first; equals in the order of their trials.
+
+    A family that some candidate learned from ranks nobody: that candidate would play at home.
+    """
     if not records:
         return []
-    cells = list(records[0].cells["cells"])
+    learned = set().union(*(detector_class(record.method).learns_from for record in records))
+    cells = [cell for cell in records[0].cells["cells"] if cell_family(cell) not in learned]
     table = np.array([[record.cells["cells"][cell] for cell in cells] for record in records])
     pairs = zip(records, (float(score) for score in rank_scores(table)), strict=True)
     return sorted(pairs, key=lambda pair: (-round(pair[1], 9), pair[0].number))

@@ -91,20 +91,18 @@ def decide(finalists: Sequence[Finalist], default: int | None) -> Decision:
     by_number = {finalist.number: finalist for finalist in finalists}
     leader = max(finalists, key=lambda finalist: round(finalist.value, 6))
     guard = by_number.get(default) if default is not None else None
-    if guard is not None and leader is not guard and not _beats(leader, guard):
-        tied = _tied(guard, leader, finalists)
-        why = (
-            f"Trial {guard.number}, the training-free default, stays: trial {leader.number} leads on the certify "
-            f"images ({leader.value:.3f} against {guard.value:.3f}), but not beyond noise.",
-        )
-        return Decision(guard.number, tied, True, why)
+    rivals = max(1, len(finalists) - 1)
+    if guard is leader or (guard is not None and not _beats(leader, guard, rivals)):
+        return Decision(guard.number, _tied(guard, leader, finalists), True, _reasons_to_keep(guard, leader))
     tied = _tied(leader, leader, finalists)
-    winner = _fastest(leader, [by_number[number] for number in tied])
-    return Decision(winner.number, tied, winner is guard, _reasons(winner, leader, guard, tied))
+    entitled = [by_number[n] for n in tied if guard is None or _beats(by_number[n], guard, rivals)]
+    winner = _fastest(leader, entitled)
+    return Decision(winner.number, tied, False, _reasons(winner, leader, guard, tied))
 
 
-def _beats(one: Finalist, other: Finalist) -> bool:
-    return float(np.quantile(one.draws - other.draws, 1 - LEVEL)) > 0
+def _beats(one: Finalist, other: Finalist, rivals: int = 1) -> bool:
+    """Whether ``one`` is better beyond noise; stricter when it is the best of several ``rivals`` (Bonferroni)."""
+    return float(np.quantile(one.draws - other.draws, (1 - LEVEL) / rivals)) > 0
 
 
 def _tied(first: Finalist, leader: Finalist, finalists: Sequence[Finalist]) -> tuple[int, ...]:
@@ -117,6 +115,15 @@ def _fastest(leader: Finalist, tied: Sequence[Finalist]) -> Finalist:
     return min(quick, key=lambda finalist: finalist.latency_ms, default=leader)
 
 
+def _reasons_to_keep(guard: Finalist, leader: Finalist) -> tuple[str, ...]:
+    if leader is guard:
+        return (f"Trial {guard.number}, the training-free default, leads on the certify images ({guard.value:.3f}).",)
+    return (
+        f"Trial {guard.number}, the training-free default, stays: trial {leader.number} leads on the certify "
+        f"images ({leader.value:.3f} against {guard.value:.3f}), but not beyond noise.",
+    )
+
+
 def _reasons(winner: Finalist, leader: Finalist, guard: Finalist | None, tied: Sequence[int]) -> tuple[str, ...]:
     why = []
     if winner is not leader:
@@ -126,7 +133,9 @@ def _reasons(winner: Finalist, leader: Finalist, guard: Finalist | None, tied: S
         )
     else:
         why.append(f"Trial {winner.number} has the best proxy score on the certify images ({winner.value:.3f}).")
-    if guard is not None and winner is not guard:
+    if guard is None:
+        why.append("No default could stand guard: it failed or exceeds a limit.")
+    else:
         why.append(f"It beats the training-free default, trial {guard.number} ({guard.value:.3f}), beyond noise.")
     if len(tied) > 1:
         why.append(f"{len(tied)} candidates are tied: the evidence cannot tell them apart.")

@@ -50,6 +50,21 @@ class StudyFile(BaseModel):
     certified: int = Field(default=6, ge=1)
     folds: int = Field(default=5, ge=2)
 
+    @field_validator("families")
+    @classmethod
+    def _known_families(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in FAMILY_NAMES]
+        if unknown or len(set(names)) < len(names):
+            raise ValueError(f"families are {', '.join(FAMILY_NAMES)}, each at most once")
+        return names
+
+    @field_validator("severities")
+    @classmethod
+    def _severities_in_range(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if sorted(set(values)) != list(values) or not all(0.5 < value < 1 for value in values):
+            raise ValueError("severities are image AUROCs above 0.5 and below 1, ascending")
+        return values
+
     @field_validator("time_budget", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> Any:

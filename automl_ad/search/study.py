@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.bundle.writing import BundleContents, check_output, write_bundle
-from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError
+from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.search.assess import assess_study
 from automl_ad.search.backbones import BackboneRack, load_rack
 from automl_ad.search.devices import resolve_device
@@ -24,13 +24,14 @@ from automl_ad.search.material import Normals, draw_material, read_normals
 from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.selection import Decision, Finalist, certainty_gaps, decide
 from automl_ad.search.settings import StudySettings
-from automl_ad.search.trial import Bench
-from automl_ad.store.artifacts import StudyFolder, workspace_folder
-from automl_ad.store.database import default_url, open_engine, optuna_storage
+from automl_ad.search.trial import Bench, fault_in_words
+from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.database import default_url, open_engine, optuna_storage, sqlite_file, without_password
 from automl_ad.store.plain_json import plain
 from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.synthesis.textures import TextureFolder
+from automl_ad.workspace import workspace_folder
 
 DEFAULT_TRIAL = 0
 
@@ -225,6 +226,7 @@ class Study:
                     "or repeat the old settings to resume."
                 )
             self._repository.set_settings(self.name, settings.model_dump(mode="json"))
+            self._repository.set_answer(self.name, None)  # an old answer must not outlive what may change it
             return
         record = StudyRecord(
             name=self.name,
@@ -243,18 +245,33 @@ class Study:
         ranking = ranked(usable(records, settings))
         if not ranking:
             raise NoCandidateError(_why_none(records))
-        finalists = []
         chosen = shortlist(ranking, settings.certified, DEFAULT_TRIAL)
+        for record in records:
+            self._repository.set_certify(self.name, record.number, None)
+        finalists = []
         for done, record in enumerate(chosen):
             listener(Event("certify", "Checking the best again", done, len(chosen), clock.elapsed))
-            finalist, cells = certify(bench, record)
-            self._repository.set_certify(self.name, record.number, certified_summary(finalist, cells))
-            finalists.append(finalist)
+            finalist = self._certified(bench, record, warnings)
+            finalists += [finalist] if finalist is not None else []
+        if not finalists:
+            raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
         decision = decide(finalists, DEFAULT_TRIAL)
         winner = next(record for record in records if record.number == decision.winner)
         answer = self._answer(bench, winner, decision, finalists, records, warnings, clock)
         self._repository.set_answer(self.name, plain(answer))
         listener(Event("finish", f"Trial {winner.number} wins", elapsed_s=clock.elapsed))
+
+    def _certified(self, bench: Bench, record: CandidateRecord, warnings: list[str]) -> Finalist | None:
+        """The finalist; None, and a warning, when the candidate fails on the certify images."""
+        try:
+            finalist, cells = certify(bench, record)
+        except StoreError:
+            raise
+        except Exception as error:  # one candidate's fault must not cost the others their answer
+            warnings.append(f"Trial {record.number} failed on the certify images: {fault_in_words(error)}")
+            return None
+        self._repository.set_certify(self.name, record.number, certified_summary(finalist, cells))
+        return finalist
 
     def _answer(
         self,
@@ -269,7 +286,7 @@ class Study:
         states = [record.state for record in records]
         return {
             "study": self.name,
-            "storage": self.url,
+            "storage": without_password(self.url),
             "images": len(bench.material.normals.images),
             "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
             "wall_s": clock.elapsed,
@@ -301,7 +318,7 @@ class Study:
         if self.folder.workspace != workspace_folder(None):
             place = f" --workspace {shlex.quote(str(self.folder.workspace))}"
         if self.url != default_url(self.folder.workspace):
-            place += f" --storage {shlex.quote(self.url)}"
+            place += f" --storage {shlex.quote(without_password(self.url))}"
         return [
             f"automl-ad show {name} --trial {number}{place}",
             f"automl-ad export {name} --output {name}_bundle{place}",
@@ -318,8 +335,19 @@ class Study:
             )
         device = resolve_device(settings.device)
         rack = load_rack(settings, device, self._cache())
+        self._check_weights(rack, known.meaning["backbones"])
         material = draw_material(settings, normals, self.folder.suite, device)
         return Bench.of(material, rack, self.folder, settings.seed)
+
+    def _check_weights(self, rack: BackboneRack, searched: Mapping[str, str]) -> None:
+        """Refuses to go on with other weights than those that the search saw."""
+        for name, tag in searched.items():
+            if rack.tags.get(name) != tag:
+                state = "changed" if name in rack.tags else "are not at hand"
+                raise WeightsError(
+                    f"The weights of backbone {name} {state}: study {self.name} was searched with them; "
+                    "name the folder that holds them with AUTOML_AD_WEIGHTS."
+                )
 
     def _chosen(self, trial: str | int) -> CandidateRecord:
         if trial == "best":
@@ -346,10 +374,17 @@ class Study:
         """Features are shared by all studies of the workspace: they depend on images and weights alone."""
         return FeatureCache(self.folder.workspace / "cache" / "features")
 
+    def _lock_file(self) -> Path:
+        """Beside the SQLite file, so that two workspaces on one database see it; else in the study's folder."""
+        database = sqlite_file(self.url)
+        if database is None:
+            return self.folder.root / ".lock"
+        return database.with_name(f".{database.name}.{self.name}.lock")
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keeps other processes from searching the same study; the lock falls with the process, however it ends."""
-        path = self.folder.root / ".lock"
+        path = self._lock_file()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path, timeout=0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import optuna
 import torch
 
+from automl_ad.errors import StoreError
 from automl_ad.evaluation.intervals import BootstrapPlan
 from automl_ad.evaluation.suite import Suite, thinned
 from automl_ad.methods.base import Budget, Report
@@ -70,8 +71,9 @@ class Bench:
 
 def plan_for(suite: Suite, normals: int, seed: int, purpose: str) -> BootstrapPlan:
     """Resampling weights for a suite, the same at every working size."""
-    counts = {cell: len(suite.members(cell)) for cell in suite.cell_names}
-    return BootstrapPlan.draw(normals, counts, BOOTSTRAP_DRAWS, rng=derived_rng(seed, f"bootstrap/{purpose}"))
+    bases = {cell: [suite.bases[row] for row in suite.members(cell)] for cell in suite.cell_names}
+    rng = derived_rng(seed, f"bootstrap/{purpose}")
+    return BootstrapPlan.draw_by_base(normals, bases, BOOTSTRAP_DRAWS, rng=rng)
 
 
 def run_trial(
@@ -88,9 +90,11 @@ def run_trial(
     try:
         return _measure(bench, number, configuration, budget, trial, start)
     except optuna.TrialPruned as pruned:
-        return _ended(number, configuration, "pruned", str(pruned), start)
-    except (Exception, MemoryError) as error:  # a candidate's fault is data, not the end of the study
-        return _ended(number, configuration, "failed", _reason(error), start)
+        return ended(number, configuration, "pruned", str(pruned), start)
+    except (StoreError, optuna.exceptions.StorageInternalError):
+        raise  # a full disk or a lost database is no candidate's fault
+    except Exception as error:  # a candidate's fault is data, not the end of the study
+        return ended(number, configuration, "failed", fault_in_words(error), start)
 
 
 def _measure(
@@ -103,6 +107,8 @@ def _measure(
     normals = views.normals.take(splits.proxy)
     detector.fit(views.normals.take(splits.fit), None, budget, _pruning(detector, bench, configuration, trial))
     fitted = time.monotonic()
+    if detector.trains and budget.spent:  # a half-trained score must not stand for the configuration
+        return ended(number, configuration, "pruned", "The time budget ended its training.", start)
     scores, maps = score_suite(detector, normals, views.proxy)
     result = proxy_score(scores, views.proxy, bench.plan)
     folder = bench.folder.trial(number)
@@ -151,20 +157,28 @@ def _params(configuration: Configuration) -> Mapping[str, object]:
     return {"side": configuration.side, **configuration.settings}
 
 
-def _ended(number: int, configuration: Configuration, state: str, reason: str, start: float) -> CandidateRecord:
+def ended(
+    number: int,
+    configuration: Configuration,
+    state: Literal["pruned", "failed"],
+    reason: str,
+    start: float | None = None,
+) -> CandidateRecord:
+    """The record of a trial that gave no score, with the reason."""
     return CandidateRecord(
         number=number,
-        state="pruned" if state == "pruned" else "failed",
+        state=state,
         method=configuration.method,
         backbone=configuration.backbone,
         params=_params(configuration),
         reason=reason,
-        total_s=time.monotonic() - start,
+        total_s=None if start is None else time.monotonic() - start,
         configuration_hash=configuration.digest,
     )
 
 
-def _reason(error: BaseException) -> str:
+def fault_in_words(error: BaseException) -> str:
+    """One line for a record or a warning."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return "Out of memory."
     text = (str(error).splitlines() or [""])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 import zipfile
 import zlib
@@ -19,33 +20,30 @@ import numpy.typing as npt
 from automl_ad.errors import InputError, StoreError
 from automl_ad.store.plain_json import plain
 
-WORKSPACE_VARIABLE = "AUTOML_AD_WORKSPACE"
-DEFAULT_WORKSPACE = "automl_ad_workspace"
-
 _MAX_NAME = 100
 _MAX_NAME_BYTES = 240  # File systems stop at 255 bytes, which 100 characters of some scripts exceed.
+_DEVICES = re.compile(r"(CON|NUL|PRN|AUX|(COM|LPT)[1-9]) *(\..*)?", re.IGNORECASE)  # On Windows, with any extension.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[^.]+)?")  # The names that write_atomically makes.
 
 # What numpy lets through for damaged archives; TypeError and AttributeError when the file holds one bare array.
 _DAMAGE = (OSError, ValueError, TypeError, AttributeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
-def workspace_folder(given: str | Path | None) -> Path:
-    """The workspace given, else that of ``AUTOML_AD_WORKSPACE``, else the default below the present folder."""
-    return Path(given or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE).absolute()
-
-
 def check_study_name(name: str) -> str:
-    """Returns a name that can be a folder's, unchanged.
+    """Returns a name that can be a folder's on any system, unchanged.
 
     Raises:
-        InputError: The name is empty, too long, starts with a dot, or holds a separator or control character.
+        InputError: The name is empty, too long, starts or ends with a dot, holds a separator or control character, or
+            is a device's on Windows.
     """
     if not name or len(name) > _MAX_NAME or len(name.encode()) > _MAX_NAME_BYTES:
         raise InputError(f"--name must have 1 to {_MAX_NAME} characters but has {len(name)}; choose a shorter one")
-    if name.startswith(".") or name != name.strip():
-        raise InputError(f"--name {name!r} must not start with a dot nor start or end with a space; choose another")
+    if name.startswith(".") or name.endswith(".") or name != name.strip():
+        raise InputError(f"--name {name!r} must not start or end with a dot or a space; choose another")
     if any(character in '/\\:*?"<>|' or not character.isprintable() for character in name):
         raise InputError(f"--name {name!r} holds a character that folders cannot have; use letters, digits, - and _")
+    if _DEVICES.fullmatch(name):
+        raise InputError(f"--name {name!r} is what Windows calls a device, so no folder can have it; choose another")
     return name
 
 
@@ -73,11 +71,6 @@ class StudyFolder:
     def suite(self) -> Path:
         """The proxy suite."""
         return self.root / "suite"
-
-    @property
-    def cache(self) -> Path:
-        """What can be computed again, such as backbone features."""
-        return self.root / "cache"
 
     @property
     def trials(self) -> Path:
@@ -118,6 +111,17 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:
         return
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes, in ``folder`` and below it, the temporary files of writers that were killed.
+
+    To be called only while nobody else writes there: the files of a writer at work look the same. A file that cannot be
+    deleted is left.
+    """
+    for here, _, names in os.walk(folder):
+        for name in filter(_TEMPORARY.fullmatch, names):
+            _remove(Path(here, name))
 
 
 def save_arrays(path: Path, **arrays: Any) -> None:

@@ -71,6 +71,17 @@ def is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for other databases and for one in memory."""
+    parsed = _parse(url)
+    return _file(parsed) if is_sqlite(parsed) else None
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown and kept."""
+    return _parse(url).render_as_string(hide_password=True)
+
+
 def optuna_storage(url: str) -> RDBStorage:
     """Optuna's storage on the same database, with the same connection settings.
 

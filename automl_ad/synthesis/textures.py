@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.data.folder import list_images
+from automl_ad.data.reading import WHITE_LEVELS, probe, read_image, white_level_of
 from automl_ad.errors import InputError
 
 Field = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+_MOST_FILES = 1000
 
 
 def procedural_texture(shape: tuple[int, int], rng: np.random.Generator) -> Image:
@@ -55,44 +57,61 @@ class TextureFolder:
 
     Attributes:
         files: Image files, sorted, at least one.
+        white_level: Value of white in those that are deeper than 8 bits.
     """
 
     files: tuple[Path, ...]
+    white_level: int = WHITE_LEVELS[-1]
 
     @classmethod
     def open(cls, folder: Path) -> TextureFolder:
-        """Lists the images in a folder and below it.
+        """Lists the images in a folder and below it, files without a readable image header left aside.
+
+        Of more than 1000 files, 1000 spread evenly are used: more than a suite draws, and soon looked at.
 
         Raises:
-            InputError: If the folder is missing or holds no image.
+            InputError: The folder is missing, may not be listed, or holds no image, or none that can be read.
         """
         if not folder.is_dir():
             raise InputError(f"The texture folder {folder} does not exist: name a folder of images or leave it out.")
-        files = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES))
-        if not files:
+        listed = list_images(folder)
+        if not listed:
             raise InputError(f"The texture folder {folder} holds no image: put images into it or leave it out.")
-        return cls(files)
+        picks = np.linspace(0, len(listed) - 1, min(len(listed), _MOST_FILES)).astype(int)
+        depths = {listed[i]: _bit_depth(listed[i]) for i in picks}
+        files = tuple(path for path, depth in depths.items() if depth)
+        if not files:
+            raise InputError(f"The texture folder {folder} holds no readable image: replace its files or leave it out.")
+        return cls(files, white_level_of([path for path in files if depths[path] > 8]))
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Image:
         """A random crop of a random file, resized to uint8 [H, W, 3] of that (H, W).
 
+        A file that cannot be read is passed over for the next one.
+
         Raises:
-            InputError: If the file cannot be read as an image.
+            InputError: No file can be read as an image.
         """
-        path = self.files[rng.integers(len(self.files))]
-        return _random_crop(_read(path), shape, rng)
+        start = int(rng.integers(len(self.files)))
+        images = map(self._read, self.files[start:] + self.files[:start])
+        image = next((image for image in images if image is not None), None)
+        if image is None:
+            raise InputError(f"No texture such as {self.files[start]} can be read: replace them or leave them out.")
+        return _random_crop(image, shape, rng)
+
+    def _read(self, path: Path) -> Image | None:
+        try:
+            return read_image(path, self.white_level)
+        except InputError:
+            return None
 
 
-def _read(path: Path) -> Image:
-    """Reads an image as uint8 [H, W, 3] RGB."""
+def _bit_depth(path: Path) -> int:
+    """Bits a channel; 0 where the header cannot be read."""
     try:
-        # Decoding from memory, as OpenCV cannot open every file name that the system can.
-        decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        decoded = None
-    if decoded is None:
-        raise InputError(f"The texture {path} cannot be read as an image: remove or replace it.")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+        return probe(path).bit_depth
+    except InputError:
+        return 0
 
 
 def _random_crop(image: Image, shape: tuple[int, int], rng: np.random.Generator) -> Image:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,25 @@ def test_round_trip_keeps_every_value(encoded: bytes) -> None:
     assert decode_manifest(manifest.encode(), "x") == manifest
 
 
+def test_the_size_that_images_pass_through_is_kept_and_may_be_missing(encoded: bytes) -> None:
+    content = json.loads(encoded)
+    content["preprocessing"]["via"] = [96, 160]
+    written = Manifest.model_validate(content).encode()
+    assert decode_manifest(written, "x").preprocessing.via == (96, 160)
+    del content["preprocessing"]["via"]
+    content["checksum"] = "0" * 64
+    older = json.dumps(content).encode()
+    older = older.replace(b"0" * 64, hashlib.sha256(older).hexdigest().encode(), 1)
+    assert decode_manifest(older, "x").preprocessing.via is None
+
+
 def test_what_a_reader_without_the_library_finds(encoded: bytes) -> None:
     content = json.loads(encoded)
     assert content["schema_version"] == 1
     assert content["method"] == "padim"
     assert content["settings"] == {"backbone": "embedded", "levels": [-4, -3], "channels": 20, "ridge": 0.02}
     assert content["backbone"]["levels"] == [-4, -3]
-    assert content["preprocessing"] == {"height": 64, "width": 64, "white_level": 65535}
+    assert content["preprocessing"] == {"height": 64, "width": 64, "white_level": 65535, "via": None}
     assert content["rule"] == "top2%+sigma4"
     assert content["threshold"].keys() >= {"value", "overkill", "requested", "n", "message"}
     assert content["facts"]["proxy_score"] == 0.9

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from automl_ad.data.preprocessing import Preprocessing, working_size
+from automl_ad.data.image_set import ImageSet
+from automl_ad.data.preprocessing import Preprocessing, reduce, working_size
 from automl_ad.errors import InputError
+from automl_ad.evaluation.suite import resize_images
 
 
 @pytest.mark.parametrize("side", [32, 64, 256, 320])
@@ -69,6 +71,40 @@ def test_resizing_is_antialiased() -> None:
     small = Preprocessing(height=64, width=64).apply(stripes)
     assert small.shape == (3, 64, 64)
     assert np.abs(small[:, 2:-2, 2:-2].astype(int) - 127).max() <= 2
+
+
+def test_reducing_averages_blocks() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    means = image.reshape(32, 2, 32, 4, 3).mean(axis=(1, 3))
+    reduced = reduce(image, (32, 32))
+    assert reduced.dtype == np.uint8
+    assert np.abs(reduced - means).max() <= 0.5 + 1e-6
+
+
+def test_by_way_of_a_larger_size_it_is_what_a_study_of_several_sizes_sees(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (301, 450, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    large = Preprocessing(height=96, width=160)
+    study = resize_images(ImageSet.of(large.load_all([tmp_path / "a.png"])[0]), (64, 96)).pixels
+    bundle = Preprocessing(height=64, width=96, via=(96, 160))
+    np.testing.assert_array_equal(bundle.load_all([tmp_path / "a.png"])[0], study)
+    np.testing.assert_array_equal(bundle.load(tmp_path / "a.png"), study[0])
+    assert not np.array_equal(Preprocessing(height=64, width=96).load(tmp_path / "a.png"), study[0])
+
+
+def test_the_larger_size_survives_json_and_may_be_missing_from_it() -> None:
+    one = Preprocessing(height=64, width=96, via=(96, 160))
+    assert Preprocessing.model_validate_json(one.model_dump_json()) == one
+    assert Preprocessing.model_validate_json('{"height": 64, "width": 96, "white_level": 255}').via is None
+    with pytest.raises(ValidationError, match="at least 32"):
+        Preprocessing(height=64, width=96, via=(0, 160))
+
+
+def test_masks_take_the_direct_way(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (301, 450), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "m.png")
+    direct = Preprocessing(height=64, width=96).mask(tmp_path / "m.png")
+    np.testing.assert_array_equal(Preprocessing(height=64, width=96, via=(96, 160)).mask(tmp_path / "m.png"), direct)
 
 
 def test_channels_and_directions_keep_their_place() -> None:

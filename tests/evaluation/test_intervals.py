@@ -99,3 +99,26 @@ class TestRankCorrelation:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert np.isnan(measure(*sides))
+
+
+def test_an_anomaly_counts_only_as_often_as_the_picture_it_was_drawn_on() -> None:
+    bases = [0, 0, 1, 2]
+    rng = np.random.default_rng(0)
+    plan = BootstrapPlan.draw_by_base(3, {"cell": bases}, draws=300, rng=rng)
+    plain = BootstrapPlan.draw(3, {"cell": 4}, draws=300, rng=np.random.default_rng(0))
+    joint = plain.cells["cell"] * plain.normals[:, bases]
+    left = joint.sum(axis=1) > 0
+    assert 0 < left.sum() < 300
+    np.testing.assert_array_equal(plan.normals, plain.normals)
+    np.testing.assert_array_equal(plan.cells["cell"][left], joint[left])
+    np.testing.assert_array_equal(plan.cells["cell"][~left], plain.cells["cell"][~left])
+
+
+def test_many_anomalies_on_few_pictures_count_as_few() -> None:
+    rng = np.random.default_rng(1)
+    bases = [base for base in range(5) for _ in range(40)]
+    normal = rng.normal(0, 1, 5)
+    anomaly = np.repeat([-1.0, 0.0, 1.0, 2.0, 3.0], 40) + rng.normal(0, 0.01, 200)
+    apart = BootstrapPlan.draw(5, {"cell": 200}, 800, rng=np.random.default_rng(2))
+    joined = BootstrapPlan.draw_by_base(5, {"cell": bases}, 800, rng=np.random.default_rng(2))
+    assert joined.cell("cell", normal, anomaly).std() > 1.2 * apart.cell("cell", normal, anomaly).std()

@@ -52,7 +52,7 @@ class TestNames:
             ScoringRule.parse(name)
 
     def test_the_house_rules_have_names_of_their_own(self):
-        assert len({rule.name for rule in SCORING_RULES}) == len(SCORING_RULES) == 14
+        assert len({rule.name for rule in SCORING_RULES}) == len(SCORING_RULES) == 16
         assert "top0.1%" in {rule.name for rule in SCORING_RULES}
 
     @pytest.mark.parametrize(

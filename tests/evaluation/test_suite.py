@@ -52,8 +52,9 @@ def test_the_seed_decides_the_hash(images: np.ndarray) -> None:
 
 def test_what_was_saved_comes_back(images: np.ndarray, tmp_path: Path) -> None:
     suite = draw(images)
-    save_suite(suite, ImageSet.of(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), tmp_path)
-    loaded = load_suite(tmp_path)
+    save_suite(suite, ImageSet.of(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), tmp_path, "here")
+    loaded = load_suite(tmp_path, "here")
+    assert loaded is not None
     assert loaded.digest == suite.digest
     np.testing.assert_array_equal(loaded.masks, suite.masks)
     sheet = cv2.imread(str(tmp_path / "contact_sheet.png"))
@@ -63,12 +64,19 @@ def test_what_was_saved_comes_back(images: np.ndarray, tmp_path: Path) -> None:
 
 def test_an_altered_suite_is_refused(images: np.ndarray, tmp_path: Path) -> None:
     suite = draw(images)
-    save_suite(suite, suite.anomalies, tmp_path)
+    save_suite(suite, suite.anomalies, tmp_path, "here")
     other = draw(images, seed=1)
-    save_suite(other, other.anomalies, tmp_path / "other")
+    save_suite(other, other.anomalies, tmp_path / "other", "here")
     (tmp_path / "suite.npz").write_bytes((tmp_path / "other" / "suite.npz").read_bytes())
     with pytest.raises(StoreError, match="altered"):
-        load_suite(tmp_path)
+        load_suite(tmp_path, "here")
+
+
+def test_a_suite_of_another_source_does_not_serve(images: np.ndarray, tmp_path: Path) -> None:
+    assert load_suite(tmp_path, "here") is None
+    suite = draw(images)
+    save_suite(suite, suite.anomalies, tmp_path, "elsewhere")
+    assert load_suite(tmp_path, "here") is None
 
 
 def test_a_smaller_size_keeps_every_mask(images: np.ndarray) -> None:

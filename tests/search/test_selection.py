@@ -93,3 +93,34 @@ def test_the_default_may_win_by_itself() -> None:
 @pytest.mark.parametrize("families", [{"texture": 0.9}, {"texture": 0.9, "poisson": 0.7}])
 def test_what_was_not_seen_is_said(families: dict[str, float]) -> None:
     assert all(family in certainty_gaps(families)[0] for family in families)
+
+
+def test_a_faster_candidate_that_does_not_beat_the_default_cannot_win() -> None:
+    default, leader = finalist(0, 0.85, 0.001, seed=1), finalist(3, 0.93, 0.002, latency=100, seed=2)
+    unsure = finalist(5, 0.86, 0.08, latency=10, seed=3)
+    decision = decide([leader, unsure, default], default=0)
+    assert 5 in decision.tied
+    assert decision.winner == 3
+    assert "beats the training-free default" in " ".join(decision.why)
+
+
+def test_a_leading_default_stays_though_others_are_faster() -> None:
+    default, fast = finalist(0, 0.9, 0.05, latency=100, seed=1), finalist(5, 0.89, 0.05, latency=10, seed=2)
+    decision = decide([default, fast], default=0)
+    assert decision.winner == 0
+    assert decision.default_kept
+    assert "leads on the certify images" in decision.why[0]
+
+
+def test_the_best_of_many_equals_does_not_unseat_the_default() -> None:
+    rng = np.random.default_rng(0)
+    unseated = 0
+    for _ in range(200):
+        values = rng.normal(0.8, 0.02, 7)
+        finalists = [Finalist(i, value + rng.normal(0, 0.02, 400), value, 10.0) for i, value in enumerate(values)]
+        unseated += decide(finalists, default=0).winner != 0
+    assert unseated < 0.15 * 200
+
+
+def test_without_a_guard_the_reader_is_told() -> None:
+    assert "No default" in " ".join(decide([finalist(2, 0.7)], default=None).why)

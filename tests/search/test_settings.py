@@ -38,6 +38,10 @@ def test_a_study_file_of_ones_own(tmp_path: Path) -> None:
         ("- a list", "no settings"),
         ("trials: [", "YAML"),
         ("time_budget: soon", "--time-budget"),
+        ("families: [magic]", "families"),
+        ("families: [texture, texture]", "families"),
+        ("severities: [70]", "severities"),
+        ("severities: [0.9, 0.7]", "severities"),
     ],
 )
 def test_a_wrong_study_file_is_named_with_its_fault(tmp_path: Path, content: str, words: str) -> None:

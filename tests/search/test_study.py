@@ -11,16 +11,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import optuna
 import pytest
 
 import automl_ad
-from automl_ad.errors import BundleError, InputError, NoCandidateError, StudyError
+from automl_ad.backbones.embedded import EmbeddedBackbone
+from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.methods.padim import Padim
-from automl_ad.search import panel, trial
+from automl_ad.search import finish, panel
+from automl_ad.search import study as study_module
+from automl_ad.search import trial as trial_module
 from automl_ad.store.artifacts import load_arrays
-from automl_ad.store.database import open_engine, optuna_storage
+from automl_ad.store.database import default_url, open_engine, optuna_storage
 from automl_ad.store.plain_json import plain
 from automl_ad.store.repository import Repository
 
@@ -158,7 +162,7 @@ def test_when_every_trial_fails_the_reason_is_told(
     def broken(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(trial, "score_suite", broken)
+    monkeypatch.setattr(trial_module, "score_suite", broken)
     with pytest.raises(NoCandidateError, match="Out of memory"):
         run(parts, tmp_path, trials=2)
 
@@ -261,3 +265,95 @@ def test_kill_in_the_middle_loses_nothing_and_the_study_ends_as_if_uninterrupted
     resumed = run(parts, tmp_path)
     assert {row["number"]: row["proxy_score"] for row in resumed.trials() if row["number"] in finished} == finished
     assert scored(resumed) == scored(study)
+
+
+def test_an_old_answer_does_not_outlive_a_resumed_search(parts: Path, tmp_path: Path) -> None:
+    study = run(parts, tmp_path, trials=2)
+    with pytest.raises(NoCandidateError):
+        run(parts, tmp_path, trials=2, max_size_mb=1e-6)
+    with pytest.raises(StudyError, match="no answer yet"):
+        study.answer()
+
+
+def test_limits_of_the_newest_run_rule_the_ranking(parts: Path, tmp_path: Path) -> None:
+    study = run(parts, tmp_path, trials=4)
+    limit = sorted(row["size_mb"] for row in study.trials())[1]
+    limited = run(parts, tmp_path, trials=4, max_size_mb=limit)
+    ranked = [row for row in limited.trials() if row["size_mb"] <= limit]
+    assert limited.trials()[: len(ranked)] == ranked
+    assert limited.answer()["winner"]["size_mb"] <= limit
+
+
+def test_a_candidate_that_fails_on_the_certify_images_is_left_out_with_a_warning(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certify = finish.certify
+
+    def faulty(bench: Any, record: Any) -> Any:
+        if record.number == 1:
+            raise FloatingPointError("not finite")
+        return certify(bench, record)
+
+    monkeypatch.setattr(study_module, "certify", faulty)
+    answer = run(parts, tmp_path, trials=3).answer()
+    assert 1 not in answer["certified"]
+    assert any("Trial 1 failed on the certify images" in warning for warning in answer["warnings"])
+
+
+def test_a_trial_in_which_the_process_keeps_dying_is_given_up(parts: Path, tmp_path: Path) -> None:
+    run(parts, tmp_path, trials=2)
+    url = default_url(tmp_path)
+    optuna_study = optuna.load_study(study_name="parts", storage=optuna_storage(url))
+    trial = optuna_study.ask()
+    trial.set_user_attr("attempts", 3)
+    rows = {row["number"]: row for row in run(parts, tmp_path, trials=3).trials()}
+    assert rows[trial.number]["state"] == "failed"
+    assert "Ended the process 3 times" in rows[trial.number]["reason"]
+
+
+def test_a_full_disk_ends_the_search_and_blames_no_candidate(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise StoreError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trial_module, "save_arrays", full)
+        with pytest.raises(StoreError, match="no space left"):
+            run(parts, tmp_path, trials=2)
+    assert run(parts, tmp_path, trials=2).answer()["trials"] == {"complete": 2, "pruned": 0, "failed": 0}
+
+
+def test_a_suite_left_by_another_study_of_the_same_name_is_not_used(parts: Path, tmp_path: Path) -> None:
+    first = run(parts, tmp_path, trials=1)
+    (tmp_path / "automl_ad.db").unlink()
+    second = run(parts, tmp_path, trials=1, seed=5)
+    assert second.answer()["proxy"]["suite"] != first.folder.root.name
+    fresh = run(parts, tmp_path / "fresh", trials=1, seed=5)
+    assert second.answer()["proxy"]["suite"] == fresh.answer()["proxy"]["suite"]
+
+
+def test_suspected_defects_among_the_good_images_are_named(parts: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(parts / "train" / "good", tmp_path / "good"))
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[::8] = stripes[1::8] = 255
+    cv2.imwrite(str(images / "odd_one.png"), stripes)
+    study = automl_ad.search(images, workspace=tmp_path / "ws", **(OPTIONS | {"trials": 1}))
+    assert any("odd_one.png" in warning for warning in study.answer()["warnings"])
+
+
+def test_other_weights_than_those_searched_are_refused(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = run(parts, tmp_path, trials=1)
+    monkeypatch.setattr(EmbeddedBackbone, "__init__", _other_filters(EmbeddedBackbone.__init__))
+    with pytest.raises(WeightsError, match="embedded changed"):
+        study.export(tmp_path / "bundle")
+
+
+def _other_filters(build: Any) -> Any:
+    def changed(self: Any) -> None:
+        build(self)
+        self.weights_tag = "other"
+
+    return changed

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from automl_ad.store.artifacts import (
     check_study_name,
     load_arrays,
     read_json,
+    remove_leftovers,
     save_arrays,
     write_atomically,
     write_json,
@@ -27,9 +31,20 @@ class TestNames:
         with pytest.raises(InputError, match="--name"):
             StudyFolder(tmp_path, name)
 
+    @pytest.mark.parametrize(
+        "name", ["CON", "nul", "Prn.parts", "aux.a.b", "COM1", "lpt9.2024", "NUL .txt", "parts.", "a.."]
+    )
+    def test_names_that_windows_cannot_have_are_refused(self, name):
+        with pytest.raises(InputError, match="--name"):
+            check_study_name(name)
+
+    @pytest.mark.parametrize("name", ["console", "nullable", "COM0", "COM10", "LPT", "my.con", "auxiliary.1"])
+    def test_names_that_only_resemble_those_are_kept(self, name):
+        assert check_study_name(name) == name
+
     def test_folders_lie_inside_the_study_and_are_not_created(self, tmp_path):
         folder = StudyFolder(tmp_path, "parts")
-        paths = [folder.suite, folder.cache, folder.trial(7)]
+        paths = [folder.suite, folder.trials, folder.trial(7)]
         assert len(set(paths)) == 3
         assert all(folder.root in path.parents for path in paths)
         assert folder.trial(7) == folder.trials / "7"
@@ -74,6 +89,39 @@ class TestAtomicWriting:
         with pytest.raises(StoreError, match=r"a\.json cannot be written"):
             write_json(tmp_path / "a.json", {})
         assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+class TestLeftovers:
+    @pytest.mark.parametrize("name", ["maps.npz", "a.json", "no_suffix"])
+    def test_what_a_killed_writer_left_is_removed(self, tmp_path, name):
+        path = tmp_path / "trials" / "7" / name
+        code = (
+            "import os, pathlib, sys; from automl_ad.store.artifacts import write_atomically\n"
+            "with write_atomically(pathlib.Path(sys.argv[1])) as path: path.touch(); os._exit(9)"
+        )
+        subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+        assert [left.is_file() for left in path.parent.iterdir()] == [True]
+        remove_leftovers(tmp_path)
+        assert list(path.parent.iterdir()) == []
+
+    def test_nothing_else_is_touched(self, tmp_path):
+        kept = [
+            "maps.npz",
+            ".hidden.npz",
+            "0" * 32 + ".npz",
+            "." + "0" * 31 + ".npz",
+            "." + "G" * 32,
+            "." + "0" * 32 + ".a.b",
+        ]
+        for name in kept:
+            (tmp_path / name).write_text("")
+        (tmp_path / ("." + "0" * 32)).mkdir()
+        remove_leftovers(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {*kept, "." + "0" * 32}
+
+    def test_a_missing_folder_has_none(self, tmp_path):
+        remove_leftovers(tmp_path / "nowhere")
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestArrays:

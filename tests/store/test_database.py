@@ -5,13 +5,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from automl_ad.errors import StoreError
 from automl_ad.store import database
-from automl_ad.store.database import default_url, open_engine, optuna_storage, read_only
+from automl_ad.store.database import default_url, open_engine, optuna_storage, read_only, sqlite_file, without_password
 
 
 def url_of(path):
@@ -203,3 +204,15 @@ def test_importing_the_store_is_light():
         "assert not {'torch', 'optuna'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_shown_url_has_no_password() -> None:
+    shown = without_password("sqlite:///a/b.db")
+    assert shown == "sqlite:///a/b.db"
+    assert "secret" not in without_password("postgresql://user:secret@host/name")
+
+
+def test_the_file_of_a_url(tmp_path: Path) -> None:
+    assert sqlite_file(f"sqlite:///{tmp_path}/x.db") == tmp_path / "x.db"
+    assert sqlite_file("sqlite://") is None
+    assert sqlite_file("postgresql://host/name") is None

@@ -64,8 +64,48 @@ def test_missing_empty_and_broken_folders_are_named(tmp_path: Path) -> None:
         TextureFolder.open(tmp_path)
     for name, content in (("a.png", b"not an image"), ("b.png", b"")):
         (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="no readable image"):
+            TextureFolder.open(tmp_path)
         with pytest.raises(InputError, match=name):
             TextureFolder((tmp_path / name,)).draw((32, 32), np.random.default_rng(0))
+
+
+def test_hidden_and_unreadable_files_are_left_aside(tmp_path: Path) -> None:
+    for name in ("wood.png", "._wood.png", ".thumbnails/wood.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((40, 40, 3), 90, np.uint8))
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
+    assert TextureFolder.open(tmp_path).files == (tmp_path / "wood.png",)
+
+
+def test_a_file_that_turns_out_cut_short_is_passed_over(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name in ("a.png", "b.png", "d.png"):
+        cv2.imwrite(str(tmp_path / name), noise)
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:3000])
+    cv2.imwrite(str(tmp_path / "c.png"), np.full((64, 64, 3), 90, np.uint8))
+    folder = TextureFolder.open(tmp_path)
+    assert len(folder.files) == 4
+    rng = np.random.default_rng(0)
+    assert all((folder.draw((32, 32), rng) == 90).all() for _ in range(12))
+    (tmp_path / "c.png").unlink()
+    with pytest.raises(InputError, match="No texture such as"):
+        folder.draw((32, 32), rng)
+
+
+def test_deep_files_are_as_bright_as_their_camera_made_them(tmp_path: Path) -> None:
+    values = np.full((40, 40), 2048, np.uint16)
+    values[:4] = 4095
+    cv2.imwrite(str(tmp_path / "twelve_bits.png"), values)
+    drawn = TextureFolder.open(tmp_path).draw((32, 32), np.random.default_rng(0))
+    assert drawn[-1, -1].tolist() == [128, 128, 128]
+
+
+def test_of_very_many_files_an_even_spread_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textures, "_MOST_FILES", 3)
+    for index in range(9):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((40, 40), np.uint8))
+    assert [path.stem for path in TextureFolder.open(tmp_path).files] == ["0", "4", "8"]
 
 
 def test_the_family_uses_the_folder_and_refuses_a_missing_one(tmp_path: Path) -> None:

@@ -1,0 +1,14 @@
+"""Where studies and caches are kept when nothing else is said; imports no package, for the doctor asks here too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+WORKSPACE_VARIABLE = "AUTOML_AD_WORKSPACE"
+DEFAULT_WORKSPACE = "automl_ad_workspace"
+
+
+def workspace_folder(given: str | Path | None) -> Path:
+    """The workspace given, else that of ``AUTOML_AD_WORKSPACE``, else the default below the present folder."""
+    return Path(given or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE).absolute()
