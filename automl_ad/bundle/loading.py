@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -62,10 +61,10 @@ def load_bundle(path: str | Path, device: torch.device | str = "cpu") -> Bundle:
 
 
 def _detector(manifest: Manifest, tensors: dict[str, Tensor], device: torch.device | str) -> FeatureDetector:
-    kind = cast(Any, detector_class(manifest.method))
+    kind = detector_class(manifest.method)
     backbone = _backbone(manifest, _below(BACKBONE_PREFIX, tensors))
     settings = kind.settings_type.model_validate(manifest.settings)
-    detector = cast(FeatureDetector, kind(settings, FeatureExtractor(backbone, device), manifest.facts.seed))
+    detector = kind(settings, FeatureExtractor(backbone, device), manifest.facts.seed)
     detector.load_state(_below(DETECTOR_PREFIX, tensors))
     return detector
 

@@ -31,15 +31,20 @@ def configuration_of(record: CandidateRecord) -> Configuration:
 def certify(bench: Bench, record: CandidateRecord) -> tuple[Finalist, dict[str, float]]:
     """Scores a candidate on the certify suite: other images, other anomalies.
 
+    The scores are kept with the trial, so that a search that goes on later certifies nobody twice.
+
     Returns:
         The finalist and its image AUROC by cell.
     """
     configuration = configuration_of(record)
     views, splits = bench.material.at(configuration.side), bench.material.normals.splits
-    detector = bench.build(configuration)
-    detector.fit(views.normals.take(splits.fit), None, Budget(), ignore_progress)
-    scores, _ = score_suite(detector, views.normals.take(splits.certify), views.certify)
-    return finalist_of(bench, record, scores)
+    path = bench.folder.trial(record.number) / f"certify_{views.certify.digest[:16]}.npz"
+    if not path.is_file():
+        detector = bench.build(configuration)
+        detector.fit(views.normals.take(splits.fit), None, Budget(), ignore_progress)
+        scores, _ = score_suite(detector, views.normals.take(splits.certify), views.certify)
+        scores.save(path)
+    return finalist_of(bench, record, SuiteScores.load(path))
 
 
 def finalist_of(bench: Bench, record: CandidateRecord, scores: SuiteScores) -> tuple[Finalist, dict[str, float]]:

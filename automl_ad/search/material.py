@@ -109,7 +109,8 @@ def read_normals(settings: StudySettings) -> Normals:
     readable, sizes, faults = _probe(paths)
     _require_some(readable, settings.images, len(paths), faults)
     white = white_level_of(readable)
-    preprocessing = {side: _preprocessing(sizes, side, white) for side in settings.sides}
+    largest = working_size(sizes, max(settings.sides))
+    preprocessing = {side: _preprocessing(working_size(sizes, side), largest, white) for side in settings.sides}
     pixels, unread = preprocessing[max(settings.sides)].load_all(readable)
     faults += [message for _, message in unread]
     lost = {path for path, _ in unread}
@@ -204,9 +205,9 @@ def _header(path: Path) -> ImageInfo | str:
     return info
 
 
-def _preprocessing(sizes: Sequence[tuple[int, int]], side: int, white: int) -> Preprocessing:
-    height, width = working_size(sizes, side)
-    return Preprocessing(height=height, width=width, white_level=white)
+def _preprocessing(size: tuple[int, int], largest: tuple[int, int], white: int) -> Preprocessing:
+    height, width = size
+    return Preprocessing(height=height, width=width, white_level=white, via=None if size == largest else largest)
 
 
 def _split(settings: StudySettings, hashes: Sequence[str], groups: Sequence[int]) -> Splits:

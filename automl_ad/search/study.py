@@ -25,7 +25,7 @@ from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.selection import Decision, Finalist, certainty_gaps, decide
 from automl_ad.search.settings import StudySettings
 from automl_ad.search.trial import Bench, fault_in_words
-from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.artifacts import StudyFolder, remove_leftovers
 from automl_ad.store.database import default_url, open_engine, optuna_storage, sqlite_file, without_password
 from automl_ad.store.plain_json import plain
 from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
@@ -398,6 +398,7 @@ class Study:
                 f"Workspace {self.folder.workspace} cannot be written ({error.strerror}); choose another --workspace."
             ) from error
         try:
+            remove_leftovers(self.folder.root)
             yield
         finally:
             lock.release()

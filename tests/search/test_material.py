@@ -103,3 +103,13 @@ def test_smaller_sides_are_views_of_the_same_suite(parts: Path, tmp_path: Path) 
     assert large.normals.size == (96, 96)
     assert small.proxy.cells == large.proxy.cells
     assert material.at(64) is small
+
+
+def test_files_reach_a_smaller_side_by_the_way_that_the_study_took(parts: Path, tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text("sides: [64, 96]\nbackbones: [embedded]\n")
+    settings = build_settings(parts, study_file=file)
+    normals = read_normals(settings)
+    material = draw_material(settings, normals, tmp_path, CPU)
+    loaded = {normals.preprocessing[64].load(path).tobytes() for path in (parts / "train" / "good").iterdir()}
+    assert {image.tobytes() for image in material.at(64).normals.pixels} == loaded
