@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -146,8 +146,3 @@ def suggest_levels(trial: BaseTrial, method: str, backbone: str, choices: Sequen
     """Draws levels; the name carries the backbone, for level numbers of two networks mean different things."""
     options = [encode_levels(choice) for choice in choices]
     return decode_levels(str(trial.suggest_categorical(f"{method}.levels.{backbone}", options)))
-
-
-def default_settings(space: Space, levels: Mapping[str, tuple[int, ...]], **settings: Any) -> list[dict[str, Any]]:
-    """The same settings on every backbone of the space."""
-    return [{"backbone": b.name, "levels": levels[b.name], **settings} for b in space.backbones]

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import AnomalySource, Budget, MethodSettings, Report
-from automl_ad.methods.features import FeatureDetector, align, default_settings, suggest_backbone, suggest_levels
+from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
 
@@ -123,9 +122,6 @@ class Padim(FeatureDetector):
     settings: PadimSettings
     head: PadimHead
 
-    def __init__(self, settings: PadimSettings, extractor: FeatureExtractor, seed: int = 0) -> None:
-        super().__init__(settings, extractor, seed)
-
     def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``: means and covariances are summed over the images, so memory does not grow with them."""
         del anomalies, budget
@@ -162,6 +158,7 @@ class Padim(FeatureDetector):
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
         """The first three levels of stride 4 and up, 100 channels, as published for ResNet18."""
-        return default_settings(
-            space, {b.name: b.usable[:3] for b in space.backbones}, channels=PUBLISHED_CHANNELS, ridge=0.02
-        )
+        return [
+            {"backbone": b.name, "levels": b.usable[:3], "channels": PUBLISHED_CHANNELS, "ridge": 0.02}
+            for b in space.backbones
+        ]

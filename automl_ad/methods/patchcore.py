@@ -12,7 +12,7 @@ from torch.nn import functional
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import AnomalySource, Budget, MethodSettings, Report
 from automl_ad.methods.coreset import greedy_k_center
-from automl_ad.methods.features import FeatureDetector, align, default_settings, suggest_backbone, suggest_levels
+from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
 
@@ -146,5 +146,6 @@ class PatchCore(FeatureDetector):
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
         """The two levels after the finest one (strides 8 and 16), as published."""
-        levels = {b.name: b.middle for b in space.backbones}
-        return default_settings(space, levels, ratio=0.01, standardise=False)
+        return [
+            {"backbone": b.name, "levels": b.middle, "ratio": 0.01, "standardise": b.fixed} for b in space.backbones
+        ]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+FEW_CHANNELS = 16
+"""A level of fewer channels is no network's, not even of its stem."""
+
 Effort = Literal["quick", "balanced", "thorough", "faithful"]
 
 
@@ -17,11 +20,13 @@ class BackboneSpace:
         name: Backbone name.
         levels: Levels that its weights hold, finest first, as negative indices.
         strides: Image pixels a feature step of each.
+        channels: Channels of each; empty where they do not matter.
     """
 
     name: str
     levels: tuple[int, ...]
     strides: tuple[int, ...]
+    channels: tuple[int, ...] = ()
 
     @property
     def usable(self) -> tuple[int, ...]:
@@ -44,6 +49,11 @@ class BackboneSpace:
     def middle(self) -> tuple[int, ...]:
         """The two levels after the finest usable one: what most published methods read."""
         return self.usable[1:3] or self.usable
+
+    @property
+    def fixed(self) -> bool:
+        """Whether these are the fixed filters alone: levels of a few channels, which only tell something together."""
+        return bool(self.channels) and max(self.channels) < FEW_CHANNELS
 
     def runs(self, longest: int = 3) -> list[tuple[int, ...]]:
         """Runs of neighbouring usable levels, shortest first: what multi-level methods combine."""

@@ -33,7 +33,7 @@ FLOOR_DRAWS = 200
 def assess_study(
     bench: Bench, records: Sequence[CandidateRecord], dataset: Path, selected: int, default: int, listener: Listener
 ) -> dict[str, Any]:
-    """Scores finished trials on labelled images, as they were fitted in the search.
+    """Scores finished trials on labelled images, fitted on all good images as an export would fit them.
 
     Scores are kept with each trial, so that a second assessment on the same images takes seconds.
 
@@ -166,6 +166,6 @@ def _scores(bench: Bench, record: CandidateRecord, labelled: _LabelledSets) -> F
     if not path.is_file():
         views = bench.material.at(configuration.side)
         detector = bench.build(configuration)
-        detector.fit(views.normals.take(bench.material.normals.splits.fit), None, Budget(), ignore_progress)
+        detector.fit(views.normals, None, Budget(), ignore_progress)
         save_arrays(path, **score_all(detector.anomaly_maps(images), SCORING_RULES, images.size))
     return load_arrays(path)[str(record.rule)]

@@ -36,7 +36,7 @@ class BackboneRack:
     def spaces(self, settings: StudySettings) -> dict[int, Space]:
         """The search space at each working size."""
         backbones = tuple(
-            BackboneSpace(name, extractor.backbone.levels, extractor.backbone.strides)
+            BackboneSpace(name, extractor.backbone.levels, extractor.backbone.strides, extractor.backbone.channels)
             for name, extractor in self.extractors.items()
         )
         return {side: Space(backbones, settings.effort, side) for side in settings.sides}

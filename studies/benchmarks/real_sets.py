@@ -40,7 +40,7 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     winner = answer["winner"]
     return {
         "set": dataset.name,
-        "images": answer["images"],
+        "normals": answer["images"],
         "trials": answer["trials"],
         "wall_s": answer["wall_s"],
         "search_s": searched,
@@ -57,7 +57,7 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as a table, with means."""
-    heads = ["set", "images", "trials", "winner", *MEANS.values(), "minutes", "peak GB"]
+    heads = ["set", "good images", "trials", "winner", *MEANS.values(), "minutes", "peak GB"]
     lines = [heads, ["---"] * len(heads)] + [_cells(row) for row in rows]
     means = [f"{np.mean([row[key] for row in rows]):{_form(key)}}" for key in MEANS]
     lines.append(["mean", "", "", "", *means, "", ""])
@@ -69,7 +69,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     trials = str(row["trials"]["complete"])
     return [
         row["set"],
-        str(row["images"]),
+        str(row["normals"]),
         trials,
         row["winner"],
         *figures,

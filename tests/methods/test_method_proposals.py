@@ -12,7 +12,7 @@ from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.search.proposals import first_proposals, parameters_of
 
 RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
-EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32))
+EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4)
 SPACES = {
     "resnet_and_filters": (RESNET, EMBEDDED),
     "resnet_four_levels": (BackboneSpace("resnet18", (-4, -3, -2, -1), (4, 8, 16, 32)),),
@@ -75,7 +75,7 @@ def test_settings_outside_the_space_are_refused() -> None:
 def test_first_proposals_cover_all_defaults_and_training_comes_last(space: Space) -> None:
     proposals = first_proposals(METHODS, {256: space})
     assert len(proposals) == sum(len(detector_class(method).defaults(space)) for method in METHODS)
-    assert proposals[0]["method"] == "padim"
+    assert proposals[0]["method"] == ("padim" if space.backbones[0].fixed else "patchcore")
     assert [p.get("dfr.model") == "autoencoder" for p in proposals] == [False] * (len(proposals) - 1) + [True]
 
 

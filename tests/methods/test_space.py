@@ -8,7 +8,7 @@ from automl_ad.methods.space import BackboneSpace, Space, decode_levels, encode_
 
 RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
 VIT = BackboneSpace("vit_small", tuple(range(-12, 0)), (16,) * 12)
-EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32))
+EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4)
 
 
 @st.composite
@@ -79,3 +79,9 @@ def test_encoding_by_hand() -> None:
     assert encode_levels((-3, -2)) == "-3,-2"
     with pytest.raises(ValueError, match="invalid literal"):
         decode_levels("")
+
+
+def test_only_levels_of_a_few_channels_are_fixed_filters() -> None:
+    assert EMBEDDED.fixed
+    assert not BackboneSpace("joined", (-2, -1), (8, 16), (142, 270)).fixed
+    assert not RESNET.fixed

@@ -141,7 +141,7 @@ class Dfr(FeatureDetector):
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
         """The linear forms at their best-known settings, then the paper's autoencoder."""
-        images = [_linear(b, "image_pca", 32, 0.95) for b in space.backbones]
+        images = [_linear(b, "image_pca", 16 if b.fixed else 32, 0.95) for b in space.backbones]
         positions = [_linear(b, "pca", 16, 0.95) for b in space.backbones]
         first = next(
             (b for b in space.backbones if b.name.startswith("vgg")), space.backbones[0]
@@ -163,5 +163,5 @@ class Dfr(FeatureDetector):
 
 
 def _linear(backbone: BackboneSpace, model: Model, stride: int, variance: float) -> dict[str, Any]:
-    deep = backbone.usable[2:3] or backbone.usable[-1:]
+    deep = backbone.usable[-3:] if backbone.fixed else backbone.usable[2:3] or backbone.usable[-1:]
     return {"backbone": backbone.name, "levels": deep, "model": model, "stride": stride, "variance": variance}
