@@ -62,17 +62,17 @@ def test_target_grows_with_severity_and_variation_and_shrinks_with_size() -> Non
     calm, restless = np.zeros((100, 100), np.float32), np.full((100, 100), 20, np.float32)
     typical = np.zeros((100, 100), np.float32)
     typical[:10, :10] = 1  # one per cent of the image: no correction for size
-    assert target_contrast(1.0, calm, typical) == pytest.approx(20)
-    assert target_contrast(0.5, calm, typical) == pytest.approx(11.5)
-    assert target_contrast(0.5, restless, typical) == pytest.approx(26.5)
+    assert target_contrast(1.0, calm, typical) == pytest.approx(54)
+    assert target_contrast(0.5, calm, typical) == pytest.approx(28.5)
+    assert target_contrast(0.5, restless, typical) == pytest.approx(73.5)
     large = np.ones((100, 100), np.float32)
-    assert target_contrast(1.0, calm, large) == pytest.approx(16)
+    assert target_contrast(1.0, calm, large) == pytest.approx(43.2)
     small = np.zeros((100, 100), np.float32)
     small[:2, :5] = 1
-    assert target_contrast(1.0, calm, small) == pytest.approx(20 * 10**0.15)
+    assert target_contrast(1.0, calm, small) == pytest.approx(54 * 10**0.15)
     speck = np.zeros((100, 100), np.float32)
     speck[0, 0] = 1
-    assert target_contrast(1.0, calm, speck) == pytest.approx(36)
+    assert target_contrast(1.0, calm, speck) == pytest.approx(97.2)
 
 
 def test_changed_mask_is_the_shape_that_changed() -> None:
