@@ -100,6 +100,8 @@ def test_pages_name_only_commands_that_exist(page: str) -> None:
 def test_pages_name_only_options_that_exist(page: str) -> None:
     known = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
     elsewhere = {"--debug", "--help", "--index-url"}  # of the program itself, and pip's
+    for script in (ROOT / "studies" / "benchmarks").glob("*.py"):
+        elsewhere |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGES[page]))
     assert named <= known | elsewhere
 
