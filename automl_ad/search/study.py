@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from optuna.exceptions import StorageInternalError
 
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.bundle.writing import BundleContents, check_output, write_bundle
@@ -211,7 +212,13 @@ class Study:
         for warning in warnings:
             listener(Event("warning", warning, elapsed_s=clock.elapsed))
         study = open_optuna(self.name, optuna_storage(self.url))
-        search_loop(study, bench, settings, self._repository, clock, listener)
+        try:
+            search_loop(study, bench, settings, self._repository, clock, listener)
+        except StorageInternalError as error:
+            raise StoreError(
+                f"The database {without_password(self.url)} stopped taking results; see that the disk has room and the "
+                "file is writable, then run the same command again."
+            ) from error
         self._conclude(bench, settings, warnings, clock, listener)
 
     def _begin(self, settings: StudySettings, normals: Normals, rack: BackboneRack) -> None:

@@ -357,3 +357,14 @@ def _other_filters(build: Any) -> Any:
         self.weights_tag = "other"
 
     return changed
+
+
+def test_a_database_that_fails_is_named_with_the_remedy(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise optuna.exceptions.StorageInternalError("disk I/O error")
+
+    monkeypatch.setattr(study_module, "search_loop", broken)
+    with pytest.raises(StoreError, match=r"automl_ad\.db stopped taking results.*run the same command again"):
+        run(parts, tmp_path, trials=1)
