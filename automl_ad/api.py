@@ -20,7 +20,7 @@ from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.labelled import labelled_from_folders, labelled_images
 from automl_ad.durations import parse_duration
 from automl_ad.errors import InputError
-from automl_ad.search.events import Event, Listener
+from automl_ad.search.events import Event, Listener, ignore_events
 from automl_ad.search.settings import build_settings
 from automl_ad.search.study import Study
 from automl_ad.store.artifacts import StudyFolder
@@ -105,7 +105,7 @@ def search(
         seed=seed,
     )
     target = StudyFolder(workspace_folder(workspace), name or folder.absolute().name)
-    return Study.run(settings, target, storage, listener or _quiet)
+    return Study.run(settings, target, storage, listener or ignore_events)
 
 
 def studies(workspace: str | Path | None = None, storage: str | None = None) -> list[dict[str, Any]]:
@@ -163,7 +163,7 @@ def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None
         The answer of the search, with ``dataset``, ``bundle``, ``prediction`` and ``evaluation`` added.
     """
     folder = Path(output)
-    tell = listener or _quiet
+    tell = listener or ignore_events
     dataset = folder / "parts"
     if not dataset.is_dir():
         tell(Event("audit", "Drawing good and defective parts"))
@@ -195,7 +195,3 @@ def _names(given: Sequence[str] | None, option: str) -> tuple[str, ...] | None:
 
 def _absolute(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path).absolute()
-
-
-def _quiet(event: Event) -> None:
-    del event

@@ -61,6 +61,8 @@ def closing_time(finished: Sequence[CandidateRecord], certified: int) -> float:
 def open_optuna(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
     """Creates the Optuna study or opens the one that is resumed."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # The sampler's ``group`` has been called experimental for years.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=20)
     return optuna.create_study(
         study_name=name, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True
@@ -90,7 +92,8 @@ def search_loop(
         _announce(listener, records, finished, settings, clock)
         if _done(records, finished, settings, clock):
             return
-        repeats = 0 if _step(study, bench, settings, spaces, repository, clock) else repeats + 1
+        seconds = clock.left(finished, settings.certified) if finished else None
+        repeats = 0 if _step(study, bench, settings, spaces, repository, Budget(seconds)) else repeats + 1
 
 
 def _done(
@@ -99,11 +102,10 @@ def _done(
     settings: StudySettings,
     clock: Clock,
 ) -> bool:
-    ended = [record for record in records if record.state != "running"]
-    if len(ended) >= settings.trials:
+    if len(records) >= settings.trials:
         return True
     if not finished:  # the guard must run, however short the budget; but failures must not run on for ever
-        return bool(ended) and clock.elapsed >= clock.budget_s
+        return bool(records) and clock.elapsed >= clock.budget_s
     typical = statistics.median(record.total_s or 0 for record in finished)
     return clock.left(finished, settings.certified) < typical
 
@@ -114,7 +116,7 @@ def _step(
     settings: StudySettings,
     spaces: Mapping[int, Space],
     repository: Repository,
-    clock: Clock,
+    budget: Budget,
 ) -> bool:
     """Runs one trial; False when its configuration had been tried before."""
     trial = next_trial(study, settings.seed)
@@ -125,9 +127,6 @@ def _step(
             trial.set_user_attr("repeats", earlier.number)
         _tell(study, trial, earlier, settings)
         return earlier.number == trial.number
-    name = study.study_name
-    finished = [record for record in repository.candidates(name) if record.state == "complete"]
-    seconds = clock.left(finished, settings.certified) if finished else None
     attempts = int(trial.user_attrs.get("attempts", 0)) + 1
     trial.set_user_attr("attempts", attempts)
     if attempts > ATTEMPTS_ALLOWED:
@@ -135,8 +134,8 @@ def _step(
             trial.number, configuration, "failed", f"Ended the process {ATTEMPTS_ALLOWED} times; out of memory?"
         )
     else:
-        record = run_trial(bench, trial.number, configuration, Budget(seconds), trial)
-    repository.save_candidate(name, record)
+        record = run_trial(bench, trial.number, configuration, budget, trial)
+    repository.save_candidate(study.study_name, record)
     _tell(study, trial, record, settings)
     return True
 
@@ -151,9 +150,6 @@ def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
     number = running[0].number if running else waiting[0].number if waiting else len(trials)
-    warnings.filterwarnings(
-        "ignore", category=optuna.exceptions.ExperimentalWarning
-    )  # ``group`` has been stable for years
     study.sampler = optuna.samplers.TPESampler(
         seed=derived_seed(seed, f"sampler/{number}"),
         multivariate=True,
@@ -185,18 +181,17 @@ def _announce(
     settings: StudySettings,
     clock: Clock,
 ) -> None:
-    ended = sum(record.state != "running" for record in records)
     leader = max(finished, key=lambda record: record.proxy_score or 0, default=None)
     words = None
     if leader is not None:
         words = f"trial {leader.number}: {leader.method} on {leader.backbone}, proxy score {leader.proxy_score:.3f}"
-    left = _time_left(ended, finished, settings, clock)
-    listener(Event("search", "Trying candidates", ended, settings.trials, clock.elapsed, left, words))
+    left = _time_left(len(records), finished, settings, clock)
+    listener(Event("search", "Trying candidates", len(records), settings.trials, clock.elapsed, left, words))
 
 
-def _time_left(ended: int, finished: Sequence[CandidateRecord], settings: StudySettings, clock: Clock) -> float:
+def _time_left(tried: int, finished: Sequence[CandidateRecord], settings: StudySettings, clock: Clock) -> float:
     remaining = max(0.0, clock.budget_s - clock.elapsed)
     if not finished:
         return remaining
     pace = statistics.mean(record.total_s or 0 for record in finished)
-    return min(remaining, (settings.trials - ended) * pace + closing_time(finished, settings.certified))
+    return min(remaining, (settings.trials - tried) * pace + closing_time(finished, settings.certified))

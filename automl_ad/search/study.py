@@ -18,7 +18,7 @@ from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyErro
 from automl_ad.search.assess import assess_study
 from automl_ad.search.backbones import BackboneRack, load_rack
 from automl_ad.search.devices import resolve_device
-from automl_ad.search.events import Event, Listener
+from automl_ad.search.events import Event, Listener, ignore_events
 from automl_ad.search.finish import certified_summary, certify, configuration_of, refit, shortlist
 from automl_ad.search.loop import Clock, open_optuna, search_loop
 from automl_ad.search.material import Normals, draw_material, read_normals
@@ -155,7 +155,7 @@ class Study:
         """
         record = self._chosen(trial)
         check_output(Path(output))
-        tell = listener or _quiet
+        tell = listener or ignore_events
         tell(Event("finish", f"Refitting trial {record.number} on all good images"))
         bench = self._bench(self.settings)
         winner = refit(bench, record, self.settings.folds)
@@ -197,7 +197,7 @@ class Study:
         order = [record for record, _ in ranked(usable(records, self.settings))]
         selected = answer.get("winner", {}).get("trial", order[0].number if order else records[0].number)
         bench = self._bench(self.settings)
-        result = assess_study(bench, records, Path(dataset), selected, DEFAULT_TRIAL, listener or _quiet)
+        result = assess_study(bench, records, Path(dataset), selected, DEFAULT_TRIAL, listener or ignore_events)
         return {"study": self.name} | result
 
     def _search(self, settings: StudySettings, normals: Normals, clock: Clock, listener: Listener) -> None:
@@ -447,7 +447,3 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # no name for the user id, as in some containers
         return ""
-
-
-def _quiet(event: Event) -> None:
-    del event

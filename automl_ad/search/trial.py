@@ -100,10 +100,10 @@ def run_trial(
 def _measure(
     bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial, start: float
 ) -> CandidateRecord:
-    peak = PeakMemory(next(iter(bench.rack.extractors.values())).device)
     views = bench.material.at(configuration.side)
     splits = bench.material.normals.splits
     detector = bench.build(configuration)
+    peak = PeakMemory(detector.extractor.device)
     normals = views.normals.take(splits.proxy)
     detector.fit(views.normals.take(splits.fit), None, budget, _pruning(detector, bench, configuration, trial))
     fitted = time.monotonic()
@@ -112,7 +112,7 @@ def _measure(
     scores, maps = score_suite(detector, normals, views.proxy)
     result = proxy_score(scores, views.proxy, bench.plan)
     folder = bench.folder.trial(number)
-    save_arrays(folder / "maps.npz", **{kind: values.astype("float32") for kind, values in maps.items()})
+    save_arrays(folder / "maps.npz", **maps)
     scores.save(folder / "scores.npz")
     return CandidateRecord(
         number=number,
@@ -138,13 +138,13 @@ def _measure(
 
 def _pruning(detector: FeatureDetector, bench: Bench, configuration: Configuration, trial: optuna.Trial) -> Report:
     """A callback that scores a half-trained detector and asks Optuna whether it is worth going on."""
-    views = bench.material.at(configuration.side)
-    normals = views.normals.take(bench.material.normals.splits.proxy[:PRUNING_NORMALS])
-    suite = thinned(views.proxy, PRUNING_SHARE)
 
     def report(done: float) -> None:
         if done >= 1:
             return
+        views = bench.material.at(configuration.side)
+        normals = views.normals.take(bench.material.normals.splits.proxy[:PRUNING_NORMALS])
+        suite = thinned(views.proxy, PRUNING_SHARE)
         scores, _ = score_suite(detector, normals, suite)
         trial.report(best_rule(scores, suite)[1], round(REPORT_STEPS * done))
         if trial.should_prune():
