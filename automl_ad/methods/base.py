@@ -65,6 +65,11 @@ class MethodSettings(BaseModel):
     backbone: str
     levels: tuple[int, ...]
 
+    @property
+    def trains(self) -> bool:
+        """Whether fitting is iterative: it reports progress, can be pruned, and a budget can end it early."""
+        return False
+
 
 class Detector(ABC):
     """An anomaly model of one method.
@@ -72,14 +77,12 @@ class Detector(ABC):
     Attributes:
         name: The method's name.
         learns_from: Families of synthetic anomalies that it trains on: a proxy score on these is a home game.
-        trains: Whether fitting is iterative, reports progress and can be pruned.
         settings: Parameters of this candidate.
         seed: Drives everything random in the fit.
     """
 
     name: ClassVar[str]
     learns_from: ClassVar[frozenset[str]] = frozenset()
-    trains: ClassVar[bool] = False
     settings: MethodSettings
     seed: int
 

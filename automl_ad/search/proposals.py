@@ -41,7 +41,7 @@ def first_proposals(methods: Sequence[str], spaces: Mapping[int, Space]) -> list
         cls = detector_class(method)
         for place, settings in enumerate(cls.defaults(spaces[side])):
             proposal = {"method": method, **({"side": side} if len(spaces) > 1 else {})}
-            trains = settings.get("model") == "autoencoder"
+            trains = cls.settings_type(**settings).trains
             found.append(((int(trains), place, position), proposal | parameters_of(method, settings, spaces[side])))
     return [proposal for _, proposal in sorted(found, key=lambda item: item[0])]
 

@@ -107,7 +107,7 @@ def _measure(
     normals = views.normals.take(splits.proxy)
     detector.fit(views.normals.take(splits.fit), None, budget, _pruning(detector, bench, configuration, trial))
     fitted = time.monotonic()
-    if detector.trains and budget.spent:  # a half-trained score must not stand for the configuration
+    if detector.settings.trains and budget.spent:  # a half-trained score must not stand for the configuration
         return ended(number, configuration, "pruned", "The time budget ended its training.", start)
     scores, maps = score_suite(detector, normals, views.proxy)
     result = proxy_score(scores, views.proxy, bench.plan)

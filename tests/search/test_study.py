@@ -19,6 +19,7 @@ import pytest
 import automl_ad
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
+from automl_ad.methods.base import Budget
 from automl_ad.methods.padim import Padim
 from automl_ad.search import finish, panel
 from automl_ad.search import study as study_module
@@ -368,3 +369,15 @@ def test_a_database_that_fails_is_named_with_the_remedy(
     monkeypatch.setattr(study_module, "search_loop", broken)
     with pytest.raises(StoreError, match=r"automl_ad\.db stopped taking results.*run the same command again"):
         run(parts, tmp_path, trials=1)
+
+
+def test_a_closed_form_that_overruns_the_budget_is_finished_and_kept(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budget, "spent", property(lambda self: True))
+    rows = run(parts, tmp_path, trials=14).trials()
+    kept = {row["params"].get("model", row["method"]) for row in rows if row["state"] == "complete"}
+    assert {"padim", "patchcore", "pca", "image_pca"} <= kept
+    cut = [row for row in rows if row["params"].get("model") == "autoencoder"]
+    assert cut
+    assert all((row["state"], row["reason"]) == ("pruned", "The time budget ended its training.") for row in cut)

@@ -60,13 +60,17 @@ class DfrSettings(MethodSettings):
     rate: float = _PLANS["quick"][0].rate
     vectors: int = _PLANS["quick"][1]
 
+    @property
+    def trains(self) -> bool:
+        """See ``MethodSettings.trains``: the linear forms are computed in closed form."""
+        return self.model == "autoencoder"
+
 
 @register
 class Dfr(FeatureDetector):
     """Reconstruction error of regional features; its linear forms cost seconds."""
 
     name: ClassVar[str] = "dfr"
-    trains: ClassVar[bool] = True
     settings_type: ClassVar[type[MethodSettings]] = DfrSettings
     settings: DfrSettings
     head: nn.Module
