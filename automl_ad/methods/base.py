@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -14,19 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from automl_ad.data.image_set import ImageSet
+from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
     from automl_ad.methods.space import Space
-
-Report = Callable[[float], None]
-"""Called during training with the fraction done (0 to 1); may raise to end the training."""
-
-
-def ignore_progress(done: float) -> None:
-    """A report for fits that nobody watches."""
-    del done
 
 
 class AnomalySource(Protocol):
@@ -37,24 +28,6 @@ class AnomalySource(Protocol):
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Makes an anomalous copy of a uint8 [H, W, 3] image and its bool [H, W] mask."""
         ...
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Seconds that a fit may take.
-
-    Attributes:
-        seconds: Limit, or None for no limit.
-        started: Clock reading at the start, from ``time.monotonic``.
-    """
-
-    seconds: float | None = None
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def spent(self) -> bool:
-        """Whether the limit has passed."""
-        return self.seconds is not None and time.monotonic() - self.started >= self.seconds
 
 
 class MethodSettings(BaseModel):

@@ -17,13 +17,13 @@ from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.evaluation.intervals import auroc_interval, kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import SCORING_RULES, score_all
-from automl_ad.methods.base import Budget, ignore_progress
 from automl_ad.search.events import Event, Listener
 from automl_ad.search.finish import configuration_of
 from automl_ad.search.seeds import derived_rng
 from automl_ad.search.trial import Bench
 from automl_ad.store.artifacts import load_arrays, save_arrays
 from automl_ad.store.records import CandidateRecord
+from automl_ad.training import Budget, ignore_progress
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]

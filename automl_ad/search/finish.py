@@ -11,12 +11,12 @@ from sklearn.model_selection import GroupKFold
 
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
 from automl_ad.evaluation.thresholds import Threshold, overkill_threshold
-from automl_ad.methods.base import Budget, ignore_progress
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.search.candidate import Configuration, SuiteScores, score_suite
 from automl_ad.search.selection import Finalist
 from automl_ad.search.trial import Bench, plan_for
 from automl_ad.store.records import CandidateRecord
+from automl_ad.training import Budget, ignore_progress
 
 DEFAULT_OVERKILL = 0.05
 """Share of good parts that may be called anomalous, unless the user asks for another."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.trial import TrialState
 
-from automl_ad.methods.base import Budget
 from automl_ad.methods.space import Space
 from automl_ad.search.events import Event, Listener
 from automl_ad.search.proposals import first_proposals, suggest
@@ -21,6 +20,7 @@ from automl_ad.search.settings import StudySettings
 from automl_ad.search.trial import Bench, ended, run_trial
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
+from automl_ad.training import Budget
 
 STARTUP_TRIALS = 8
 """Trials before the sampler's model takes over. The defaults count among them, so it mostly does so at once."""

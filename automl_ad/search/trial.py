@@ -13,7 +13,6 @@ import torch
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.intervals import BootstrapPlan
 from automl_ad.evaluation.suite import Suite, thinned
-from automl_ad.methods.base import Budget, Report
 from automl_ad.search.backbones import BackboneRack
 from automl_ad.search.candidate import (
     Configuration,
@@ -28,6 +27,7 @@ from automl_ad.search.memory import PeakMemory
 from automl_ad.search.seeds import derived_rng, derived_seed
 from automl_ad.store.artifacts import StudyFolder, save_arrays
 from automl_ad.store.records import CandidateRecord
+from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
     from automl_ad.methods.features import FeatureDetector

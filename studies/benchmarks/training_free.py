@@ -23,8 +23,8 @@ from automl_ad.data.labelled import labelled_images
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import SCORING_RULES, score_all
-from automl_ad.methods.base import Budget, ignore_progress
 from automl_ad.methods.registry import detector_class
+from automl_ad.training import Budget, ignore_progress
 
 RUNS = (
     ("padim", {"levels": (-4, -3, -2)}, "max+sigma4"),

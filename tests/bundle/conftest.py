@@ -15,11 +15,11 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
 from automl_ad.evaluation.thresholds import overkill_threshold
-from automl_ad.methods.base import Budget
 from automl_ad.methods.dfr import Dfr, DfrSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.padim import Padim, PadimSettings
 from automl_ad.methods.patchcore import PatchCore, PatchCoreSettings
+from automl_ad.training import Budget
 
 SIDE = 64
 LEVELS = (-4, -3)

@@ -25,9 +25,9 @@ from automl_ad.bundle.writing import BundleContents, write_bundle
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import BundleError
 from automl_ad.evaluation.scoring import score_maps
-from automl_ad.methods.base import Budget
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.padim import Padim, PadimSettings
+from automl_ad.training import Budget
 
 Parts = Callable[[int, int], npt.NDArray[np.uint8]]
 FILES = ["bundle.json", "calibration.safetensors", "weights.safetensors"]

@@ -13,8 +13,8 @@ from torch import Tensor
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import Budget, ignore_progress
 from automl_ad.methods.features import FeatureDetector
+from automl_ad.training import Budget, ignore_progress
 
 Floats = npt.NDArray[np.float64]
 

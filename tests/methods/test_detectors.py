@@ -13,8 +13,8 @@ from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.metrics import image_auroc, pixel_auroc, resize_maps
-from automl_ad.methods.base import Budget
 from automl_ad.methods.features import FeatureDetector
+from automl_ad.training import Budget
 
 SQUARE = 20
 

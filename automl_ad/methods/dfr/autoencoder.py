@@ -7,33 +7,13 @@ normals' regional vectors, drawn once, stands for all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from automl_ad.methods.base import Budget, Report
 from automl_ad.methods.features import Align, align
-
-REPORTS = 6
-"""How often a training reports, so that pruning has something to go by."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How the autoencoder is trained.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch: Vectors a step.
-        rate: Learning rate of Adam.
-    """
-
-    steps: int
-    batch: int
-    rate: float
 
 
 class AutoencoderHead(nn.Module):
@@ -74,6 +54,11 @@ class AutoencoderHead(nn.Module):
         rebuilt: Tensor = self.decoder(self.encoder(vectors))
         return functional.mse_loss(rebuilt, vectors, reduction="none").mean(1)
 
+    def loss(self, vectors: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+        """Mean error of ``batch`` of the float32 [n, D] vectors, drawn with replacement."""
+        rows = torch.randint(len(vectors), (min(batch, len(vectors)),), generator=generator).to(vectors.device)
+        return self.errors(vectors[rows]).mean()
+
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [B, h, w]."""
         vectors = align(maps, self._size, self._mode).permute(0, 2, 3, 1)
@@ -82,31 +67,3 @@ class AutoencoderHead(nn.Module):
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
-
-
-def train(
-    head: AutoencoderHead, vectors: Tensor, plan: Training, generator: torch.Generator, budget: Budget, report: Report
-) -> None:
-    """Minimises the mean squared error with Adam until ``plan`` or ``budget`` ends.
-
-    Raises:
-        FloatingPointError: The loss left the finite numbers.
-    """
-    optimiser = torch.optim.Adam(head.parameters(), lr=plan.rate)
-    every = max(1, plan.steps // REPORTS)
-    for step in range(1, plan.steps + 1):
-        head.train()
-        rows = torch.randint(len(vectors), (min(plan.batch, len(vectors)),), generator=generator).to(vectors.device)
-        loss = head.errors(vectors[rows]).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch ships it without types
-        optimiser.step()
-        due, ended = step % every == 0 or step == plan.steps, budget.spent
-        if (due or ended) and not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of the autoencoder became {loss.item()} at step {step}")
-        if due:
-            head.eval()
-            report(step / plan.steps)
-        if ended:
-            break
-    head.eval()

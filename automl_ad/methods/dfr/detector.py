@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import AnomalySource, Budget, MethodSettings, Report
-from automl_ad.methods.dfr.autoencoder import AutoencoderHead, Training, train
+from automl_ad.methods.base import AnomalySource, MethodSettings
+from automl_ad.methods.dfr.autoencoder import AutoencoderHead
 from automl_ad.methods.dfr.pca import PcaHead, as_vectors, components_of_images, components_of_positions
 from automl_ad.methods.features import (
     Align,
@@ -22,19 +22,20 @@ from automl_ad.methods.features import (
 )
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 Model = Literal["image_pca", "pca", "autoencoder"]
 
-_PLANS: dict[Effort, tuple[Training, int]] = {
-    "quick": (Training(steps=500, batch=512, rate=1e-3), 20_000),
-    "balanced": (Training(steps=2_000, batch=2_048, rate=5e-4), 60_000),
-    "thorough": (Training(steps=8_000, batch=4_096, rate=3e-4), 120_000),
-    "faithful": (Training(steps=36_000, batch=16_384, rate=1e-4), 200_000),
+_PLANS: dict[Effort, dict[str, Any]] = {
+    "quick": {"steps": 500, "batch": 512, "rate": 1e-3, "vectors": 20_000},
+    "balanced": {"steps": 2_000, "batch": 2_048, "rate": 5e-4, "vectors": 60_000},
+    "thorough": {"steps": 8_000, "batch": 4_096, "rate": 3e-4, "vectors": 120_000},
+    "faithful": {"steps": 36_000, "batch": 16_384, "rate": 1e-4, "vectors": 200_000},
 }
-"""Training and number of vectors. ``faithful``: 700 passes over about 209 images in batches of 4 images at 64 x 64."""
+"""Training of the autoencoder. ``faithful``: 700 passes over about 209 images in batches of 4 images at 64 x 64."""
 _BLOCK = 16_384
 """Vectors whose products are summed at once; bounds the memory of the fit."""
 
@@ -55,10 +56,10 @@ class DfrSettings(MethodSettings):
     stride: int = 4
     variance: float = Field(default=0.9, gt=0, lt=1)
     mode: Align = "bilinear"
-    steps: int = _PLANS["quick"][0].steps
-    batch: int = _PLANS["quick"][0].batch
-    rate: float = _PLANS["quick"][0].rate
-    vectors: int = _PLANS["quick"][1]
+    steps: int = _PLANS["quick"]["steps"]
+    batch: int = _PLANS["quick"]["batch"]
+    rate: float = _PLANS["quick"]["rate"]
+    vectors: int = _PLANS["quick"]["vectors"]
 
     @property
     def trains(self) -> bool:
@@ -109,8 +110,8 @@ class Dfr(FeatureDetector):
             head = AutoencoderHead(vectors.shape[1], components.shape[1], torch.tensor(size), self.settings.mode)
         head.start_at(mean)
         self.head = head.to(self.extractor.device)
-        plan = Training(self.settings.steps, self.settings.batch, self.settings.rate)
-        train(head, vectors, plan, generator, budget, report)
+        plan = TrainingPlan(steps=self.settings.steps, rate=self.settings.rate)
+        train(head, lambda: head.loss(vectors, self.settings.batch, generator), plan, budget=budget, report=report)
 
     def _sample(self, normals: ImageSet, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         """A random share of every image's vectors, float32 [about ``settings.vectors``, D]."""
@@ -140,7 +141,7 @@ class Dfr(FeatureDetector):
         settings["variance"] = trial.suggest_categorical("dfr.variance", [0.8, 0.9, 0.95, 0.98])
         strides = [16, 32] if model == "image_pca" else [8, 16] if space.effort == "quick" else [4, 8, 16]
         settings["stride"] = trial.suggest_categorical(f"dfr.stride.{model}", strides)
-        return settings | (cls._plan(space.effort) if model == "autoencoder" else {})
+        return settings | (_PLANS[space.effort] if model == "autoencoder" else {})
 
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
@@ -158,12 +159,7 @@ class Dfr(FeatureDetector):
             "stride": stride,
             "variance": 0.9,
         }
-        return [*images, *positions, trained | cls._plan(space.effort)]
-
-    @classmethod
-    def _plan(cls, effort: Effort) -> dict[str, Any]:
-        plan, vectors = _PLANS[effort]
-        return {"steps": plan.steps, "batch": plan.batch, "rate": plan.rate, "vectors": vectors}
+        return [*images, *positions, trained | _PLANS[space.effort]]
 
 
 def _linear(backbone: BackboneSpace, model: Model, stride: int, variance: float) -> dict[str, Any]:
