@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from automl_ad.api import Study, audit, demo, evaluate, load_bundle, search, studies
+    from automl_ad.api import Study, audit, demo, evaluate, load_bundle, search, studies, synthesize
     from automl_ad.doctor import doctor
 
     __version__: str
@@ -26,6 +26,7 @@ __all__ = [
     "load_bundle",
     "search",
     "studies",
+    "synthesize",
 ]
 
 _HOMES = {name: "automl_ad.api" for name in __all__ if name != "__version__"} | {"doctor": "automl_ad.doctor"}

@@ -23,12 +23,14 @@ from automl_ad.errors import InputError
 from automl_ad.search.events import Event, Listener, ignore_events
 from automl_ad.search.settings import build_settings
 from automl_ad.search.study import Study
+from automl_ad.search.synthesize import Wish
+from automl_ad.search.synthesize import synthesize as _synthesize
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
 from automl_ad.workspace import workspace_folder
 
-__all__ = ["Study", "audit", "demo", "evaluate", "load_bundle", "search", "studies"]
+__all__ = ["Study", "audit", "demo", "evaluate", "load_bundle", "search", "studies", "synthesize"]
 
 
 def search(
@@ -126,6 +128,54 @@ def studies(workspace: str | Path | None = None, storage: str | None = None) -> 
             }
         )
     return found
+
+
+def synthesize(
+    images: str | Path,
+    output: str | Path,
+    *,
+    family: str = "sdas",
+    strength: float = 0.2,
+    count: int = 64,
+    seed: int = 0,
+    workspace: str | Path | None = None,
+    texture_dir: str | Path | None = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Draws synthetic anomalies on good images and writes them with their masks, without any search.
+
+    ``sdas`` learns from the images first, which needs 12 or more to learn from; the other families work with one image.
+
+    Args:
+        images: Folder of good images, searched recursively, or a data set in MVTec layout (``train/good`` is read).
+        output: Folder that is new or empty, outside of ``images``. It gets ``images/``, ``masks/``,
+            ``contact_sheet.png`` and, once all of these are complete, ``anomalies.json``.
+        family: ``texture``, ``cutpaste``, ``poisson``, ``photometric`` or ``sdas``.
+        strength: Above 0 and at most 1. For ``sdas`` the added variance, published as 0.1 to 0.2; for the others how
+            visible, 1 being easy to see.
+        count: Anomalies; no image serves twice before all served once.
+        seed: Equal seeds give equal files.
+        workspace: Folder for studies and caches; ``AUTOML_AD_WORKSPACE`` or ``./automl_ad_workspace`` by default.
+        texture_dir: Texture images for the family ``texture``.
+        image_size: Side, in pixels, of the square that has the area of the working size; that of a search by default.
+        device: ``auto``, ``cpu`` or ``cuda:N``, for ``sdas``.
+        listener: Called with progress.
+
+    Returns:
+        ``images`` (good ones that were read), ``family``, ``strength``, ``count``, ``seed``, ``size`` (height, width),
+        ``output``, ``contact_sheet``, ``anomalies`` (each with ``image``, ``mask``, ``base`` and ``area``, a share of
+        the pixels), ``sdas`` (what training and gate measured, or None) and ``warnings``.
+
+    Raises:
+        AutomlAdError: The input cannot be used; the message says what to do.
+    """
+    wish = Wish(family, strength, count)
+    settings = build_settings(
+        Path(images), image_size=image_size, device=device, texture_dir=_absolute(texture_dir), seed=seed
+    )
+    return _synthesize(settings, wish, Path(output), workspace_folder(workspace), listener or ignore_events)
 
 
 def audit(images: str | Path) -> dict[str, Any]:

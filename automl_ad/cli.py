@@ -140,6 +140,13 @@ _WeightsDir = Annotated[
     Path | None,
     typer.Option("--weights-dir", help="Folder of <timm name>.safetensors; else AUTOML_AD_WEIGHTS.", metavar="DIR"),
 ]
+_Seed = Annotated[int, typer.Option("--seed", help="Drives everything random.", metavar="N", min=0)]
+_Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda:N.", metavar="DEVICE")]
+_ImageSize = Annotated[int | None, typer.Option("--image-size", help="Working size in pixels.", metavar="N", min=32)]
+_TextureDir = Annotated[
+    Path | None,
+    typer.Option("--texture-dir", help="Folder of texture images for synthetic defects.", metavar="DIR"),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _Trial = Annotated[int, typer.Option("--trial", help="Number of the trial.", metavar="N", min=0)]
 
@@ -161,8 +168,8 @@ def search(
         str | None, typer.Option(help="Only these, separated by commas: embedded or timm names.", metavar="a,b")
     ] = None,
     weights_dir: _WeightsDir = None,
-    image_size: Annotated[int | None, typer.Option(help="Working size in pixels.", metavar="N", min=32)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.", metavar="DEVICE")] = "auto",
+    image_size: _ImageSize = None,
+    device: _Device = "auto",
     workers: Annotated[int, typer.Option(help="Processes; this release supports 1.", metavar="N")] = 1,
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Slower candidates cannot win; milliseconds an image.", metavar="X")
@@ -170,10 +177,8 @@ def search(
     max_size_mb: Annotated[
         float | None, typer.Option(help="Larger candidates cannot win; megabytes.", metavar="X")
     ] = None,
-    texture_dir: Annotated[
-        Path | None, typer.Option(help="Folder of texture images for synthetic defects.", metavar="DIR")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Drives everything random.", metavar="N", min=0)] = 0,
+    texture_dir: _TextureDir = None,
+    seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
     """Find the detector that suits a folder of good images; the same command resumes an interrupted search."""
@@ -336,6 +341,42 @@ def assess(
         study = api.Study.open(name, workspace=workspace, storage=storage)
         answer = study.assess(dataset, listener=listener)
     _present(answer, "assessment_report", as_json)
+
+
+@app.command()
+def synthesize(
+    images: _Images,
+    output: Annotated[Path, typer.Option(help="Folder to write, new or empty.", metavar="DIR")],
+    family: Annotated[
+        str, typer.Option(help="texture, cutpaste, poisson, photometric or sdas.", metavar="FAMILY")
+    ] = "sdas",
+    strength: Annotated[
+        float,
+        typer.Option(help="Up to 1. sdas: added variance, 0.1 to 0.2 as published; else how visible.", metavar="S"),
+    ] = 0.2,
+    count: Annotated[int, typer.Option(help="Anomalies to draw.", metavar="N")] = 64,
+    seed: _Seed = 0,
+    workspace: _Workspace = None,
+    texture_dir: _TextureDir = None,
+    image_size: _ImageSize = None,
+    device: _Device = "auto",
+    as_json: _Json = False,
+) -> None:
+    """Draw synthetic anomalies with masks on good images, without any search."""
+    options: dict[str, Any] = {
+        "family": family,
+        "strength": strength,
+        "count": count,
+        "seed": seed,
+        "workspace": workspace,
+        "texture_dir": _existing(texture_dir, "--texture-dir"),
+        "image_size": image_size,
+        "device": _device(device),
+    }
+    _existing(images, "IMAGES")
+    with _library() as api, _progress() as listener:
+        answer = api.synthesize(images, output, **options, listener=listener)
+    _present(answer, "synthesis_report", as_json)
 
 
 @app.command()

@@ -25,6 +25,7 @@ PACKAGES = (
     "scikit-learn",
     "scipy",
     "joblib",
+    "diffusers",
     "filelock",
     "opencv-python-headless",
     "pillow",

@@ -161,6 +161,17 @@ def assessment_report(answer: Answer) -> Iterator[Part]:
     yield from _pairs("Regret in points of image AUROC (the best trial's less the chosen one's)", _regrets(answer))
 
 
+def synthesis_report(answer: Answer) -> Iterator[Part]:
+    """What was drawn, and where it lies."""
+    height, width = answer["size"]
+    yield _heading(f"{answer['count']} anomalies of the family {answer['family']} at strength {answer['strength']:g}")
+    yield f"Drawn on {answer['images']} good images at {width} x {height} pixels, seed {answer['seed']}."
+    areas = [anomaly["area"] for anomaly in answer["anomalies"]]
+    yield f"They cover {_percent(min(areas))} to {_percent(max(areas))} of an image."
+    yield from _list("Warnings", answer["warnings"])
+    yield from _pairs("Written", {"folder": answer["output"], "to look at": answer["contact_sheet"]})
+
+
 def audit_report(answer: Answer) -> Iterator[Part]:
     """What is odd about an image folder."""
     yield _heading(f"{answer['images']} readable images")

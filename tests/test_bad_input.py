@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from automl_ad.cli import app
 
-FAST = ("--backbones", "embedded", "--image-size", "64", "--trials", "1")
+FAST = ("--backbones", "embedded", "--image-size", "64", "--trials", "1", "--time-budget", "100s")
+"""A quarter of so little time is too short for SDAS on any machine."""
 
 
 def refused(*arguments: str | Path) -> str:
@@ -140,6 +141,80 @@ def test_a_few_unreadable_files_are_a_warning_that_lists_them(good: Path, tmp_pa
     result = CliRunner().invoke(app, ["search", str(good), "--workspace", str(tmp_path / "ws"), *FAST])
     assert result.exit_code == 0, result.output
     assert "broken.png" in result.stderr + result.stdout
+
+
+def synthesize(images: Path, output: Path, *options: str | Path) -> str:
+    """Runs a synthesis that must be refused; returns its one sentence."""
+    workspace = output.parent / "ws"
+    return refused("synthesize", images, "--output", output, "--workspace", workspace, "--image-size", "64", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--family", "magic"), ("--family", "magic", "texture, cutpaste, poisson, photometric, sdas")),
+        (("--strength", "0"), ("--strength",)),
+        (("--strength", "1.5"), ("--strength", "1.5")),
+        (("--strength", "nan"), ("--strength",)),
+        (("--count", "0"), ("--count", "100000")),
+        (("--count", "100001"), ("--count", "100000")),
+        (("--texture-dir", "/no/such/folder", "--family", "texture"), ("/no/such/folder",)),
+        (("--device", "cuda:99"), ("cuda:99",)),
+        (("--device", "abacus"), ("abacus",)),
+    ],
+)
+def test_wrong_options_of_a_synthesis(
+    good: Path, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    sentence = synthesize(good, tmp_path / "out", *options)
+    for word in words:
+        assert word in sentence
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good"]
+
+
+def test_a_synthesis_without_usable_images(tmp_path: Path) -> None:
+    assert str(tmp_path / "none") in synthesize(tmp_path / "none", tmp_path / "out", "--family", "texture")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "00.png").write_text("a note")
+    assert "00.png" in synthesize(tmp_path / "texts", tmp_path / "out", "--family", "texture")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_synthesis_where_something_lies(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    for place, words in (("file", "is a file"), ("file/out", "cannot be written"), ("full", "not empty")):
+        sentence = synthesize(good, tmp_path / place, "--family", "texture")
+        assert f"--output {tmp_path / place} " in sentence
+        assert words in sentence
+    assert "lies inside" in synthesize(good, good / "anomalies", "--family", "texture")
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "years of work"
+    assert not (good / "anomalies").exists()
+
+
+def test_a_diffusion_model_of_too_few_or_flat_images(good: Path, tmp_path: Path) -> None:
+    for path in sorted(good.iterdir())[11:]:
+        path.unlink()
+    assert "at least 12" in synthesize(good, tmp_path / "out")
+    (tmp_path / "flat").mkdir()
+    for grey in range(0, 250, 10):
+        Image.fromarray(np.full((64, 64, 3), grey, np.uint8)).save(tmp_path / "flat" / f"{grey}.png")
+    sentence = synthesize(tmp_path / "flat", tmp_path / "out", "--family", "sdas")
+    assert "only 1 distinct" in sentence
+    assert "choose another --family" in sentence
+    assert not (tmp_path / "out").exists()
+    result = CliRunner().invoke(
+        app,
+        ["synthesize", str(tmp_path / "flat"), "--family", "poisson", "--count", "1", "--output", str(tmp_path / "o")],
+    )
+    assert result.exit_code == 0, result.output
+
+
+def test_a_diffusion_model_without_a_place_for_it(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "ws").write_text("in the way")
+    assert str(tmp_path / "ws") in synthesize(good, tmp_path / "out", "--family", "sdas")
+    assert not (tmp_path / "out").exists()
 
 
 def test_asking_for_a_study_that_is_not_there(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ from automl_ad.search.events import Event
 
 COMMANDS = {
     *("search", "trials", "show", "pick", "export", "predict", "evaluate", "assess", "audit", "doctor", "demo"),
+    "synthesize",
 }
-LATER = {"synthesize", "dashboard", "worker"}
+LATER = {"dashboard", "worker"}
 HEAVY = {"torch", "torchvision", "timm", "optuna", "numpy", "cv2", "sqlalchemy", "streamlit", "scipy", "sklearn"}
 
 TRIAL = {"number": 3, "state": "complete", "method": "padim", "backbone": "resnet18", "params": {"k": 2}} | {
@@ -51,6 +52,12 @@ ANSWER = {
     "unknown": [],
     "next": [],
     "ranking": [TRIAL],
+}
+DRAWN = {"images": 24, "family": "sdas", "strength": 0.2, "count": 1, "seed": 0, "size": [64, 96], "output": "out"} | {
+    "contact_sheet": "out/contact_sheet.png",
+    "anomalies": [{"image": "out/images/0000.png", "mask": "out/masks/0000.png", "base": "a.png", "area": 0.125}],
+    "sdas": {"steps": 4, "losses": [0.5, float("nan")]},
+    "warnings": [],
 }
 RESULT = {"path": "a.png", "score": 1.0, "p_value": 0.5, "anomalous": False, "heatmap": None, "error": None}
 BROKEN = dict.fromkeys(RESULT) | {"path": "b.png", "error": "cut short"}
@@ -257,6 +264,8 @@ def test_an_unknown_command_is_a_usage_error() -> None:
         ["predict", "/no/such", "/tmp"],
         ["evaluate", "/no/such", "/tmp"],
         ["assess", "bolts", "/no/such"],
+        ["synthesize", "/no/such", "--output", "out"],
+        ["synthesize", ".", "--output", "out", "--texture-dir", "/no/such"],
     ],
 )
 def test_paths_that_do_not_exist_are_named(library: FakeLibrary, arguments: list[str]) -> None:
@@ -371,6 +380,56 @@ def test_assess_audit_and_demo_answer(library: FakeLibrary, tmp_path: Path) -> N
     assert "3 readable images" in run("audit", tmp_path).stdout
     assert json.loads(run("demo", "--output", tmp_path, "--json").stdout) == {"study": "demo"}
     assert library.calls[-1] == ("demo", (tmp_path,), {})
+
+
+def test_synthesize_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["synthesize"] = DRAWN
+    options = ["--family", "poisson", "--strength", "0.7", "--count", "9", "--seed", "3", "--workspace", "w"]
+    options += ["--texture-dir", str(tmp_path), "--image-size", "128", "--device", "cuda:1", "--output", "out"]
+    result = run("synthesize", tmp_path, *options, "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout, parse_constant=lambda word: pytest.fail(word))
+    assert document == DRAWN | {"sdas": {"steps": 4, "losses": [0.5, None]}}
+    assert library.calls == [
+        (
+            "synthesize",
+            (tmp_path, Path("out")),
+            {
+                "family": "poisson",
+                "strength": 0.7,
+                "count": 9,
+                "seed": 3,
+                "workspace": Path("w"),
+                "texture_dir": tmp_path,
+                "image_size": 128,
+                "device": "cuda:1",
+            },
+        )
+    ]
+
+
+def test_synthesize_has_the_defaults_of_the_library(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["synthesize"] = DRAWN
+    result = run("synthesize", tmp_path, "--output", "out")
+    assert "1 anomalies of the family sdas" in result.stdout
+    assert "Trying candidates (1/2)" in result.stderr
+    stated = {key: value for key, value in library.calls[0][2].items() if value is not None}
+    assert stated == {"family": "sdas", "strength": 0.2, "count": 64, "seed": 0, "device": "auto"}
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--strength", "much"), ("--count", "1.5")])
+def test_synthesize_refuses_what_is_no_number(library: FakeLibrary, tmp_path: Path, option: str, value: str) -> None:
+    result = run("synthesize", tmp_path, "--output", "out", option, value)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert option in result.stderr
+    refused(run("synthesize", tmp_path, "--output", "out", "--device", "gpu"), "--device", "cuda:N")
+    assert library.calls == []
+
+
+def test_synthesize_needs_an_output(library: FakeLibrary, tmp_path: Path) -> None:
+    result = run("synthesize", tmp_path)
+    assert result.exit_code == 2
+    assert "--output" in result.stderr
 
 
 def test_the_doctor_needs_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

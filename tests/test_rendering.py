@@ -197,6 +197,26 @@ def test_an_assessment_marks_the_selected_and_the_best() -> None:
     assert "of choosing with half of the labels  0.25" in text
 
 
+def test_a_synthesis_says_what_was_drawn_and_where_it_lies() -> None:
+    text = text_of(
+        rendering.synthesis_report(
+            {"images": 24, "family": "texture", "strength": 0.25, "count": 2, "seed": 5, "size": [64, 96]}
+            | {"output": "out [1]", "contact_sheet": "out [1]/contact_sheet.png", "warnings": ["few images"]}
+            | {"anomalies": [{"area": 0.051}, {"area": 0.002}], "sdas": None}
+        )
+    )
+    expected = [
+        "2 anomalies of the family texture at strength 0.25",
+        "24 good images at 96 x 64 pixels, seed 5",
+        "0.2 % to 5.1 % of an image",
+        "few images",
+        "out [1]",
+        "out [1]/contact_sheet.png",
+    ]
+    places = [text.index(words) for words in expected]
+    assert places == sorted(places)
+
+
 def test_an_audit_lists_what_is_odd() -> None:
     report: dict[str, Any] = {"images": 3, "sizes": {"64x64": 3}, "modes": {"RGB": 3}, "advice": ["buy more"]}
     report |= {"unreadable": [{"path": "x.png", "error": "empty"}], "duplicates": [["a.png", "b.png"]]}

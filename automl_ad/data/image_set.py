@@ -38,6 +38,16 @@ class ImageSet:
         pixels = np.ascontiguousarray(pixels)
         return cls(pixels, pixel_hash(pixels))
 
+    @classmethod
+    def of_pictures(cls, pictures: Sequence[npt.NDArray[np.uint8]]) -> ImageSet:
+        """Stacks uint8 [H, W, 3] pictures of one size."""
+        return cls.of(np.stack(pictures).transpose(0, 3, 1, 2))
+
+    @property
+    def pictures(self) -> npt.NDArray[np.uint8]:
+        """The images as uint8 [N, H, W, 3], each contiguous."""
+        return np.ascontiguousarray(self.pixels.transpose(0, 2, 3, 1))
+
     def __len__(self) -> int:
         return len(self.pixels)
 

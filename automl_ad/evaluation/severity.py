@@ -8,6 +8,7 @@ AUROC that the panel reaches on average. The panel never competes, and candidate
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,56 @@ LADDER = (0.03, 0.07, 0.15, 0.3, 0.6, 1.0)
 """Strengths at which the panel is asked."""
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Detectors that judge synthetic anomalies and never compete.
+
+    Attributes:
+        scorers: Fitted detectors.
+        reference: Of each detector, the scores of good images that it did not see.
+    """
+
+    scorers: Sequence[Scorer]
+    reference: Sequence[Floats]
+
+    @classmethod
+    def of(cls, scorers: Sequence[Scorer], normals: ImageSet) -> Panel:
+        """Scores the good images once."""
+        return cls(scorers, [scorer(normals) for scorer in scorers])
+
+    def detectability(self, images: ImageSet) -> float:
+        """Image AUROC of the images against the good ones, mean over the detectors, 0 to 1."""
+        return self.detectabilities(images, 1)[0]
+
+    def detectabilities(self, images: ImageSet, groups: int) -> list[float]:
+        """``detectability`` of each of ``groups`` equal parts of the set, in order, with one run over all of it."""
+        table = [
+            [_auroc(normal, part) for part in np.split(scorer(images), groups)]
+            for scorer, normal in zip(self.scorers, self.reference, strict=True)
+        ]
+        return [float(value) for value in np.mean(table, axis=0)]
+
+    def distance(self, images: ImageSet) -> float:
+        """Median distance of the images to what the detectors know, 1 where 95 % of the good images lie nearer.
+
+        The median over the detectors: one that takes offence at mere smoothness must not decide.
+        """
+        ratios = [
+            float(np.median(scorer(images))) / max(float(np.quantile(normal, 0.95)), 1e-12)
+            for scorer, normal in zip(self.scorers, self.reference, strict=True)
+        ]
+        return float(np.median(ratios))
+
+
+def _auroc(normal: Floats, anomalous: Floats) -> float:
+    return image_auroc(np.r_[normal, anomalous], np.r_[np.zeros(len(normal)), np.ones(len(anomalous))])
+
+
 def calibrated_strengths(
     context: Context,
-    normals: ImageSet,
     families: Sequence[str],
     severities: Sequence[float],
-    panel: Sequence[Scorer],
+    panel: Panel,
     per_rung: int,
     rng: np.random.Generator,
 ) -> dict[str, dict[float, float]]:
@@ -39,10 +84,9 @@ def calibrated_strengths(
 
     Args:
         context: What families draw upon; anomalies are drawn on its normals.
-        normals: Good images that the panel did not see.
         families: Family names.
         severities: Mean image AUROC wanted of the panel, ascending.
-        panel: Fitted detectors.
+        panel: What judges.
         per_rung: Anomalies a family and rung of the ladder.
         rng: Source of all randomness.
 
@@ -50,33 +94,19 @@ def calibrated_strengths(
         By family and severity, a strength of the ladder's range: its strongest where a severity is out of reach, its
         faintest where even that is more visible than the severity asks for.
     """
-    reference = [scorer(normals) for scorer in panel]
     found = {}
     for name in families:
-        reached = _ladder(create_family(name, context), context, reference, panel, per_rung, rng)
+        reached = _ladder(create_family(name, context), context, panel, per_rung, rng)
         found[name] = {severity: interpolated(reached, severity) for severity in severities}
     return found
 
 
-def _ladder(
-    family: AnomalyFamily,
-    context: Context,
-    reference: Sequence[Floats],
-    panel: Sequence[Scorer],
-    per_rung: int,
-    rng: np.random.Generator,
-) -> Floats:
+def _ladder(family: AnomalyFamily, context: Context, panel: Panel, per_rung: int, rng: np.random.Generator) -> Floats:
     """The panel's mean image AUROC at every rung of ``LADDER``."""
-    bases = [int(base) for base in rng.integers(len(context.normals), size=per_rung)]
-    images = [family.draw(context.normals[base], rung, rng)[0] for rung in LADDER for base in bases]
-    anomalies = ImageSet.of(np.stack(images).transpose(0, 3, 1, 2))
-    labels = [np.r_[np.zeros(len(scores)), np.ones(per_rung)] for scores in reference]
-    table = []
-    for scorer, normal, marks in zip(panel, reference, labels, strict=True):
-        rungs = scorer(anomalies).reshape(len(LADDER), per_rung)
-        table.append([image_auroc(np.r_[normal, rung], marks) for rung in rungs])
-    reached: Floats = np.mean(table, axis=0)
-    return reached
+    bases = [context.normals[int(base)] for base in rng.integers(len(context.normals), size=per_rung)]
+    family.expect(bases * len(LADDER), [rung for rung in LADDER for _ in bases])
+    images = [family.draw(base, rung, rng)[0] for rung in LADDER for base in bases]
+    return np.array(panel.detectabilities(ImageSet.of_pictures(images), len(LADDER)))
 
 
 def interpolated(reached: Floats, wanted: float) -> float:

@@ -74,6 +74,7 @@ def draw_suite(
         family = create_family(name, context)
         for severity, strength in strengths.items():
             order = np.concatenate([rng.permutation(len(context.normals)) for _ in range(per_cell)])[:per_cell]
+            family.expect(list(context.normals[order]), [strength] * per_cell)
             for base in order:
                 image, mask = family.draw(context.normals[base], strength, rng)
                 images.append(image.transpose(2, 0, 1))

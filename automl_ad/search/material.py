@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +19,35 @@ from automl_ad.data.preprocessing import Preprocessing, working_size
 from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
-from automl_ad.errors import AutomlAdError, InputError
-from automl_ad.evaluation.severity import calibrated_strengths
-from automl_ad.evaluation.suite import Suite, draw_suite, load_suite, resize_images, resize_suite, save_suite
+from automl_ad.errors import AutomlAdError, InputError, StoreError
+from automl_ad.evaluation.severity import LADDER, Panel, calibrated_strengths
+from automl_ad.evaluation.suite import (
+    Suite,
+    cell_family,
+    draw_suite,
+    load_suite,
+    resize_images,
+    resize_suite,
+    save_suite,
+)
+from automl_ad.search.events import Listener, ignore_events
 from automl_ad.search.panel import reference_panel
-from automl_ad.search.seeds import derived_rng
+from automl_ad.search.sdas import SHARE_OF_BUDGET, Decision, keep_sheet, model_size, told
+from automl_ad.search.seeds import derived_rng, derived_seed
 from automl_ad.search.settings import StudySettings
+from automl_ad.store.artifacts import StudyFolder
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
+from automl_ad.synthesis.sdas.commission import Commission
+from automl_ad.synthesis.sdas.family import SdasFamily
+from automl_ad.synthesis.sdas.gate import Judge
+from automl_ad.synthesis.sdas.preparing import Outcome, prepare
+from automl_ad.synthesis.sdas.settings import settings_for
+from automl_ad.synthesis.sdas.synthesiser import OutOfTimeError, Sdas
+from automl_ad.training import Budget
 
 Purpose = Literal["fit", "proxy", "certify"]
+SUITES: tuple[Purpose, ...] = ("proxy", "certify")
 
 SMALLEST = 16
 """Pixels a side below which a picture shows no part."""
@@ -54,6 +73,25 @@ class Views:
 
 
 @dataclass(frozen=True)
+class GoodImages:
+    """The good images of a folder, read.
+
+    Attributes:
+        images: All readable images at the largest working size, in the order of their content hashes.
+        paths: File of each image.
+        hashes: Content hash of each image.
+        preprocessing: By side, how files become arrays.
+        warnings: Sentences for the user.
+    """
+
+    images: ImageSet
+    paths: Sequence[Path]
+    hashes: Sequence[str]
+    preprocessing: dict[int, Preprocessing]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
 class Normals:
     """The good images of a study, read and divided.
 
@@ -73,6 +111,10 @@ class Normals:
     fingerprint: str
     warnings: list[str]
 
+    def part(self, purpose: Purpose) -> ImageSet:
+        """The images of one split."""
+        return self.images.take(getattr(self.splits, purpose))
+
 
 @dataclass(frozen=True)
 class Material:
@@ -81,11 +123,13 @@ class Material:
     Attributes:
         normals: The good images.
         proxy, certify: Suites at the largest working size.
+        warnings: What the suites had to do without, in sentences.
     """
 
     normals: Normals
     proxy: Suite
     certify: Suite
+    warnings: Sequence[str] = ()
     _views: dict[int, Views] = field(default_factory=dict)
 
     def at(self, side: int) -> Views:
@@ -99,11 +143,11 @@ class Material:
         return self._views[side]
 
 
-def read_normals(settings: StudySettings) -> Normals:
-    """Reads the images of a study and divides them.
+def read_images(settings: StudySettings) -> GoodImages:
+    """Reads the images of a folder.
 
     Raises:
-        InputError: There are too few readable, distinct images, or none at all.
+        InputError: There is none, or none can be read.
     """
     paths = find_images(settings.images)
     readable, sizes, faults = _probe(paths)
@@ -118,39 +162,168 @@ def read_normals(settings: StudySettings) -> Normals:
     _require_some(kept, settings.images, len(paths), faults)
     hashes = [content_hash(path) for path in kept]
     order = sorted(range(len(kept)), key=lambda i: hashes[i])  # file names and folder order must not matter
-    images = ImageSet.of(pixels[order])
-    groups = near_duplicate_groups(images.pixels)
-    splits = _split(settings, [hashes[i] for i in order], groups)
-    fingerprint = hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()
-    warnings = [*_warnings(faults, sizes, groups), *_suspicions(images, [kept[i] for i in order])]
-    return Normals(images, preprocessing, splits, groups, fingerprint, warnings)
+    return GoodImages(
+        ImageSet.of(pixels[order]),
+        [kept[i] for i in order],
+        [hashes[i] for i in order],
+        preprocessing,
+        _reading_warnings(faults, sizes),
+    )
 
 
-def draw_material(settings: StudySettings, normals: Normals, folder: Path, device: torch.device) -> Material:
-    """Draws the suites of a study, or loads them when it is resumed."""
-    artist = _Artist(settings, normals, device)
-    return Material(normals, artist.suite(folder, "proxy"), artist.suite(folder, "certify"))
+def divide(settings: StudySettings, good: GoodImages) -> Normals:
+    """Divides the images of a study.
+
+    Raises:
+        InputError: There are too few distinct ones.
+    """
+    groups = near_duplicate_groups(good.images.pixels)
+    splits = _split(settings, good.hashes, groups)
+    fingerprint = hashlib.sha256("".join(good.hashes).encode()).hexdigest()
+    warnings = [*good.warnings, *_counting_warnings(groups), *_suspicions(good.images, good.paths)]
+    return Normals(good.images, good.preprocessing, splits, groups, fingerprint, warnings)
+
+
+def read_normals(settings: StudySettings) -> Normals:
+    """Reads the images of a study and divides them.
+
+    Raises:
+        InputError: There are too few readable, distinct images, or none at all.
+    """
+    return divide(settings, read_images(settings))
+
+
+def study_panel(settings: StudySettings, normals: Normals, device: torch.device) -> Panel:
+    """The reference panel of a study."""
+    return reference_panel(normals.part("fit"), normals.part("proxy"), device, max(settings.sides))
+
+
+def prepare_sdas(
+    settings: StudySettings,
+    normals: Normals,
+    workspace: Path,
+    device: torch.device,
+    *,
+    judge: Callable[[], Judge],
+    pictures: int,
+    budget: Budget,
+    listener: Listener,
+) -> Outcome:
+    """The diffusion model of a study's images, trained within the budget if the workspace has none yet.
+
+    Args:
+        settings: Of the study.
+        normals: Its images.
+        workspace: Its cache keeps models and their pictures.
+        device: Where to compute.
+        judge: Makes the reference panel of the study; called only if there is something to judge.
+        pictures: How many pictures will be asked for.
+        budget: Time limit for all of it, the pictures included.
+        listener: Told what is going on.
+    """
+    return prepare(
+        Commission(
+            fit=normals.part("fit").pictures,
+            bases=normals.part("proxy").pictures,
+            settings=settings_for(model_size(settings.effort, device)),
+            seed=settings.seed,
+            cache=workspace / "cache" / "sdas",
+            device=device,
+            judge=judge,
+            budget=budget,
+            pictures=pictures,
+            tell=told(listener),
+        )
+    )
+
+
+def draw_material(
+    settings: StudySettings,
+    normals: Normals,
+    folder: StudyFolder,
+    device: torch.device,
+    listener: Listener = ignore_events,
+) -> Material:
+    """Draws the suites of a study, or loads them when it is resumed.
+
+    Args:
+        settings: Of the study.
+        normals: Its images.
+        folder: Its folder.
+        device: Where detectors and diffusion models compute.
+        listener: Told what is going on.
+
+    Raises:
+        StoreError: A stored suite was altered, or nothing can be written.
+    """
+    return _Artist(settings, normals, folder, device, listener).material()
 
 
 class _Artist:
     """Draws the suites; severities are calibrated once, and only if something is to be drawn."""
 
-    def __init__(self, settings: StudySettings, normals: Normals, device: torch.device) -> None:
+    def __init__(
+        self, settings: StudySettings, normals: Normals, folder: StudyFolder, device: torch.device, listener: Listener
+    ) -> None:
         self._settings = settings
         self._normals = normals
+        self._folder = folder
         self._device = device
+        self._listener = listener
 
-    def suite(self, folder: Path, purpose: Purpose) -> Suite:
-        """Loads or draws the suite of one split."""
-        source = self._source(purpose)
-        known = load_suite(folder / purpose, source)
-        if known is not None:
-            return known
-        bases = self._bases(purpose)
+    def material(self) -> Material:
+        """Loads what is there and draws what is missing.
+
+        All is drawn before anything is stored: an interrupted study must not keep one suite with a family and draw the
+        other without it.
+
+        Raises:
+            InputError: The only family is sdas, and it had to be left out.
+            StoreError: A suite was lost and cannot be drawn again as it was.
+        """
+        known = {purpose: load_suite(self._folder.suite / purpose, self._source(purpose)) for purpose in SUITES}
+        suites = {purpose: suite for purpose, suite in known.items() if suite is not None}
+        decision = Decision.load(self._folder.suite, self._source("proxy"))
+        if len(suites) < len(SUITES):
+            decision, drawn = self._draw(_decided(decision, list(suites.values())))
+            if SdasFamily.name in self._settings.families:
+                decision.save(self._folder.suite, self._source("proxy"))
+            for purpose in [purpose for purpose in SUITES if purpose not in suites]:
+                suites[purpose] = drawn[purpose]
+                save_suite(
+                    drawn[purpose], self._normals.part(purpose), self._folder.suite / purpose, self._source(purpose)
+                )
+        return Material(self._normals, suites["proxy"], suites["certify"], decision.warnings if decision else [])
+
+    def _draw(self, decided: Decision | None) -> tuple[Decision, dict[Purpose, Suite]]:
+        """Both suites, with the family sdas if it was decided so or, before any decision, if it can be had."""
+        if SdasFamily.name not in self._settings.families or (decided is not None and not decided.used):
+            return decided or Decision(used=False), self._suites(None)
+        seconds = None if decided is not None else self._settings.time_budget * SHARE_OF_BUDGET
+        outcome = self._prepare(Budget(seconds))
+        if decided is not None and outcome.sdas is None:
+            raise StoreError(
+                f"A suite in {self._folder.suite} was lost and cannot be drawn again as it was, since the family sdas "
+                f"cannot be had now: {outcome.reason}. Start the study under another --name."
+            )
+        try:
+            if outcome.sdas is not None:
+                return Decision.of(outcome), self._suites(outcome.sdas)
+        except OutOfTimeError as late:
+            outcome = Outcome(None, str(late), outcome.facts)
+        decision = Decision.of(outcome)
+        if self._settings.families == (SdasFamily.name,):
+            raise InputError(" ".join([*decision.warnings, "No other family was named; name more."]))
+        return decision, self._suites(None)
+
+    def _suites(self, sdas: Sdas | None) -> dict[Purpose, Suite]:
+        strengths = self._strengths(sdas)
+        return {purpose: self._suite(purpose, strengths, sdas) for purpose in SUITES}
+
+    def _suite(self, purpose: Purpose, strengths: dict[str, dict[float, float]], sdas: Sdas | None) -> Suite:
         rng = derived_rng(self._settings.seed, f"suite/{purpose}")
-        suite = draw_suite(self._context(bases), self._strengths, self._settings.per_cell, rng)
-        save_suite(suite, bases, folder / purpose, source)
-        return suite
+        context = self._context(purpose, sdas, f"suite/{purpose}")
+        return draw_suite(context, strengths, self._settings.per_cell, rng)
 
     def _source(self, purpose: Purpose) -> str:
         """Digest of all that a suite depends on: a suite of other images or another seed must never serve."""
@@ -158,23 +331,47 @@ class _Artist:
         parts = [self._settings.model_dump_json(include=fields), self._normals.images.key, purpose]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
-    @cached_property
-    def _strengths(self) -> dict[str, dict[float, float]]:
+    def _strengths(self, sdas: Sdas | None) -> dict[str, dict[float, float]]:
         """Calibrated on the proxy images, which are more than the certify images, for both suites."""
         settings = self._settings
-        panel = reference_panel(self._bases("fit"), self._device, max(settings.sides))
-        bases = self._bases("proxy")
+        # In one stream of random numbers, what comes last changes nothing of what comes before.
+        families = [name for name in settings.families if name != SdasFamily.name]
+        families += [SdasFamily.name] if sdas is not None else []
         rng = derived_rng(settings.seed, "severities")
-        return calibrated_strengths(
-            self._context(bases), bases, settings.families, settings.severities, panel, settings.per_cell, rng
+        context = self._context("proxy", sdas, "severities")
+        return calibrated_strengths(context, families, settings.severities, self._panel, settings.per_cell, rng)
+
+    @cached_property
+    def _panel(self) -> Panel:
+        return study_panel(self._settings, self._normals, self._device)
+
+    def _prepare(self, budget: Budget) -> Outcome:
+        settings = self._settings
+        outcome = prepare_sdas(
+            settings,
+            self._normals,
+            self._folder.workspace,
+            self._device,
+            judge=lambda: self._panel,
+            pictures=settings.per_cell * (len(LADDER) + len(SUITES) * len(settings.severities)),
+            budget=budget,
+            listener=self._listener,
         )
+        keep_sheet(outcome.sheet, self._folder.suite)
+        return outcome
 
-    def _bases(self, purpose: Purpose) -> ImageSet:
-        return self._normals.images.take(getattr(self._normals.splits, purpose))
+    def _context(self, purpose: Purpose, sdas: Sdas | None, use: str) -> Context:
+        images = self._normals.part(purpose).pictures
+        source = None if sdas is None else sdas.reseeded(derived_seed(self._settings.seed, f"sdas/{use}"))
+        return Context(images, Foreground.fit(images), self._settings.texture_dir, source)
 
-    def _context(self, bases: ImageSet) -> Context:
-        images = np.ascontiguousarray(bases.pixels.transpose(0, 2, 3, 1))
-        return Context(images, Foreground.fit(images), self._settings.texture_dir)
+
+def _decided(recorded: Decision | None, suites: Sequence[Suite]) -> Decision | None:
+    """The decision that a study is bound to: the suites that trials were scored on tell more than any record."""
+    if not suites:
+        return recorded
+    used = any(cell_family(cell) == SdasFamily.name for cell in suites[0].cell_names)
+    return recorded if recorded is not None and recorded.used == used else Decision(used)
 
 
 def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
@@ -217,19 +414,24 @@ def _split(settings: StudySettings, hashes: Sequence[str], groups: Sequence[int]
         raise InputError(f"In {settings.images} {error}") from error
 
 
-def _warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]], groups: Sequence[int]) -> list[str]:
-    found, count = [], len(groups)
+def _reading_warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[str]:
+    found = []
     if faults:
         more = f" and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
         found.append(f"{len(faults)} unreadable images were left out: {'; '.join(faults[:_LISTED])}{more}")
+    aspects = np.log([width / height for height, width in sizes])
+    if float(np.ptp(aspects)) > 0.3:
+        found.append("The images have different aspect ratios and are stretched to one; crop them alike if you can.")
+    return found
+
+
+def _counting_warnings(groups: Sequence[int]) -> list[str]:
+    found, count = [], len(groups)
     if count < 30:
         found.append(f"Only {count} good images: the ranking is uncertain; 30 or more are better.")
     copies = count - len(set(groups))
     if copies > count / 10:
         found.append(f"{copies} of {count} images are near-duplicates of others and add little; run `automl-ad audit`.")
-    aspects = np.log([width / height for height, width in sizes])
-    if float(np.ptp(aspects)) > 0.3:
-        found.append("The images have different aspect ratios and are stretched to one; crop them alike if you can.")
     return found
 
 

@@ -11,9 +11,9 @@ from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
-from automl_ad.evaluation.severity import Scorer
-from automl_ad.methods.base import Budget, ignore_progress
+from automl_ad.evaluation.severity import Panel, Scorer
 from automl_ad.search.candidate import Configuration
+from automl_ad.training import Budget, ignore_progress
 
 _RULE = ScoringRule("top", fraction=0.01)
 _LEVELS = [-3, -2, -1]
@@ -24,13 +24,21 @@ _MEMBERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def reference_panel(normals: ImageSet, device: torch.device, side: int) -> list[Scorer]:
-    """Fits the panel on the embedded backbone, which is the same on every machine and needs no weights."""
+def reference_panel(normals: ImageSet, unseen: ImageSet, device: torch.device, side: int) -> Panel:
+    """Fits the panel on the embedded backbone, which is the same on every machine and needs no weights.
+
+    Args:
+        normals: Good images to fit on.
+        unseen: Other good images, against which anomalies are held.
+        device: Where to compute.
+        side: Working size.
+    """
     extractor = FeatureExtractor(EmbeddedBackbone(), device)
-    return [
+    scorers = [
         _member(Configuration.of(method, side, {"backbone": EMBEDDED, **settings}), extractor, normals)
         for method, settings in _MEMBERS
     ]
+    return Panel.of(scorers, unseen)
 
 
 def _member(configuration: Configuration, extractor: FeatureExtractor, normals: ImageSet) -> Scorer:

@@ -205,9 +205,10 @@ class Study:
         rack = load_rack(settings, device, self._cache())
         self._begin(settings, normals, rack)
         listener(Event("suite", "Drawing the proxy suite", elapsed_s=clock.elapsed))
-        bench = Bench.of(draw_material(settings, normals, self.folder.suite, device), rack, self.folder, settings.seed)
+        material = draw_material(settings, normals, self.folder, device, listener)
+        bench = Bench.of(material, rack, self.folder, settings.seed)
         self._repository.set_suite(self.name, bench.material.proxy.digest)
-        warnings = [*normals.warnings, *rack.warnings]
+        warnings = [*normals.warnings, *rack.warnings, *material.warnings]
         self._repository.set_warnings(self.name, warnings)
         for warning in warnings:
             listener(Event("warning", warning, elapsed_s=clock.elapsed))
@@ -343,7 +344,7 @@ class Study:
         device = resolve_device(settings.device)
         rack = load_rack(settings, device, self._cache())
         self._check_weights(rack, known.meaning["backbones"])
-        material = draw_material(settings, normals, self.folder.suite, device)
+        material = draw_material(settings, normals, self.folder, device)
         return Bench.of(material, rack, self.folder, settings.seed)
 
     def _check_weights(self, rack: BackboneRack, searched: Mapping[str, str]) -> None:

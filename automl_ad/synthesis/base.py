@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,16 @@ ATTEMPTS = 5
 GOOD_ENOUGH = 0.8
 
 
+class PictureSource(Protocol):
+    """Makes synthetic pictures of good ones (see ``automl_ad.synthesis.sdas``)."""
+
+    def pictures(
+        self, images: Sequence[npt.NDArray[np.uint8]], strengths: Sequence[float]
+    ) -> list[npt.NDArray[np.uint8]]:
+        """One picture, uint8 [H, W, 3], of each image at each one's strength."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What a family may draw upon.
@@ -26,11 +37,13 @@ class Context:
         normals: uint8 [N, H, W, 3] with N >= 1, RGB: other good images, from which patches are borrowed.
         foreground: Tells where on an image the product is.
         texture_dir: Folder of the user's own texture images, or None for procedural textures.
+        sdas: Synthetic pictures of the product, for the family ``sdas``; None if there are none.
     """
 
     normals: npt.NDArray[np.uint8]
     foreground: Foreground = field(default_factory=Foreground)
     texture_dir: Path | None = None
+    sdas: PictureSource | None = None
 
     def __post_init__(self) -> None:
         if self.normals.ndim != 4 or self.normals.shape[3] != 3 or self.normals.dtype != np.uint8:
@@ -53,32 +66,19 @@ class Proposal:
 
 
 class AnomalyFamily(ABC):
-    """One way to synthesise anomalies.
-
-    A family proposes defects at full strength; `draw` blends them in until their contrast, relative to the variation
-    of the image around them, is what the severity asks for. That keeps severities comparable between families and
-    between faint and contrasty products.
-    """
+    """One way to synthesise anomalies."""
 
     name: ClassVar[str]
 
     def __init__(self, context: Context) -> None:
         self.context = context
 
-    @abstractmethod
-    def propose(
-        self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
-    ) -> Proposal | None:
-        """Draws one defect at full strength.
+    def expect(self, images: Sequence[npt.NDArray[np.uint8]], severities: Sequence[float]) -> None:  # noqa: B027
+        """Is told which images will be drawn on, for families that gain by preparing many at once.
 
         Args:
-            image: uint8 [H, W, 3], the good image; not to be modified.
-            inside: bool [H, W], never empty: where the product is.
-            severity: In (0, 1]; only for what opacity cannot express, such as the size.
-            rng: The only source of randomness.
-
-        Returns:
-            The defect, or None if this attempt came to nothing.
+            images: uint8 [H, W, 3] each.
+            severities: Of each image.
         """
 
     def draw(
@@ -104,23 +104,56 @@ class AnomalyFamily(ABC):
         if image.dtype != np.uint8 or image.shape != self.context.normals.shape[1:]:
             raise ValueError(f"image is {image.dtype} {image.shape} but the normals are {self.context.normals.shape}")
         inside = self.context.foreground.mask_of(image)
-        variation = blending.local_variation(image)
-        best, closeness = self._best_proposal(image, inside, variation, severity, rng)
-        if best is not None and closeness > 0:
-            drawn = _finish(image, best, variation, severity)
-            if drawn[1].any():
-                return drawn
-        return _finish(image, _last_resort(image, inside, rng), variation, severity)
+        drawn = self.attempt(image, inside, severity, rng)
+        if drawn is not None and drawn[1].any():
+            return drawn
+        return _finish(image, _last_resort(image, inside, rng), blending.local_variation(image), severity)
 
-    def _best_proposal(
-        self,
-        image: npt.NDArray[np.uint8],
-        inside: npt.NDArray[np.bool_],
-        variation: npt.NDArray[np.float32],
-        severity: float,
-        rng: np.random.Generator,
-    ) -> tuple[Proposal | None, float]:
-        """The first proposal that can be as visible as asked, else the one that comes closest (0 = not at all)."""
+    @abstractmethod
+    def attempt(
+        self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
+        """Draws one anomaly, or gives up.
+
+        Args:
+            image: uint8 [H, W, 3], the good image; not to be modified.
+            inside: bool [H, W], never empty: where the product is.
+            severity: In (0, 1].
+            rng: The only source of randomness.
+
+        Returns:
+            As ``draw``, but None or an empty mask where nothing came of it.
+        """
+
+
+class BlendedFamily(AnomalyFamily):
+    """A family that proposes defects at full strength.
+
+    They are blended in until their contrast, relative to the variation of the image around them, is what the severity
+    asks for. That keeps severities comparable between families and between faint and contrasty products.
+    """
+
+    @abstractmethod
+    def propose(
+        self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
+    ) -> Proposal | None:
+        """Draws one defect at full strength.
+
+        Args:
+            image: uint8 [H, W, 3], the good image; not to be modified.
+            inside: bool [H, W], never empty: where the product is.
+            severity: In (0, 1]; only for what opacity cannot express, such as the size.
+            rng: The only source of randomness.
+
+        Returns:
+            The defect, or None if this attempt came to nothing.
+        """
+
+    def attempt(
+        self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
+        """See ``AnomalyFamily.attempt``: the first proposal that can be as visible as asked, else the closest."""
+        variation = blending.local_variation(image)
         best, best_closeness = None, 0.0
         for _ in range(ATTEMPTS):
             proposal = self.propose(image, inside, severity, rng)
@@ -132,7 +165,7 @@ class AnomalyFamily(ABC):
                 best, best_closeness = proposal, closeness
             if closeness >= GOOD_ENOUGH:
                 break
-        return best, best_closeness
+        return None if best is None else _finish(image, best, variation, severity)
 
 
 def _finish(

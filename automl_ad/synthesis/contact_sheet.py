@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from automl_ad.store.artifacts import write_atomically
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -59,18 +59,13 @@ def write_png(path: Path, image: Image) -> None:
     """Writes a uint8 [H, W, 3] RGB or [H, W] grey image; a reader never meets a half-written file.
 
     Raises:
-        OSError: If the folder cannot be written to.
+        StoreError: The file cannot be written.
     """
     colour = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    # Encoded in memory, since OpenCV does not say why it cannot write a file.
     encoded = cv2.imencode(".png", colour)[1]
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(encoded.tobytes())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def _place(slot: Image, image: Image, mask: Mask | None, text: str, cell: int) -> None:

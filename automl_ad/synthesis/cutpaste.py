@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.synthesis import masks
-from automl_ad.synthesis.base import AnomalyFamily, Proposal
+from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.colour import colour_jitter
 
 PATCH_AREA = (0.003, 0.15)
@@ -20,7 +20,7 @@ JITTER = 0.1
 JITTER_GAIN = 0.3
 
 
-class CutPasteFamily(AnomalyFamily):
+class CutPasteFamily(BlendedFamily):
     """Patches (large, upright) and scars (small, thin, turned) cut from the image itself, slightly recoloured."""
 
     name = "cutpaste"
@@ -28,7 +28,7 @@ class CutPasteFamily(AnomalyFamily):
     def propose(
         self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
     ) -> Proposal | None:
-        """See `AnomalyFamily.propose`. On a uniform texture only the recolouring shows, so it grows with severity."""
+        """See `BlendedFamily.propose`. On a uniform texture only the recolouring shows, so it grows with severity."""
         height, width = image.shape[:2]
         if rng.random() < SCAR_SHARE:
             size, angle = _scar_size(min(height, width), rng), float(rng.uniform(-45, 45))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.synthesis import masks
-from automl_ad.synthesis.base import AnomalyFamily, Proposal
+from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.colour import is_grey
 
 Image = npt.NDArray[np.uint8]
@@ -23,13 +23,13 @@ REFERENCE_SIDE = 256
 _SHIFT = 4
 
 
-class PhotometricFamily(AnomalyFamily):
+class PhotometricFamily(BlendedFamily):
     """Local changes of light and sharpness, and marks on the surface; one kind per image."""
 
     name = "photometric"
 
     def propose(self, image: Image, inside: Mask, severity: float, rng: np.random.Generator) -> Proposal | None:
-        """See `AnomalyFamily.propose`."""
+        """See `BlendedFamily.propose`."""
         proposal = _KINDS[rng.integers(len(_KINDS))](image, inside, rng)
         return proposal if proposal.weight.any() else None
 

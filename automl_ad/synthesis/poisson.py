@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.synthesis import blending, masks
-from automl_ad.synthesis.base import AnomalyFamily, Proposal
+from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.gradients import seamless_clone
 
 Image = npt.NDArray[np.uint8]
@@ -24,7 +24,7 @@ PLACES = 8
 EMPHASIS = 3.0
 
 
-class PoissonFamily(AnomalyFamily):
+class PoissonFamily(BlendedFamily):
     """One to three patches of other normals whose gradients, not colours, are carried over.
 
     Textures take the stronger of both gradients; objects take those of the patch, as their ground is plain.
@@ -33,7 +33,7 @@ class PoissonFamily(AnomalyFamily):
     name = "poisson"
 
     def propose(self, image: Image, inside: Mask, severity: float, rng: np.random.Generator) -> Proposal | None:
-        """See `AnomalyFamily.propose`. More severe defects are also somewhat larger."""
+        """See `BlendedFamily.propose`. More severe defects are also somewhat larger."""
         cloned, weight = image.copy(), np.zeros(image.shape[:2], np.float32)
         for index in range(MOST_PATCHES):
             if index and rng.random() < 0.5:

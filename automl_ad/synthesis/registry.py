@@ -7,10 +7,11 @@ from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.cutpaste import CutPasteFamily
 from automl_ad.synthesis.photometric import PhotometricFamily
 from automl_ad.synthesis.poisson import PoissonFamily
+from automl_ad.synthesis.sdas.family import SdasFamily
 from automl_ad.synthesis.texture import TextureFamily
 
 _FAMILIES: dict[str, type[AnomalyFamily]] = {
-    family.name: family for family in (TextureFamily, CutPasteFamily, PoissonFamily, PhotometricFamily)
+    family.name: family for family in (TextureFamily, CutPasteFamily, PoissonFamily, PhotometricFamily, SdasFamily)
 }
 
 FAMILY_NAMES = tuple(_FAMILIES)

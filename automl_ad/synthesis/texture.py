@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.synthesis.base import AnomalyFamily, Context, Proposal
+from automl_ad.synthesis.base import BlendedFamily, Context, Proposal
 from automl_ad.synthesis.colour import augment, is_grey, without_colour
 from automl_ad.synthesis.perlin import perlin_mask
 from automl_ad.synthesis.textures import TextureFolder, procedural_texture, shuffled_tiles
@@ -14,7 +14,7 @@ OWN_SHARE = 0.25
 FOLDER_SHARE = 0.6
 
 
-class TextureFamily(AnomalyFamily):
+class TextureFamily(BlendedFamily):
     """Perlin-shaped islands of a texture that the product does not have, or has elsewhere."""
 
     name = "texture"
@@ -31,7 +31,7 @@ class TextureFamily(AnomalyFamily):
     def propose(
         self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
     ) -> Proposal | None:
-        """See `AnomalyFamily.propose`."""
+        """See `BlendedFamily.propose`."""
         height, width = image.shape[:2]
         mask = perlin_mask((height, width), rng, foreground=inside)
         source = augment(self._source(image, rng), rng)

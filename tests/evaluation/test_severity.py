@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.severity import LADDER, calibrated_strengths, interpolated
+from automl_ad.evaluation.severity import LADDER, Panel, calibrated_strengths, interpolated
 from automl_ad.synthesis.base import Context
 
 
@@ -37,8 +39,126 @@ def test_harder_severities_get_fainter_strengths() -> None:
     rng = np.random.default_rng(0)
     images = np.clip(rng.normal(128, 6, (6, 64, 64, 3)), 0, 255).astype(np.uint8)
     normals = ImageSet.of(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    found = calibrated_strengths(
-        Context(images), normals, ("texture", "photometric"), (0.6, 0.95), [brightest_change], 8, rng
-    )
+    panel = Panel.of([brightest_change], normals)
+    found = calibrated_strengths(Context(images), ("texture", "photometric"), (0.6, 0.95), panel, 8, rng)
     for strengths in found.values():
         assert 0 < strengths[0.6] <= strengths[0.95] <= 1
+
+
+class Whiter:
+    """Pictures nearer to white the greater the strength; remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[np.ndarray], list[float]]] = []
+
+    def pictures(self, images: Sequence[np.ndarray], strengths: Sequence[float]) -> list[np.ndarray]:
+        self.calls.append((list(images), list(strengths)))
+        return [
+            np.rint(image + strength * (255.0 - image)).astype(np.uint8)
+            for image, strength in zip(images, strengths, strict=True)
+        ]
+
+
+def test_a_family_is_told_at_once_what_the_ladder_takes() -> None:
+    images = np.random.default_rng(0).integers(110, 140, (3, 64, 64, 3), np.uint8)
+    source, panel = Whiter(), Panel.of([brightest_change], ImageSet.of_pictures(images))
+    calibrated_strengths(Context(images, sdas=source), ("sdas",), (0.8,), panel, 4, np.random.default_rng(1))
+    asked, strengths = source.calls[0]
+    assert strengths == [rung for rung in LADDER for _ in range(4)]
+    later = [(image.tobytes(), strength) for images, (strength,) in source.calls[1:] for image in images]
+    assert later == [(image.tobytes(), strength) for image, strength in zip(asked, strengths, strict=True)]
+
+
+def test_the_panel_judges_every_rung_with_one_run() -> None:
+    """Severity 0.5 is reached by what looks like the good images, 1 by what never does."""
+    images = np.full((4, 64, 64, 3), 120, np.uint8)
+    sizes = []
+
+    def brightest(scored: ImageSet) -> np.ndarray:
+        sizes.append(len(scored))
+        return scored.pixels.max(axis=(1, 2, 3)).astype(float)
+
+    panel = Panel.of([brightest], ImageSet.of_pictures(images))
+    context = Context(images, sdas=Whiter())
+    found = calibrated_strengths(context, ("sdas",), (0.5, 1.0), panel, 5, np.random.default_rng(0))
+    assert sizes == [4, 5 * len(LADDER)]
+    assert found == {"sdas": {0.5: LADDER[0], 1.0: LADDER[0]}}
+
+
+def levels(*values: int) -> ImageSet:
+    """Flat images of these grey levels."""
+    return ImageSet.of_pictures([np.full((4, 4, 3), value, np.uint8) for value in values])
+
+
+def brightness(images: ImageSet) -> np.ndarray:
+    return images.pixels[:, 0, 0, 0].astype(float)
+
+
+def darkness(images: ImageSet) -> np.ndarray:
+    return 100 - brightness(images)
+
+
+class TestPanel:
+    def test_detectability_by_hand(self) -> None:
+        """Of 4 x 2 pairs 25 wins 2 and ties none, 40 wins 3 and ties one: (2 + 3.5) / 8."""
+        panel = Panel.of([brightness], levels(10, 20, 30, 40))
+        assert panel.detectability(levels(25, 40)) == pytest.approx(5.5 / 8)
+
+    def test_detectability_is_the_mean_over_the_detectors(self) -> None:
+        both = Panel.of([brightness, darkness, brightness], levels(10, 20, 30, 40))
+        assert both.detectability(levels(50)) == pytest.approx(2 / 3)
+        assert both.detectability(levels(25)) == pytest.approx(0.5)
+
+    def test_groups_are_judged_apart_and_in_order(self) -> None:
+        panel = Panel.of([brightness], levels(10, 20))
+        assert panel.detectabilities(levels(30, 40, 0, 5, 15, 25), 3) == pytest.approx([1, 0, 0.75])
+        assert panel.detectabilities(levels(30, 40, 0, 5, 15, 25), 1) == pytest.approx([3.5 / 6])
+
+    def test_groups_are_judged_as_sets_of_their_own(self) -> None:
+        rng = np.random.default_rng(0)
+        panel = Panel.of([brightness, darkness], levels(*rng.integers(0, 100, 9)))
+        values = rng.integers(0, 100, 12)
+        alone = [panel.detectability(levels(*part)) for part in np.split(values, 4)]
+        assert panel.detectabilities(levels(*values), 4) == pytest.approx(alone)
+
+    def test_unequal_groups_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="equal division"):
+            Panel.of([brightness], levels(1, 2)).detectabilities(levels(1, 2, 3), 2)
+
+    def test_the_good_images_are_scored_once(self) -> None:
+        runs = []
+
+        def counting(images: ImageSet) -> np.ndarray:
+            runs.append(len(images))
+            return brightness(images)
+
+        panel = Panel.of([counting], levels(1, 2, 3))
+        for _ in range(2):
+            panel.detectability(levels(4, 5))
+            panel.distance(levels(4))
+        assert runs == [3, 2, 1, 2, 1]
+
+    def test_distance_by_hand(self) -> None:
+        """The middle of 30, 50 and 90 over the 95 % quantile of 10 and 30, which is 29."""
+        panel = Panel.of([brightness], levels(10, 30))
+        assert panel.distance(levels(30, 90, 50)) == pytest.approx(50 / 29)
+
+    def test_one_detector_that_takes_offence_does_not_decide(self) -> None:
+        """Ratios 2, 50 / 75 and 40: the median is that of the first."""
+
+        def offended(images: ImageSet) -> np.ndarray:
+            return brightness(images) ** 3 / 1000
+
+        panel = Panel.of([brightness, darkness, offended], levels(25))
+        assert panel.distance(levels(50)) == pytest.approx(2)
+        assert Panel(panel.scorers[:2], panel.reference[:2]).distance(levels(50)) == pytest.approx((2 + 2 / 3) / 2)
+
+    def test_ninety_five_percent_of_the_good_images_lie_within_distance_one(self) -> None:
+        panel = Panel.of([brightness, brightness], levels(*range(1, 101)))
+        within = [panel.distance(levels(value)) <= 1 for value in range(1, 101)]
+        assert within == [True] * 95 + [False] * 5
+
+    def test_good_images_without_any_distance_do_not_divide_by_zero(self) -> None:
+        panel = Panel.of([brightness], levels(0, 0))
+        assert panel.distance(levels(0)) == 0
+        assert 1.5 < panel.distance(levels(1)) < np.inf

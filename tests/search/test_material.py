@@ -1,22 +1,39 @@
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from automl_ad.errors import InputError
-from automl_ad.search.material import draw_material, read_normals
+from automl_ad.data.fingerprint import pixel_hash
+from automl_ad.data.image_set import ImageSet
+from automl_ad.errors import InputError, StoreError
+from automl_ad.evaluation.severity import LADDER
+from automl_ad.evaluation.suite import Suite
+from automl_ad.search.events import Event
+from automl_ad.search.material import Material, draw_material, read_normals
+from automl_ad.search.seeds import derived_seed
 from automl_ad.search.settings import StudySettings, build_settings
+from automl_ad.store.artifacts import StudyFolder
+from automl_ad.synthesis.registry import FAMILY_NAMES
+from automl_ad.synthesis.sdas import gate
+from automl_ad.synthesis.sdas.commission import Commission
+from automl_ad.synthesis.sdas.synthesiser import Sdas
 
 CPU = torch.device("cpu")
+TRAINING_FREE = tuple(name for name in FAMILY_NAMES if name != "sdas")
 
 
 def settings_for(images: Path, **options: object) -> StudySettings:
-    return build_settings(images, **({"image_size": 64} | options))  # type: ignore[arg-type]
+    return build_settings(images, **({"image_size": 64, "families": TRAINING_FREE} | options))  # type: ignore[arg-type]
 
 
 def test_names_and_order_of_files_do_not_matter(parts: Path, tmp_path: Path) -> None:
@@ -75,10 +92,11 @@ def test_few_images_and_mixed_shapes_are_warned_of(parts: Path, tmp_path: Path) 
 def test_a_suite_is_drawn_once_and_then_read(parts: Path, tmp_path: Path) -> None:
     settings = settings_for(parts)
     normals = read_normals(settings)
-    first = draw_material(settings, normals, tmp_path, CPU)
-    stamp = (tmp_path / "proxy" / "suite.npz").stat().st_mtime_ns
-    second = draw_material(settings, normals, tmp_path, CPU)
-    assert (tmp_path / "proxy" / "suite.npz").stat().st_mtime_ns == stamp
+    folder = StudyFolder(tmp_path, "parts")
+    first = draw_material(settings, normals, folder, CPU)
+    stamp = (folder.suite / "proxy" / "suite.npz").stat().st_mtime_ns
+    second = draw_material(settings, normals, folder, CPU)
+    assert (folder.suite / "proxy" / "suite.npz").stat().st_mtime_ns == stamp
     assert (first.proxy.digest, first.certify.digest) == (second.proxy.digest, second.certify.digest)
     assert first.proxy.digest != first.certify.digest
 
@@ -86,18 +104,25 @@ def test_a_suite_is_drawn_once_and_then_read(parts: Path, tmp_path: Path) -> Non
 def test_proxy_and_certify_use_the_images_of_their_own_split(parts: Path, tmp_path: Path) -> None:
     settings = settings_for(parts)
     normals = read_normals(settings)
-    material = draw_material(settings, normals, tmp_path, CPU)
-    for suite, rows in ((material.proxy, normals.splits.proxy), (material.certify, normals.splits.certify)):
-        bases = normals.images.pixels[list(rows)]
+    material = draw_material(settings, normals, StudyFolder(tmp_path, "parts"), CPU)
+    check_bases(material)
+
+
+def check_bases(material: Material) -> None:
+    """Where the masks say that nothing was changed, every anomaly is the image of its split that it names."""
+    splits = material.normals.splits
+    for suite, rows in ((material.proxy, splits.proxy), (material.certify, splits.certify)):
+        bases = material.normals.images.pixels[list(rows)]
         for image, mask, base in zip(suite.anomalies.pixels, suite.masks, suite.bases, strict=True):
             np.testing.assert_array_equal(image[:, ~mask], bases[base][:, ~mask])
+            assert mask.any()
 
 
 def test_smaller_sides_are_views_of_the_same_suite(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
-    file.write_text("sides: [64, 96]\nbackbones: [embedded]\n")
+    file.write_text("sides: [64, 96]\nbackbones: [embedded]\nfamilies: [texture, photometric]\n")
     settings = build_settings(parts, study_file=file)
-    material = draw_material(settings, read_normals(settings), tmp_path, CPU)
+    material = draw_material(settings, read_normals(settings), StudyFolder(tmp_path, "parts"), CPU)
     small, large = material.at(64), material.at(96)
     assert small.normals.size == (64, 64)
     assert large.normals.size == (96, 96)
@@ -107,9 +132,269 @@ def test_smaller_sides_are_views_of_the_same_suite(parts: Path, tmp_path: Path) 
 
 def test_files_reach_a_smaller_side_by_the_way_that_the_study_took(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
-    file.write_text("sides: [64, 96]\nbackbones: [embedded]\n")
+    file.write_text("sides: [64, 96]\nbackbones: [embedded]\nfamilies: [texture, photometric]\n")
     settings = build_settings(parts, study_file=file)
     normals = read_normals(settings)
-    material = draw_material(settings, normals, tmp_path, CPU)
+    material = draw_material(settings, normals, StudyFolder(tmp_path, "parts"), CPU)
     loaded = {normals.preprocessing[64].load(path).tobytes() for path in (parts / "train" / "good").iterdir()}
     assert {image.tobytes() for image in material.at(64).normals.pixels} == loaded
+
+
+def test_without_the_family_sdas_its_library_is_never_loaded(parts: Path, tmp_path: Path) -> None:
+    """It takes seconds, and memory."""
+    script = f"""
+import sys
+from pathlib import Path
+import torch
+from automl_ad.search.material import draw_material, read_normals
+from automl_ad.search.settings import build_settings
+from automl_ad.store.artifacts import StudyFolder
+assert "diffusers" not in sys.modules, "imported"
+settings = build_settings(Path({str(parts)!r}), image_size=64, families=("cutpaste",), per_cell=4)
+draw_material(settings, read_normals(settings), StudyFolder(Path({str(tmp_path)!r}), "parts"), torch.device("cpu"))
+assert "diffusers" not in sys.modules, "used"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+FEW: dict[str, Any] = {"image_size": 32, "per_cell": 4, "severities": (0.8,), "time_budget": 600.0}
+"""Settings of studies whose suites are drawn quickly, with time enough for a tiny diffusion model."""
+SHORT: dict[str, Any] = {"time_budget": 100.0}
+"""A quarter of it is too short for any."""
+LATE = "The family sdas was left out: its pictures could not be made in the time that it may take."
+
+
+def draw(images: Path, workspace: Path, name: str = "parts", **options: object) -> Material:
+    settings = settings_for(images, **(FEW | {"families": ("texture", "sdas")} | options))
+    return draw_material(settings, read_normals(settings), StudyFolder(workspace, name), CPU)
+
+
+def suite_folder(workspace: Path, name: str = "parts") -> Path:
+    return StudyFolder(workspace, name).suite
+
+
+def families(suite: Suite) -> set[str]:
+    return {cell.split("/")[0] for cell in suite.cells}
+
+
+def digests(material: Material) -> tuple[str, str]:
+    return material.proxy.digest, material.certify.digest
+
+
+def hashes(images: ImageSet) -> set[str]:
+    return {pixel_hash(picture) for picture in images.pictures}
+
+
+def stop_at(use: str, stop: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls ``stop`` before the first pictures for this use are made."""
+    reseeded = Sdas.reseeded
+
+    def stopping(self: Sdas, seed: int) -> Sdas:
+        if seed == derived_seed(0, f"sdas/{use}"):
+            stop()
+        return reseeded(self, seed)
+
+    monkeypatch.setattr(Sdas, "reseeded", stopping)
+
+
+def check_same(one: Material, other: Material, family: str) -> None:
+    """Both suites hold the same anomalies of one family."""
+    for ours, theirs in ((one.proxy, other.proxy), (one.certify, other.certify)):
+        rows = [[row for row, cell in enumerate(suite.cells) if cell.startswith(family)] for suite in (ours, theirs)]
+        assert rows[0]
+        np.testing.assert_array_equal(ours.anomalies.pixels[rows[0]], theirs.anomalies.pixels[rows[1]])
+        np.testing.assert_array_equal(ours.masks[rows[0]], theirs.masks[rows[1]])
+
+
+class TestSdas:
+    def test_it_is_in_both_suites_and_leaves_a_record(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        material = draw(parts, tmp_path)
+        for suite in (material.proxy, material.certify):
+            assert suite.cells == ("texture/0.8",) * 4 + ("sdas/0.8",) * 4
+        assert list(material.warnings) == []
+        check_bases(material)
+
+        decision = json.loads((suite_folder(tmp_path) / "sdas.json").read_text())
+        assert (decision["used"], decision["warnings"], decision["facts"]["fault"]) == (True, [], None)
+        assert (decision["facts"]["steps"], decision["facts"]["rounds"]) == (4, 1)
+        sheet = cv2.imread(str(suite_folder(tmp_path) / "sdas.png"))
+        assert sheet.shape[0] > 3 * 160
+        assert [path.name for path in (tmp_path / "cache" / "sdas").iterdir()] == [tiny_sdas[0].home.name]
+
+    def test_the_other_families_are_what_they_are_without_it(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        having = draw(parts, tmp_path, "with")
+        lacking = draw(parts, tmp_path, "without", families=("texture",))
+        late = draw(parts, tmp_path / "elsewhere", **SHORT)
+        assert families(having.proxy) == {"texture", "sdas"}
+        assert families(late.proxy) == families(lacking.proxy) == {"texture"}
+        check_same(having, lacking, "texture")
+        check_same(having, late, "texture")
+
+    @pytest.mark.parametrize("budget", [600.0, 1.0])
+    def test_another_study_on_the_same_images_trains_and_samples_nothing(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], sampled: list[int], budget: float
+    ) -> None:
+        first = draw(parts, tmp_path, "first")
+        assert tiny_sdas
+        assert sampled
+        tiny_sdas.clear()
+        sampled.clear()
+        second = draw(parts, tmp_path, "second", time_budget=budget)
+        assert (tiny_sdas, sampled) == ([], [])
+        assert digests(second) == digests(first)
+        assert list(second.warnings) == []
+        for name in ("sdas.json", "sdas.png"):
+            contents = [(suite_folder(tmp_path, study) / name).read_bytes() for study in ("first", "second")]
+            assert contents[0] == contents[1]
+
+    def test_every_use_has_pictures_of_its_own(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], sampled: list[int]
+    ) -> None:
+        material = draw(parts, tmp_path)
+        uses = {use: derived_seed(0, f"sdas/{use}") for use in ("severities", "suite/proxy", "suite/certify")}
+        assert len(set(uses.values()) - {0}) == 3
+        assert set(sampled) == {*uses.values(), 0}  # 0 is the study's own: of measuring and of the gate
+        pool = json.loads(next((tmp_path / "cache" / "sdas").rglob("pictures.json")).read_text())["pictures"]
+        bases = {use: {entry["base"] for entry in pool if entry["seed"] == seed} for use, seed in uses.items()}
+        proxy, certify = (hashes(material.normals.part(purpose)) for purpose in ("proxy", "certify"))
+        assert bases["suite/proxy"] <= proxy
+        assert bases["severities"] <= proxy
+        assert bases["suite/certify"] <= certify
+        assert all(bases.values())
+
+    def test_it_learns_from_the_images_of_the_fit_and_tells_what_is_going_on(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        settings, events = settings_for(parts, **(FEW | {"families": ("sdas",)})), list[Event]()
+        normals = read_normals(settings)
+        material = draw_material(settings, normals, StudyFolder(tmp_path, "parts"), CPU, events.append)
+        assert families(material.proxy) == families(material.certify) == {"sdas"}
+        np.testing.assert_array_equal(tiny_sdas[0].fit, normals.part("fit").pictures)
+        np.testing.assert_array_equal(tiny_sdas[0].bases, normals.part("proxy").pictures)
+        told = [(event.message.split(",")[0], event.total) for event in events if event.stage == "sdas"]
+        made = [total for message, total in told if message == "Making synthetic pictures"]
+        assert told[:2] == [("Training SDAS", 4), ("Judging synthetic pictures", 1)]
+        # First the pictures of at most four different images on each rung of the ladder.
+        assert made[0] in {len(LADDER) * bases for bases in (1, 2, 3, 4)}
+
+
+class TestSdasLeftOut:
+    def test_a_short_budget_leaves_it_out_for_good(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        first = draw(parts, tmp_path, **SHORT)
+        (warning,) = first.warnings
+        assert warning.startswith("The family sdas was left out: it needs 30 s or more on this machine ")
+        assert warning.endswith("a longer --time-budget carries it.")
+        assert json.loads((suite_folder(tmp_path) / "sdas.json").read_text())["used"] is False
+        assert not (suite_folder(tmp_path) / "sdas.png").exists()
+        for budget in (SHORT["time_budget"], 6000.0):
+            resumed = draw(parts, tmp_path, time_budget=budget)
+            assert list(resumed.warnings) == [warning]
+            assert digests(resumed) == digests(first)
+        assert families(first.proxy) == families(first.certify) == {"texture"}
+        assert tiny_sdas == []
+
+    def test_another_study_with_more_time_gets_it(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        draw(parts, tmp_path, "short", **SHORT)
+        assert "sdas" in families(draw(parts, tmp_path, "long").proxy)
+
+    @pytest.mark.parametrize("use", ["severities", "suite/proxy", "suite/certify"])
+    def test_time_that_runs_out_in_the_midst_of_it_takes_it_from_both_suites(
+        self,
+        parts: Path,
+        tmp_path: Path,
+        tiny_sdas: list[Commission],
+        sampled: list[int],
+        monkeypatch: pytest.MonkeyPatch,
+        use: str,
+    ) -> None:
+        stop_at(use, lambda: object.__setattr__(tiny_sdas[0].budget, "seconds", 0), monkeypatch)
+        first = draw(parts, tmp_path)
+        assert list(first.warnings) == [LATE]
+        uses = ("severities", "suite/proxy", "suite/certify")
+        made = [derived_seed(0, f"sdas/{one}") in sampled for one in uses]
+        assert made == [uses.index(one) < uses.index(use) for one in uses]
+        without = draw(parts, tmp_path / "elsewhere", families=("texture",))
+        for suite in (first.proxy, first.certify):
+            assert families(suite) == {"texture"}
+        check_same(first, without, "texture")
+        decision = json.loads((suite_folder(tmp_path) / "sdas.json").read_text())
+        assert (decision["used"], decision["warnings"], decision["facts"]["rounds"]) == (False, [LATE], 1)
+
+        sampled.clear()
+        resumed = draw(parts, tmp_path, time_budget=6000.0)
+        assert (digests(resumed), list(resumed.warnings), sampled) == (digests(first), [LATE], [])
+
+
+class TestSdasInterrupted:
+    @pytest.mark.parametrize("use", ["severities", "suite/certify"])
+    def test_an_interrupt_decides_nothing(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], monkeypatch: pytest.MonkeyPatch, use: str
+    ) -> None:
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            stop_at(use, interrupt, patched)
+            with pytest.raises(KeyboardInterrupt):
+                draw(parts, tmp_path)
+        assert {path.name for path in suite_folder(tmp_path).iterdir()} <= {"sdas.png"}
+        tiny_sdas.clear()
+        resumed = draw(parts, tmp_path)
+        assert tiny_sdas == []
+        assert digests(resumed) == digests(draw(parts, tmp_path / "elsewhere"))
+        assert families(resumed.proxy) == families(resumed.certify) == {"texture", "sdas"}
+
+    @pytest.mark.parametrize("lost", [["studies/parts/suite/certify"], ["studies/parts/suite/proxy", "cache"]])
+    def test_a_suite_that_was_lost_is_drawn_anew_as_it_was_decided(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], lost: list[str]
+    ) -> None:
+        """Whatever time that takes: the other suite holds the family already."""
+        first = draw(parts, tmp_path)
+        for name in lost:
+            shutil.rmtree(tmp_path / name)
+        again = draw(parts, tmp_path, time_budget=1.0)
+        assert digests(again) == digests(first)
+        assert list(again.warnings) == []
+
+    def test_a_suite_that_cannot_be_drawn_as_it_was_is_never_mixed(
+        self, parts: Path, tmp_path: Path, tiny_sdas: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        draw(parts, tmp_path)
+        shutil.rmtree(suite_folder(tmp_path) / "certify")
+        shutil.rmtree(tmp_path / "cache")
+        monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(9.0, {}, "its pictures are noise"))
+        with pytest.raises(StoreError, match=r"cannot be drawn again as it was.*its pictures are noise"):
+            draw(parts, tmp_path)
+
+    def test_the_suites_tell_more_than_a_lost_record(self, parts: Path, tmp_path: Path, tiny_sdas: None) -> None:
+        before = draw(parts, tmp_path)
+        (suite_folder(tmp_path) / "sdas.json").unlink()
+        shutil.rmtree(tmp_path / "cache")
+        again = draw(parts, tmp_path, **SHORT)
+        assert digests(again) == digests(before)
+        assert list(again.warnings) == []
+
+
+class TestSdasAmongOthers:
+    def test_its_place_in_the_list_does_not_matter(self, parts: Path, tmp_path: Path, tiny_sdas: None) -> None:
+        having = draw(parts, tmp_path, families=("sdas", "texture"))
+        without = draw(parts, tmp_path / "elsewhere", families=("texture",))
+        check_same(having, without, "texture")
+
+    def test_alone_and_left_out_there_is_nothing_to_judge_by(
+        self, parts: Path, tmp_path: Path, tiny_sdas: None
+    ) -> None:
+        with pytest.raises(InputError, match=r"The family sdas was left out: it needs .*\. No other family was named"):
+            draw(parts, tmp_path, families=("sdas",), **SHORT)
+
+    def test_who_does_not_ask_for_it_gets_no_record(self, parts: Path, tmp_path: Path, tiny_sdas: None) -> None:
+        draw(parts, tmp_path, families=("texture",))
+        assert not (suite_folder(tmp_path) / "sdas.json").exists()

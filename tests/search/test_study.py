@@ -19,22 +19,35 @@ import pytest
 import automl_ad
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
-from automl_ad.methods.base import Budget
 from automl_ad.methods.padim import Padim
 from automl_ad.search import finish, panel
 from automl_ad.search import study as study_module
 from automl_ad.search import trial as trial_module
+from automl_ad.search.events import Event
+from automl_ad.search.settings import preset_path
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.database import default_url, open_engine, optuna_storage
 from automl_ad.store.plain_json import plain
 from automl_ad.store.repository import Repository
+from automl_ad.synthesis.sdas.commission import Commission
+from automl_ad.training import Budget
 
 OPTIONS: dict[str, Any] = {"backbones": ["embedded"], "image_size": 64, "trials": 8, "time_budget": 600}
 COMPARED = ("number", "state", "method", "params", "rule", "proxy_score", "interval", "families", "certify_score")
 
 
-def run(parts: Path, workspace: Path, **options: Any) -> automl_ad.Study:
-    return automl_ad.search(parts, name="parts", workspace=workspace, **(OPTIONS | options))
+def run(images: Path, workspace: Path, name: str = "parts", **options: Any) -> automl_ad.Study:
+    options = OPTIONS | {"study_file": training_free(workspace)} | options
+    return automl_ad.search(images, name=name, workspace=workspace, **options)
+
+
+def training_free(folder: Path) -> Path:
+    """The preset without the family sdas, whose diffusion model some machines would find the time to train."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "study.yaml"
+    preset = preset_path("quick").read_text()
+    file.write_text(f"{preset}\nfamilies: [texture, cutpaste, poisson, photometric]\n")
+    return file
 
 
 def scored(study: automl_ad.Study) -> list[dict[str, Any]]:
@@ -228,7 +241,7 @@ def test_assess_judges_every_finished_trial(study: automl_ad.Study, parts: Path)
 
 def test_export_notices_that_the_images_changed(parts: Path, tmp_path: Path) -> None:
     images = Path(shutil.copytree(parts / "train" / "good", tmp_path / "good"))
-    found = automl_ad.search(images, name="moving", workspace=tmp_path / "ws", **(OPTIONS | {"trials": 1}))
+    found = run(images, tmp_path / "ws", name="moving", trials=1)
     next(images.iterdir()).unlink()
     with pytest.raises(InputError, match="changed since"):
         found.export(tmp_path / "bundle")
@@ -238,15 +251,18 @@ SCRIPT = """
     import sys, torch
     torch.set_num_threads(1)
     import automl_ad
-    automl_ad.search({images!r}, name="parts", workspace={workspace!r}, backbones=["embedded"], image_size=64, trials=8,
-                     time_budget=600, listener=lambda event: print(event.stage, event.done, flush=True))
+    automl_ad.search({images!r}, name="parts", workspace={workspace!r}, study_file={study_file!r}, image_size=64,
+                     backbones=["embedded"], trials=8, time_budget=600,
+                     listener=lambda event: print(event.stage, event.done, flush=True))
 """
 
 
 def test_kill_in_the_middle_loses_nothing_and_the_study_ends_as_if_uninterrupted(
     study: automl_ad.Study, parts: Path, tmp_path: Path
 ) -> None:
-    script = textwrap.dedent(SCRIPT.format(images=str(parts), workspace=str(tmp_path)))
+    script = textwrap.dedent(
+        SCRIPT.format(images=str(parts), workspace=str(tmp_path), study_file=str(training_free(tmp_path)))
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -339,7 +355,7 @@ def test_suspected_defects_among_the_good_images_are_named(parts: Path, tmp_path
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[::8] = stripes[1::8] = 255
     cv2.imwrite(str(images / "odd_one.png"), stripes)
-    study = automl_ad.search(images, workspace=tmp_path / "ws", **(OPTIONS | {"trials": 1}))
+    study = run(images, tmp_path / "ws", trials=1)
     assert any("odd_one.png" in warning for warning in study.answer()["warnings"])
 
 
@@ -381,3 +397,41 @@ def test_a_closed_form_that_overruns_the_budget_is_finished_and_kept(
     cut = [row for row in rows if row["params"].get("model") == "autoencoder"]
     assert cut
     assert all((row["state"], row["reason"]) == ("pruned", "The time budget ended its training.") for row in cut)
+
+
+def test_a_study_with_anomalies_of_a_diffusion_model(
+    parts: Path, tmp_path: Path, tiny_sdas: list[Commission], sampled: list[int]
+) -> None:
+    file, events = tmp_path / "study.yaml", list[Event]()
+    file.write_text("families: [texture, sdas]\nper_cell: 4\ncertified: 2\n")
+    study = run(parts, tmp_path / "ws", study_file=file, trials=3, listener=events.append)
+    answer = study.answer()
+    assert answer["proxy"]["families"] == ["texture", "sdas"]
+    assert answer["trials"] == {"complete": 3, "pruned": 0, "failed": 0}
+    assert not any("sdas" in warning for warning in answer["warnings"])
+    cells = {f"{family}/{level}" for family in ("texture", "sdas") for level in ("0.7", "0.85", "0.95")}
+    for row in answer["ranking"]:
+        assert row["families"].keys() == {"texture", "sdas"}
+        assert study.show(row["number"])["cells"].keys() == cells
+    stages = [event.stage for event in events]
+    assert stages.index("suite") < stages.index("sdas") < stages.index("search")
+
+    tiny_sdas.clear()
+    sampled.clear()
+    assert automl_ad.load_bundle(study.export(tmp_path / "bundle")).manifest.facts.study == "parts"
+    assert scored(run(parts, tmp_path / "ws", study_file=file, trials=3)) == scored(study)
+    assert (tiny_sdas, sampled) == ([], [])
+
+
+def test_a_study_without_time_for_a_diffusion_model_says_so(
+    parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+) -> None:
+    file, events = tmp_path / "study.yaml", list[Event]()
+    file.write_text("families: [texture, sdas]\nper_cell: 4\n")
+    study = run(parts, tmp_path / "ws", study_file=file, trials=1, time_budget=100, listener=events.append)
+    answer = study.answer()
+    assert answer["proxy"]["families"] == ["texture"]
+    (warning,) = [warning for warning in answer["warnings"] if warning.startswith("The family sdas was left out: ")]
+    assert warning in {event.message for event in events if event.stage == "warning"}
+    assert run(parts, tmp_path / "ws", study_file=file, trials=1).answer()["warnings"] == answer["warnings"]
+    assert tiny_sdas == []

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from automl_ad.errors import StoreError
 from automl_ad.synthesis.contact_sheet import CAPTION_HEIGHT, GAP, OUTLINE, contact_sheet, write_png
 
 
@@ -70,7 +71,7 @@ def test_a_failed_write_keeps_the_old_file_and_no_rest(tmp_path: Path, monkeypat
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StoreError, match=r"a\.png cannot be written \(disk full\)"):
         write_png(tmp_path / "a.png", image + np.uint8(9))
     assert (tmp_path / "a.png").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automl_ad.errors import InputError
-from automl_ad.synthesis.base import AnomalyFamily, Context, Proposal
+from automl_ad.synthesis.base import BlendedFamily, Context, Proposal
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.registry import FAMILY_NAMES, create_family
 
@@ -36,6 +39,21 @@ def surface(count: int, side: int = 128) -> np.ndarray:
     return np.clip(120 + rows + np.zeros(3), 0, 255).astype(np.uint8)
 
 
+class Opposites:
+    """Pictures that the strength brings nearer to the opposite tone."""
+
+    def pictures(self, images: Sequence[np.ndarray], strengths: Sequence[float]) -> list[np.ndarray]:
+        return [
+            np.rint(image + strength * (np.where(image < 128, 255.0, 0.0) - image)).astype(np.uint8)
+            for image, strength in zip(images, strengths, strict=True)
+        ]
+
+
+def context_of(normals: np.ndarray, **options: Any) -> Context:
+    """One that suits every family."""
+    return Context(normals, sdas=Opposites(), **options)
+
+
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 @given(
     kind=st.sampled_from(KINDS),
@@ -52,7 +70,7 @@ def test_promises_hold_on_any_image(
     image = picture(kind, height, width, seed)
     donors = [image if same_donors else picture(kind, height, width, seed + 1 + k) for k in range(2)]
     rule = Foreground("otsu", bright=True) if kind == "object" else Foreground()
-    family = create_family(name, Context(np.stack(donors), rule))
+    family = create_family(name, context_of(np.stack(donors), foreground=rule))
     before = image.copy()
 
     drawn, mask = family.draw(image, severity, np.random.default_rng(seed))
@@ -73,7 +91,7 @@ def test_promises_hold_on_any_image(
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_change_grows_with_severity(name: str) -> None:
     normals = surface(6)
-    family = create_family(name, Context(normals[1:]))
+    family = create_family(name, context_of(normals[1:]))
     change = {}
     for severity in (0.03, 0.1, 0.2, 0.33):
         drawn = [family.draw(normals[0], severity, np.random.default_rng(k)) for k in range(15)]
@@ -85,7 +103,7 @@ def test_change_grows_with_severity(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_a_severe_defect_stands_out_of_the_surface_and_a_mild_one_hides_in_it(name: str) -> None:
     normals = surface(6)
-    family = create_family(name, Context(normals[1:]))
+    family = create_family(name, context_of(normals[1:]))
     spread = float(normals[0].std())
     contrasts = []
     for severity in (1.0, 0.03):
@@ -98,7 +116,8 @@ def test_a_severe_defect_stands_out_of_the_surface_and_a_mild_one_hides_in_it(na
 @pytest.mark.parametrize("name", [name for name in FAMILY_NAMES if name != "poisson"])
 def test_defects_stay_on_the_product(name: str) -> None:
     image = picture("object", 128, 128, 3)
-    context = Context(np.stack([picture("object", 128, 128, k) for k in range(4)]), Foreground("otsu", bright=True))
+    donors = np.stack([picture("object", 128, 128, k) for k in range(4)])
+    context = context_of(donors, foreground=Foreground("otsu", bright=True))
     inside = context.foreground.mask_of(image)
     family = create_family(name, context)
     for seed in range(15):
@@ -118,7 +137,7 @@ def test_poisson_defects_lie_mostly_on_the_product() -> None:
 
 def test_families_differ_and_different_states_draw_different_defects() -> None:
     normals = surface(4)
-    context = Context(normals[1:])
+    context = context_of(normals[1:])
     drawn = {
         (name, seed): create_family(name, context).draw(normals[0], 0.6, np.random.default_rng(seed))[0].tobytes()
         for name in FAMILY_NAMES
@@ -137,13 +156,13 @@ def test_grey_products_get_grey_textures_and_stains() -> None:
 
 
 def test_unknown_family_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="texture, cutpaste, poisson, photometric"):
+    with pytest.raises(InputError, match="texture, cutpaste, poisson, photometric, sdas"):
         create_family("rust", Context(surface(2)))
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_created_families_carry_their_name(name: str) -> None:
-    assert create_family(name, Context(surface(2))).name == name
+    assert create_family(name, context_of(surface(2))).name == name
 
 
 @pytest.mark.parametrize("severity", [0.0, -0.5, 1.01, float("nan")])
@@ -164,7 +183,7 @@ def test_context_needs_normals_in_the_right_layout() -> None:
         Context(np.zeros((1, 32, 32, 3), np.float32))  # type: ignore[arg-type]
 
 
-class Scripted(AnomalyFamily):
+class Scripted(BlendedFamily):
     """Proposes given shifts of the grey level, one after the other; None for a failed attempt."""
 
     name = "scripted"

@@ -1,0 +1,98 @@
+"""What the diffusion model sees of a picture: how it differs from the mean good picture, along axes of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from automl_ad.synthesis.colour import is_grey
+
+TYPICAL = 0.5
+"""Standard deviation of encoded pictures, about that of photographs scaled to -1 to 1."""
+LARGEST_GAIN = 8.0
+"""How much a faint axis may be stretched: what is fainter still is mostly noise of the camera."""
+_SAMPLE = 200_000
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Turns pictures into what the model sees, and back.
+
+    The published model diffuses the pictures themselves, which takes it days to learn exactly. Here the mean good
+    picture is taken off first, and what is left is turned to its principal colour axes and scaled to one spread. Noise
+    is then measured by how much good pictures differ from each other: much for a restless surface, little for a part
+    that always lies in the same place, whose outlines it would otherwise drown. Faint axes are stretched, since noise
+    would hide what little tells the hues of one product apart. Grey pictures have one channel, lest a hue creep in.
+
+    Attributes:
+        mean: float32 [3, H, W], levels -1 to 1.
+        axes: float32 [C, 3], one axis a row, with its stretch.
+        inverse: float32 [3, C].
+        reach: Largest magnitude in the encoded good pictures.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    inverse: Tensor
+    reach: float = 1.0
+
+    @classmethod
+    def plain(cls, height: int, width: int) -> Encoding:
+        """Red, green and blue, -1 to 1."""
+        return cls(torch.zeros(3, height, width), torch.eye(3), torch.eye(3))
+
+    @classmethod
+    def of(cls, pictures: npt.NDArray[np.uint8]) -> Encoding:
+        """The encoding of a set of good pictures, uint8 [N, H, W, 3]."""
+        levels = pictures.mean(0, dtype=np.float64) / 127.5 - 1
+        mean = _tensor(levels.transpose(2, 0, 1))
+        pixels = pictures.reshape(-1, 3)
+        places = np.arange(0, len(pixels), max(1, len(pixels) // _SAMPLE))
+        left = pixels[places] / 127.5 - 1 - levels.reshape(-1, 3)[places % (levels.size // 3)]
+        axes, inverse = _grey_axes(left) if all(is_grey(picture) for picture in pictures) else _colour_axes(left)
+        reach = float(np.abs(left @ axes.T).max())
+        return cls(mean, _tensor(axes), _tensor(inverse), reach)
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return len(self.axes)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] to float32 [B, C, H, W], on the same device."""
+        levels = pictures.float() / 127.5 - 1 - self.mean.to(pictures.device)
+        return torch.einsum("bchw,dc->bdhw", levels, self.axes.to(pictures.device))
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        """float32 [B, C, H, W] to uint8 [B, 3, H, W], on the same device."""
+        levels = torch.einsum("bdhw,cd->bchw", encoded, self.inverse.to(encoded.device)) + self.mean.to(encoded.device)
+        return ((levels.clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
+Floats = npt.NDArray[np.float64]
+
+
+def _tensor(array: Floats) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).float()
+
+
+def _grey_axes(left: Floats) -> tuple[Floats, Floats]:
+    """The mean of the three channels, stretched; float64 [1, 3] and its inverse [3, 1]."""
+    gain = _gains(left.mean(1, keepdims=True))
+    return np.full((1, 3), gain / 3), np.full((3, 1), 1 / gain)
+
+
+def _colour_axes(left: Floats) -> tuple[Floats, Floats]:
+    """Principal axes, stretched; float64 [3, 3] and their inverse."""
+    _, axes = np.linalg.eigh(left.T @ left)
+    gains = _gains(left @ axes)
+    return (axes * gains).T, axes / gains
+
+
+def _gains(values: Floats) -> Floats:
+    gains: Floats = TYPICAL / np.maximum(np.sqrt((values**2).mean(0)), TYPICAL / LARGEST_GAIN)
+    return gains

@@ -1,0 +1,124 @@
+"""Teaches the denoiser what good pictures look like, from random crops of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from automl_ad.synthesis.sdas.denoiser import Denoiser, place_channels
+from automl_ad.synthesis.sdas.encoding import Encoding
+from automl_ad.synthesis.sdas.losses import diffusion_loss
+from automl_ad.synthesis.sdas.settings import SdasSettings
+from automl_ad.training import Budget, Progress, TrainingLog, TrainingPlan, ignore_progress, train
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+Watch = Callable[[Progress], None]
+
+
+def noise_schedule(settings: SdasSettings, reach: float = 1.0) -> DDPMScheduler:
+    """The diffusion of the published method: T variances from 1e-4 to 0.02, clean pictures clipped at ``reach``."""
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # takes seconds, as in the denoiser
+
+    schedule: DDPMScheduler = DDPMScheduler(
+        num_train_timesteps=settings.timesteps,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        variance_type="learned_range" if settings.network.learned_variance else "fixed_small",
+        prediction_type=settings.predicts,
+        clip_sample=True,
+        clip_sample_range=reach,
+        timestep_spacing="leading",
+    )
+    return schedule
+
+
+def half_precision(device: torch.device) -> AbstractContextManager[object]:
+    """bf16 where the hardware multiplies it fast; weights and losses stay in float32."""
+    capable = device.type == "cuda" or torch.backends.cpu.get_cpu_capability() in {"AVX512", "AMX"}
+    return torch.autocast(device.type, torch.bfloat16, enabled=capable)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Draws training batches.
+
+    Attributes:
+        pictures: uint8 [N, 3, H, W], on the device of the training.
+        encoding: What the model sees of them.
+        side: Side of the crops, or None for whole pictures.
+        grid: Crops begin at multiples of this.
+    """
+
+    pictures: Tensor
+    encoding: Encoding
+    side: int | None
+    grid: int
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random crops, float32 [count, C, h, w] in about -1 to 1, and their places, float32 [count, 5, h, w]."""
+        height, width = self.pictures.shape[-2:]
+        where = self.place
+        chosen = torch.randint(len(self.pictures), (count,), generator=generator).tolist()
+        if self.side is None:
+            return self._encoded[chosen].float(), where.expand(count, -1, -1, -1)
+        h, w = min(self.side, height), min(self.side, width)
+        tops = torch.randint((height - h) // self.grid + 1, (count,), generator=generator) * self.grid
+        lefts = torch.randint((width - w) // self.grid + 1, (count,), generator=generator) * self.grid
+        places = list(zip(chosen, tops.tolist(), lefts.tolist(), strict=True))
+        crops = torch.stack([self._encoded[i, :, y : y + h, x : x + w] for i, y, x in places])
+        return crops.float(), torch.stack([where[:, y : y + h, x : x + w] for _, y, x in places])
+
+    @cached_property
+    def place(self) -> Tensor:
+        """Where on the product every pixel lies, float32 [5, H, W]."""
+        return place_channels(self.encoding.mean.to(self.pictures.device))
+
+    @cached_property
+    def _encoded(self) -> Tensor:
+        """bfloat16 [N, C, H, W]: half the memory, and finer than the noise that is added."""
+        return torch.cat([self.encoding.encode(picture[None]).bfloat16() for picture in self.pictures])
+
+
+def learn(
+    denoiser: Denoiser,
+    crops: Crops,
+    settings: SdasSettings,
+    plan: TrainingPlan,
+    seed: int,
+    budget: Budget,
+    watch: Watch | None = None,
+) -> TrainingLog:
+    """Trains the denoiser, in place.
+
+    Args:
+        denoiser: On the device of the crops.
+        crops: What it learns from.
+        settings: Of the model.
+        plan: How long and how fast.
+        seed: Drives crops, timesteps and noise.
+        budget: Ends the training early.
+        watch: Told about once a second.
+
+    Raises:
+        FloatingPointError: The loss left the finite numbers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scheduler = noise_schedule(settings)
+
+    def loss() -> Tensor:
+        clean, where = crops.draw(settings.batch, generator)
+        timesteps = torch.randint(settings.longest_noise, (len(clean),), generator=generator).to(clean.device)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        with half_precision(clean.device):
+            return diffusion_loss(scheduler, lambda x, t: denoiser(x, t, where), clean, timesteps, noise)
+
+    return train(denoiser, loss, plan, budget=budget, report=ignore_progress, watch=watch)

@@ -1,0 +1,263 @@
+"""Ancestral diffusion sampling with added variance (SDAS: Zhang, Xu and Zhou, RealNet, CVPR 2024, arXiv 2403.05897)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""(noisy float32 [B, C, H, W], timesteps int64 [B]) -> float32 [B, C, H, W], or [B, 2C, H, W] with learned variance."""
+
+LEARNED = "learned_range"
+VARIANCES = ("fixed_small", "fixed_large", LEARNED)
+SMALLEST_VARIANCE = 1e-20
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The Gaussian of an earlier picture, given the noisy and the clean one (Ho et al., NeurIPS 2020, equation 7).
+
+    Attributes:
+        clean_weight: Share of the clean picture in the mean.
+        noisy_weight: Share of the noisy picture in the mean.
+        variance: Variance, at least 1e-20.
+        beta: Variance of the forward step between the two timesteps, the most a reverse step can need.
+    """
+
+    clean_weight: Tensor
+    noisy_weight: Tensor
+    variance: Tensor
+    beta: Tensor
+
+    @classmethod
+    def between(cls, alpha_bar: Tensor, alpha_bar_before: Tensor) -> Posterior:
+        """The posterior from the signal shares of the noisy and of the earlier picture, of one shape, in 0 to 1."""
+        # The order of the operations is that of diffusers: strength 0 gives its pictures to the last bit.
+        alpha = alpha_bar / alpha_bar_before
+        beta = 1 - alpha
+        left, left_before = 1 - alpha_bar, 1 - alpha_bar_before
+        return cls(
+            clean_weight=(alpha_bar_before**0.5 * beta) / left,
+            noisy_weight=alpha**0.5 * left_before / left,
+            variance=torch.clamp(left_before / left * beta, min=SMALLEST_VARIANCE),
+            beta=beta,
+        )
+
+    def mean(self, clean: Tensor, noisy: Tensor) -> Tensor:
+        """Mean of the earlier picture, float32 [B, C, H, W]."""
+        return self.clean_weight * clean + self.noisy_weight * noisy
+
+    def log_variance(self, fraction: Tensor) -> Tensor:
+        """Learned variance: the logarithms of ``variance`` (at -1) and ``beta`` (at 1), mixed by a network's output.
+
+        Nichol and Dhariwal, ICML 2021, equation 15.
+        """
+        share = (fraction + 1) / 2
+        return share * torch.log(self.beta) + (1 - share) * torch.log(self.variance)
+
+
+def split_output(scheduler: DDPMScheduler, output: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
+    """Parts a network's output into prediction and variance.
+
+    Args:
+        scheduler: Its variance type says which of them the network gives.
+        output: float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
+        channels: C.
+
+    Returns:
+        float32 [B, C, H, W] each; None for the variance if it is not learned.
+
+    Raises:
+        ValueError: The output has another number of channels.
+    """
+    learned = scheduler.config["variance_type"] == LEARNED
+    expected = channels * 2 if learned else channels
+    if output.shape[1] != expected:
+        raise ValueError(f"the denoiser must give {expected} channels but gave {output.shape[1]}")
+    return (output[:, :channels], output[:, channels:]) if learned else (output, None)
+
+
+def estimate_clean(scheduler: DDPMScheduler, prediction: Tensor, noisy: Tensor, alpha_bar: Tensor) -> Tensor:
+    """The clean picture that a prediction implies, not clipped.
+
+    Args:
+        scheduler: Its prediction type says what was predicted: ``epsilon``, ``v_prediction`` or ``sample``.
+        prediction: float32 [B, C, H, W].
+        noisy: float32 [B, C, H, W].
+        alpha_bar: Share of the signal in the noisy pictures, float32 scalar or [B, 1, 1, 1].
+
+    Returns:
+        float32 [B, C, H, W].
+
+    Raises:
+        ValueError: Unknown prediction type.
+    """
+    predicted = scheduler.config["prediction_type"]
+    if predicted == "epsilon":
+        return (noisy - (1 - alpha_bar) ** 0.5 * prediction) / alpha_bar**0.5
+    if predicted == "v_prediction":
+        return alpha_bar**0.5 * noisy - (1 - alpha_bar) ** 0.5 * prediction
+    if predicted == "sample":
+        return prediction
+    raise ValueError(f"the prediction type must be epsilon, v_prediction or sample but is {predicted!r}")
+
+
+def respaced(scheduler: DDPMScheduler, steps: int, start_step: int) -> list[int]:
+    """The timesteps that sampling visits.
+
+    Args:
+        scheduler: Diffusion of T timesteps; it is not changed.
+        steps: Timesteps that all T are respaced to, in 1 to T.
+        start_step: Only timesteps below this are visited, in 1 to T.
+
+    Returns:
+        Descending timesteps, never empty.
+
+    Raises:
+        ValueError: A number is out of range, or no timestep is left.
+    """
+    total = len(scheduler)
+    if not (1 <= steps <= total and 1 <= start_step <= total):
+        raise ValueError(f"steps and start_step must be in 1 to {total} but are {steps} and {start_step}")
+    every: list[int] = _respaced_copy(scheduler, steps).timesteps.tolist()
+    visited = [timestep for timestep in every if timestep < start_step]
+    if not visited:
+        raise ValueError(f"none of {steps} timesteps from {every[-1]} on lies below start_step {start_step}")
+    return visited
+
+
+def reverse_step(
+    scheduler: DDPMScheduler, output: Tensor, timestep: int, noisy: Tensor, strength: Tensor, noise: Tensor
+) -> Tensor:
+    """One ancestral step with (1 + s) times the variance (RealNet, section 3.1): mean + sigma sqrt(1 + s) noise.
+
+    Strength 0 is the ordinary step, bit for bit that of ``DDPMScheduler.step``.
+
+    Args:
+        scheduler: Gives the diffusion, and the timestep before this one; variance ``fixed_small``, ``fixed_large`` or
+            ``learned_range``, and no dynamic thresholding.
+        output: Of the network, float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
+        timestep: Of the noisy pictures. At 0, the last, no noise is added.
+        noisy: float32 [B, C, H, W].
+        strength: s of each picture, float32 [B], 0 or more.
+        noise: Standard normal, float32 [B, C, H, W].
+
+    Returns:
+        The pictures at the timestep before, float32 [B, C, H, W].
+
+    Raises:
+        ValueError: A scheduler or an output of another kind.
+    """
+    _check_kind(scheduler)
+    prediction, fraction = split_output(scheduler, output, noisy.shape[1])
+    before = int(scheduler.previous_timestep(timestep))
+    alpha_bar = scheduler.alphas_cumprod[timestep]
+    posterior = Posterior.between(alpha_bar, scheduler.alphas_cumprod[before] if before >= 0 else scheduler.one)
+    clean = _clipped(scheduler, estimate_clean(scheduler, prediction, noisy, alpha_bar))
+    mean = posterior.mean(clean, noisy)
+    if timestep == 0:
+        return mean
+    return mean + _deviation(scheduler, posterior, fraction) * torch.sqrt(1 + strength)[:, None, None, None] * noise
+
+
+def sample(
+    scheduler: DDPMScheduler,
+    denoise: Denoise,
+    bases: Tensor,
+    strength: Tensor,
+    *,
+    steps: int,
+    start_step: int,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """Draws pictures from a diffusion model, the odder the greater their strength.
+
+    Runs under ``torch.inference_mode``. A picture depends on its own generator, not on the batch it is made in, up to
+    what the network's rounding owes to the batch; noise is drawn on the CPU, so that a seed means the same everywhere.
+
+    Args:
+        scheduler: Diffusion of T timesteps; it is not changed.
+        denoise: The network.
+        bases: float32 [B, C, H, W], within that range too.
+        strength: s of each picture, float32 [B], 0 or more.
+        steps: Timesteps that all T are respaced to, in 1 to T.
+        start_step: In 1 to T. T starts from pure noise, to which the bases only give the shape; less starts from the
+            bases, noised to the greatest respaced timestep below it.
+        generators: One CPU generator for each picture.
+
+    Returns:
+        float32 [B, C, H, W], within the range that the scheduler clips to, on the device of the bases.
+
+    Raises:
+        ValueError: A number is out of range, or the arguments do not fit each other.
+    """
+    _check_batch(bases, strength, generators)
+    timesteps = respaced(scheduler, steps, start_step)
+    chain = _respaced_copy(scheduler, steps)
+    with torch.inference_mode():
+        strength = strength.to(bases.device)
+        noisy = _draw(bases, generators)
+        if start_step < len(scheduler):
+            # add_noise moves the tables of its scheduler, which the chain wants to keep on the CPU.
+            first = cast(torch.IntTensor, _times(bases, timesteps[0]))  # the library's narrow annotation
+            noisy = copy.copy(chain).add_noise(bases, noisy, first)
+        for timestep in timesteps:
+            output = denoise(noisy, _times(bases, timestep))
+            noise = _draw(bases, generators) if timestep > 0 else torch.zeros_like(bases)
+            noisy = reverse_step(chain, output, timestep, noisy, strength, noise)
+        return _clipped(scheduler, noisy)
+
+
+def _respaced_copy(scheduler: DDPMScheduler, steps: int) -> DDPMScheduler:
+    """A scheduler of its own, since respacing changes it and tensors of inference mode must not get into training."""
+    chain = copy.copy(scheduler)
+    # Numbers on the CPU never make the device wait, and give the same pictures whether or not the scheduler trained.
+    chain.alphas_cumprod = chain.alphas_cumprod.cpu()
+    chain.set_timesteps(steps)
+    return chain
+
+
+def _check_kind(scheduler: DDPMScheduler) -> None:
+    variance = scheduler.config["variance_type"]
+    if variance not in VARIANCES or scheduler.config["thresholding"]:
+        raise ValueError(f"the variance type must be one of {VARIANCES} without thresholding but is {variance!r}")
+
+
+def _check_batch(bases: Tensor, strength: Tensor, generators: Sequence[torch.Generator]) -> None:
+    if strength.shape != bases.shape[:1] or len(generators) != len(bases):
+        raise ValueError(
+            f"{len(bases)} pictures need as many strengths and generators"
+            f" but got {tuple(strength.shape)} and {len(generators)}"
+        )
+    if not bool(((strength >= 0) & torch.isfinite(strength)).all()):
+        raise ValueError(f"strengths must be finite and 0 or more but are {strength.tolist()}")
+
+
+def _clipped(scheduler: DDPMScheduler, clean: Tensor) -> Tensor:
+    if not scheduler.config["clip_sample"]:
+        return clean
+    limit: float = scheduler.config["clip_sample_range"]
+    return clean.clamp(-limit, limit)
+
+
+def _deviation(scheduler: DDPMScheduler, posterior: Posterior, fraction: Tensor | None) -> Tensor:
+    if fraction is not None:
+        return torch.exp(0.5 * posterior.log_variance(fraction))
+    large = scheduler.config["variance_type"] == "fixed_large"
+    return (posterior.beta if large else posterior.variance) ** 0.5
+
+
+def _draw(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators]).to(like.device)
+
+
+def _times(like: Tensor, timestep: int) -> Tensor:
+    return torch.full((len(like),), timestep, device=like.device)

@@ -1,0 +1,150 @@
+"""How large the diffusion model of SDAS is, how it is trained and how it is sampled."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from automl_ad.training import TrainingPlan
+
+Size = Literal["small", "medium", "published"]
+
+
+class NetworkSettings(BaseModel):
+    """Shape of the U-Net.
+
+    Attributes:
+        patch: Side of the squares of pixels that are folded into channels before the first convolution.
+        widths: Channels of each level; each level halves the resolution of the one before.
+        layers: Residual blocks of a level.
+        attention: For each level, whether it has self-attention; if none has, the network takes pictures of any size.
+        head_channels: Channels of an attention head.
+        published_blocks: Residual up- and downsampling and scale-shift conditioning, as the published model has.
+        placed: Whether the network is told where on the product it looks (see ``place_channels``).
+        learned_variance: Whether the network predicts the variance of the reverse step as well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patch: int = 1
+    widths: tuple[int, ...]
+    layers: int = 1
+    attention: tuple[bool, ...]
+    head_channels: int = 64
+    published_blocks: bool = False
+    placed: bool = True
+    learned_variance: bool = False
+
+    @property
+    def divisor(self) -> int:
+        """Sides of pictures must be multiples of this."""
+        return int(self.patch * 2 ** (len(self.widths) - 1))
+
+
+class SdasSettings(BaseModel):
+    """One diffusion model: network, training and sampling.
+
+    Attributes:
+        network: Shape of the U-Net.
+        crop: Side of the random crops it is trained on; None for whole pictures.
+        batch: Crops a step.
+        accumulate: Batches whose gradients make one optimiser step.
+        steps: Optimiser steps.
+        extensions: How often training may go on, half as long again, when the pictures do not pass the gate.
+        rate: Peak learning rate.
+        decays: Whether the learning rate follows a cosine to zero.
+        predicts: The noise (``epsilon``), or its mixture with the clean picture whose error weighs alike at all noise
+            levels (``v_prediction``; Salimans and Ho, ICLR 2022), from which a short training learns shapes sooner.
+        encodes: Whether the model sees pictures less their mean, along axes of their own (see ``Encoding``).
+        average: Decay of the moving average of the weights; it warms up.
+        timesteps: Length T of the diffusion, with variances rising linearly from 1e-4 to 0.02.
+        sampling_steps: Steps that T is respaced to.
+        start_step: Where sampling starts: T from pure noise, less from the base picture noised that far.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: NetworkSettings
+    crop: int | None = None
+    batch: int = 16
+    accumulate: int = 1
+    steps: int
+    extensions: int = 2
+    rate: float
+    decays: bool = True
+    predicts: Literal["epsilon", "v_prediction"] = "v_prediction"
+    encodes: bool = True
+    average: float = 0.995
+    timesteps: int = 1000
+    sampling_steps: int = Field(default=20, ge=2)
+    start_step: int = Field(default=400, ge=1)
+
+    @property
+    def longest_noise(self) -> int:
+        """Training draws timesteps below this: what sampling never meets need not be learned."""
+        return min(self.timesteps, round(self.start_step * 1.25))
+
+    def plan(self, share: float = 1.0, rate: float | None = None) -> TrainingPlan:
+        """The training, or a ``share`` of its steps, at another peak ``rate`` if one is given."""
+        steps = max(1, round(self.steps * share))
+        return TrainingPlan(
+            steps=steps,
+            rate=self.rate if rate is None else rate,
+            schedule="cosine" if self.decays else "constant",
+            warmup=min(50, steps // 10),
+            clip=1.0,
+            average=self.average,
+            accumulate=self.accumulate,
+        )
+
+
+_SMALL = SdasSettings(
+    network=NetworkSettings(patch=2, widths=(48, 96, 96), attention=(False, False, False)),
+    crop=64,
+    steps=400,
+    rate=1e-3,
+)
+_MEDIUM = SdasSettings(
+    network=NetworkSettings(
+        widths=(64, 128, 192, 256, 256), layers=2, attention=(False, False, False, True, True), head_channels=64
+    ),
+    steps=3000,
+    rate=3e-4,
+    average=0.999,
+)
+# Widths, blocks, schedule and optimiser of RealNet's SDAS (section 4 of the paper and its released configuration).
+_PUBLISHED = SdasSettings(
+    network=NetworkSettings(
+        widths=(256, 256, 512, 512, 1024, 1024),
+        layers=2,
+        attention=(False, False, False, True, True, True),
+        published_blocks=True,
+        placed=False,
+        learned_variance=True,
+    ),
+    batch=20,
+    accumulate=3,
+    steps=17_000,
+    extensions=0,
+    rate=1e-4,
+    decays=False,
+    predicts="epsilon",
+    encodes=False,
+    average=0.9999,
+    start_step=1000,
+)
+_SIZES: dict[Size, SdasSettings] = {"small": _SMALL, "medium": _MEDIUM, "published": _PUBLISHED}
+
+
+def settings_for(size: Size) -> SdasSettings:
+    """The settings of a model.
+
+    Args:
+        size: ``small`` for a CPU, ``medium`` for a GPU, ``published`` for the paper's.
+
+    Returns:
+        The settings. The published model starts from pure noise. The others start from a noised base picture: what
+        comes out keeps its layout and light, so that a local anomaly is not given away by the light around it.
+    """
+    return _SIZES[size]

@@ -1,0 +1,206 @@
+"""Trains SDAS on image sets, measures what it makes, and asks whether its family chooses well: resumable.
+
+For each set: a search over PatchCore on one backbone with all families (``train/good`` alone is read), the reference
+panel's image AUROC of local anomalies by strength and opacity, a second search that must find model and pictures in the
+workspace, and then, on the labelled images, the candidate and scoring rule that one family alone would have chosen.
+
+    python studies/benchmarks/sdas.py DATA [SET ...] --weights-dir WEIGHTS --output OUT [--trials 12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import automl_ad
+from automl_ad.data.labelled import labelled_images
+from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.evaluation.scoring import SCORING_RULES
+from automl_ad.evaluation.suite import cell_family
+from automl_ad.search.candidate import SuiteScores
+from automl_ad.search.devices import resolve_device
+from automl_ad.search.material import draw_material, prepare_sdas, read_normals, study_panel
+from automl_ad.search.study import Study
+from automl_ad.store.artifacts import load_arrays, read_json
+from automl_ad.synthesis.foreground import Foreground
+from automl_ad.synthesis.sdas.gate import BASES, detectability_table
+from automl_ad.training import Budget
+
+STRENGTHS, OPACITIES = (0.0, 0.1, 0.2, 0.5, 1.0), (0.3, 0.6, 1.0)
+FAMILIES = {"sdas": ("sdas",), "texture": ("texture",), "all but sdas": None, "all": ()}
+
+
+def search(dataset: Path, name: str, trials: int, arguments: argparse.Namespace) -> Study:
+    return automl_ad.search(
+        dataset,
+        name=name,
+        workspace=arguments.output / "workspace",
+        weights_dir=arguments.weights_dir,
+        methods=["patchcore"],
+        backbones=[arguments.backbone],
+        trials=trials,
+        time_budget=arguments.time_budget,
+        seed=arguments.seed,
+    )
+
+
+def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    start = time.monotonic()
+    study = search(dataset, dataset.name, arguments.trials, arguments)
+    searched = time.monotonic() - start
+    decision = read_json(study.folder.suite / "sdas.json")
+    row: dict[str, Any] = {"set": dataset.name, "search_s": searched, "decision": decision}
+    row |= {"reuse": reuse(dataset, study, arguments)}
+    row |= {"detectability": detectability(study) if decision["used"] else None}
+    return row | {"choices": choices(study, dataset)}
+
+
+def reuse(dataset: Path, study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Another study on the same images: what it adds to the workspace, and how long its suites take."""
+    before = _contents(study)
+    start = time.monotonic()
+    again = search(dataset, f"{dataset.name}_again", 1, arguments)
+    same = again.answer()["proxy"]["suite"] == study.answer()["proxy"]["suite"]
+    return {"new_files": len(_contents(study) - before), "same_suite": same, "seconds": time.monotonic() - start}
+
+
+def _contents(study: Study) -> set[tuple[str, int]]:
+    folder = study.folder.workspace / "cache" / "sdas"
+    return {
+        (str(path), path.stat().st_mtime_ns) for path in folder.rglob("*.*") if path.suffix in (".png", ".safetensors")
+    }
+
+
+def detectability(study: Study) -> dict[str, Any]:
+    """The panel's image AUROC of local anomalies, and of the good images themselves."""
+    settings, device = study.settings, resolve_device("auto")
+    normals = read_normals(settings)
+    panel = study_panel(settings, normals, device)
+    outcome = prepare_sdas(
+        settings,
+        normals,
+        study.folder.workspace,
+        device,
+        judge=lambda: panel,
+        pictures=0,
+        budget=Budget(),
+        listener=lambda event: None,
+    )
+    assert outcome.sdas is not None
+    bases = list(normals.part("proxy").pictures[: 2 * BASES])
+    drawn = {s: outcome.sdas.pictures(bases, [s] * len(bases)) for s in STRENGTHS}
+    table = detectability_table(drawn, bases, Foreground.fit(normals.part("fit").pictures), panel, OPACITIES, 1)
+    return {
+        "table": [[table[s, o] for o in OPACITIES] for s in STRENGTHS],
+        "untouched": detectability_table({0.0: bases}, bases, Foreground(), panel, [1.0], 1)[0.0, 1.0],
+        "surface": Foreground.fit(normals.part("fit").pictures).is_whole_image,
+    }
+
+
+def choices(study: Study, dataset: Path) -> dict[str, Any]:
+    """Real image AUROC of what each family alone would have chosen among all candidates and scoring rules."""
+    study.assess(dataset)
+    material = draw_material(study.settings, read_normals(study.settings), study.folder, torch.device("cpu"))
+    labels = np.array([image.anomalous for image in labelled_images(dataset)])
+    proxies: dict[str, list[float]] = {name: [] for name in FAMILIES}
+    real: list[float] = []
+    for row in study.trials():
+        if row["state"] != "complete":
+            continue
+        folder = study.folder.trial(row["number"])
+        scores = SuiteScores.load(folder / "scores.npz")
+        assessed = load_arrays(next(folder.glob("assessed_*.npz")))
+        for rule in SCORING_RULES:
+            cells = scores.cells(material.proxy, rule.name)
+            for name, wanted in FAMILIES.items():
+                proxies[name].append(_mean_of(cells, wanted))
+            real.append(image_auroc(assessed[rule.name], labels))
+    chosen = {name: real[int(np.argmax(values))] for name, values in proxies.items() if np.isfinite(values).all()}
+    return chosen | {"best": max(real), "random": float(np.mean(real)), "candidates": len(real)}
+
+
+def _mean_of(cells: dict[str, float], wanted: Iterable[str] | None) -> float:
+    """Mean over the cells of the wanted families: all of them for none named, all but sdas for None."""
+    if wanted is None:
+        values = [value for cell, value in cells.items() if cell_family(cell) != "sdas"]
+    else:
+        names = set(wanted)
+        values = [value for cell, value in cells.items() if not names or cell_family(cell) in names]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    lines = [_training(rows), _detectability(rows), _choices(rows)]
+    return "\n\n".join("\n".join(table) for table in lines) + "\n"
+
+
+def _training(rows: list[dict[str, Any]]) -> list[str]:
+    heads = ["set", "training, s", "steps", "s a picture", "distance at s = 0", "used", "second study: new files", "s"]
+    body = []
+    for row in rows:
+        facts, again = row["decision"]["facts"], row["reuse"]
+        figures = [f"{facts.get(key, float('nan')):{form}}" for key, form in _FACTS.items()]
+        verdict = "yes" if row["decision"]["used"] else f"no: {facts.get('fault', row['decision']['warnings'])}"
+        body.append([row["set"], *figures, verdict, str(again["new_files"]), f"{again['seconds']:.0f}"])
+    return _table(heads, body)
+
+
+_FACTS = {"training_s": ".0f", "steps": ".0f", "seconds_a_picture": ".2f", "distance": ".2f"}
+
+
+def _detectability(rows: list[dict[str, Any]]) -> list[str]:
+    heads = ["set", "kind", "untouched", *(f"s = {s:g}" for s in STRENGTHS)]
+    body = []
+    for row in rows:
+        found = row["detectability"]
+        if found is not None:
+            cells = [" / ".join(f"{value:.2f}" for value in values) for values in found["table"]]
+            body.append([row["set"], "surface" if found["surface"] else "object", f"{found['untouched']:.2f}", *cells])
+    return _table(heads, body)
+
+
+def _choices(rows: list[dict[str, Any]]) -> list[str]:
+    names = [*FAMILIES, "best", "random"]
+    body = [[row["set"], *(f"{100 * row['choices'].get(name, np.nan):.1f}" for name in names)] for row in rows]
+    means = [np.mean([row["choices"].get(name, np.nan) for row in rows if "sdas" in row["choices"]]) for name in names]
+    body.append(["mean where sdas was used", *(f"{100 * mean:.1f}" for mean in means)])
+    return _table(["set", *names], body)
+
+
+def _table(heads: list[str], body: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *body]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of data sets in MVTec layout")
+    parser.add_argument("sets", nargs="*", help="names of sets; all by default")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--weights-dir", type=Path)
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--time-budget", default="1h")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    names = arguments.sets or sorted(path.name for path in arguments.data.iterdir() if path.is_dir())
+    rows = []
+    for name in names:
+        path = arguments.output / f"{name}.json"
+        if not path.is_file():
+            arguments.output.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(run_set(arguments.data / name, arguments), indent=1))
+        rows.append(json.loads(path.read_text()))
+        print(f"{name} done", flush=True)
+    (arguments.output / "table.md").write_text(markdown(rows))
+    print(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
