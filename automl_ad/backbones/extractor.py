@@ -30,7 +30,7 @@ class FeatureExtractor:
         Args:
             backbone: Frozen feature extractor.
             device: Where it runs; features come back on the same device.
-            cache: Where whole levels are kept; None computes anew each time.
+            cache: Where whole levels are kept, unless they alone exceed its limit; None computes anew each time.
         """
         self.device = torch.device(device)
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
@@ -46,11 +46,11 @@ class FeatureExtractor:
         Raises:
             StoreError: The cache cannot be written.
         """
-        if self.cache is None:
+        base = images if images.base is None else images.base
+        if self.cache is None or self._stored_bytes(base, levels) > self.cache.limit_bytes:
             for batch in images.batches(size):
                 yield self.maps(torch.from_numpy(batch), levels)
             return
-        base = images if images.base is None else images.base
         with ExitStack() as stack:
             parts = [
                 self._stored(base, part, theirs, self.cache, stack) for part, theirs in self.backbone.parts(levels)
@@ -60,6 +60,12 @@ class FeatureExtractor:
             for start in range(0, len(images), size):
                 chosen = rows[start : start + size]
                 yield self.backbone.join([[self._read(file, chosen) for file in files] for files in parts])
+
+    def _stored_bytes(self, images: ImageSet, levels: Sequence[int]) -> int:
+        """About what ``levels`` take on disk: what exceeds the whole cache would fill the disk and be dropped again."""
+        height, width = images.size
+        pairs = zip(*self.backbone.describe(levels), strict=True)
+        return 2 * len(images) * sum(count * (height // stride) * (width // stride) for count, stride in pairs)
 
     def _stored(
         self, images: ImageSet, part: Backbone, levels: Sequence[int], cache: FeatureCache, stack: ExitStack

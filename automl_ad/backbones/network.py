@@ -35,8 +35,8 @@ class TimmBackbone(Backbone):
         self.name = name
         self.weights_tag = weights.tag
         self.origin = weights.origin
-        self.network = _create(name)
-        info = [dict(entry) for entry in self.network.feature_info]
+        self.network = self._build(name)
+        info = self._level_facts()
         self._modules_of_levels = [str(entry["module"]) for entry in info]
         self._count = len(info)
         self._patch = _patch_size(self.network)
@@ -59,9 +59,7 @@ class TimmBackbone(Backbone):
         indices = sorted({level + self._count for level in wanted})
         inputs = self._snap(normalise(images, self._mean, self._std))
         try:
-            maps = self.network.forward_intermediates(
-                inputs, indices=indices, intermediates_only=True, stop_early=True, output_fmt="NCHW"
-            )
+            maps = self._maps(inputs, indices)
         except AssertionError as error:  # timm's way to refuse a size
             size = f"{images.shape[-2]}x{images.shape[-1]}"
             raise InputError(
@@ -77,6 +75,21 @@ class TimmBackbone(Backbone):
         needed = max((ends[i] for level in levels for i in range(level + self._count + 1)), default=0)
         return dict(list(self.network.state_dict().items())[:needed])
 
+    def _build(self, name: str) -> Any:
+        """The network, before its weights are loaded."""
+        return create_network(name)
+
+    def _level_facts(self) -> list[dict[str, Any]]:
+        """What timm says of each level, finest first: ``module`` that ends it, ``num_chs`` and ``reduction``."""
+        return [dict(entry) for entry in self.network.feature_info]
+
+    def _maps(self, inputs: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        """The levels at ``indices``, which ascend, of normalised images."""
+        maps: list[Tensor] = self.network.forward_intermediates(
+            inputs, indices=indices, intermediates_only=True, stop_early=True, output_fmt="NCHW"
+        )
+        return maps
+
     def _snap(self, images: Tensor) -> Tensor:
         """Resizes to whole patches: a transformer of patch 14 cannot take sides that are multiples of 32."""
         height, width = images.shape[-2:]
@@ -86,7 +99,12 @@ class TimmBackbone(Backbone):
         return functional.interpolate(images, size=target, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _create(name: str) -> Any:
+def create_network(name: str) -> Any:
+    """timm's model ``name`` without its last layer.
+
+    Raises:
+        InputError: timm knows no such model, or it has no feature levels.
+    """
     import timm
 
     require_known(name)

@@ -8,6 +8,7 @@ from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.backbones.network import TimmBackbone
+from automl_ad.backbones.vgg import REFLECT_SUFFIX, VggBackbone, is_vgg
 from automl_ad.backbones.weights import WEIGHTS_VARIABLE, Weights, find_weights, require_known
 from automl_ad.errors import InputError, WeightsError
 
@@ -17,28 +18,31 @@ FILTERS_SUFFIX = "+filters"
 
 def network_name(name: str) -> str:
     """The timm model behind a backbone name, or ``embedded``."""
-    return name.removesuffix(FILTERS_SUFFIX)
+    return name.removesuffix(FILTERS_SUFFIX).removesuffix(REFLECT_SUFFIX)
 
 
 def build_backbone(name: str, weights: Weights | None) -> Backbone:
     """Builds backbone ``name`` from tensors at hand.
 
     Args:
-        name: ``embedded``, a timm model name, or a timm model name followed by ``+filters``.
+        name: ``embedded``, or a timm model name: as it is, or followed by ``+reflect`` (VGG networks alone), by
+            ``+filters``, or by both in this order.
         weights: Tensors of the timm model; not needed for ``embedded``.
 
     Raises:
-        InputError: No such model.
+        InputError: No such model, or one that cannot reflect.
         WeightsError: No weights, or they do not fit.
     """
     if name == EMBEDDED:
         return EmbeddedBackbone()
+    _check_reflection(name)
     network = network_name(name)
     if network == EMBEDDED:
         raise InputError(f"Backbone {name!r} would join the filters to themselves; use '{EMBEDDED}'.")
     if weights is None:
         raise WeightsError(f"Backbone {network} has no weights here; {_three_ways(network)}.")
-    backbone = TimmBackbone(network, weights)
+    reflect = REFLECT_SUFFIX in name
+    backbone = VggBackbone(network, weights, reflect) if is_vgg(network) else TimmBackbone(network, weights)
     return JoinedBackbone(backbone) if name.endswith(FILTERS_SUFFIX) else backbone
 
 
@@ -46,14 +50,24 @@ def load_backbone(name: str, weights_dir: Path | None = None, *, hub: bool = Tru
     """Builds backbone ``name`` with the first weights found: folder, hub cache, hub.
 
     Raises:
-        InputError: No such model.
+        InputError: No such model, or one that cannot reflect.
         WeightsError: No source has the weights; the message names the three ways to provide them.
     """
     if name == EMBEDDED:
         return EmbeddedBackbone()
+    _check_reflection(name)
     network = network_name(name)
     require_known(network)
     return build_backbone(name, find_weights(network, weights_dir, hub=hub))
+
+
+def _check_reflection(name: str) -> None:
+    network = network_name(name)
+    if REFLECT_SUFFIX in name and not is_vgg(network):
+        raise InputError(
+            f"Backbone {name!r} cannot be had: '{REFLECT_SUFFIX}' is for VGG networks, such as vgg19{REFLECT_SUFFIX}; "
+            f"use {network!r}."
+        )
 
 
 def _three_ways(network: str) -> str:

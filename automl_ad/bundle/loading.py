@@ -16,7 +16,7 @@ from torch import Tensor
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.weights import Weights
-from automl_ad.backbones.zoo import EMBEDDED, build_backbone
+from automl_ad.backbones.zoo import build_backbone
 from automl_ad.bundle.container import open_container, read_files, read_manifest
 from automl_ad.bundle.manifest import CALIBRATION, WEIGHTS, Manifest, first_fault
 from automl_ad.bundle.prediction import Bundle
@@ -75,12 +75,11 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _backbone(manifest: Manifest, tensors: dict[str, Tensor]) -> Backbone:
     facts = manifest.backbone
-    network_tag, _, filters_tag = facts.weights_tag.partition("+")
+    network_tag = facts.weights_tag.partition("+")[0]
     backbone = build_backbone(facts.name, Weights(tensors, facts.weights_origin, network_tag) if tensors else None)
-    # Fixed filters are code, not tensors: those of another version would map differently without a word.
-    expected = filters_tag or (network_tag if facts.name == EMBEDDED else "")
-    if not backbone.weights_tag.endswith(expected):
-        raise ValueError(f"its filters are {expected}, those here belong to {backbone.weights_tag}")
+    # Fixed filters and levels are code, not tensors: those of another version would map differently without a word.
+    if backbone.weights_tag != facts.weights_tag:
+        raise ValueError(f"its features are those of {facts.weights_tag}, here they would be {backbone.weights_tag}")
     return backbone
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +12,13 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from automl_ad.data.image_set import ImageSet
+from automl_ad.synthesis.sources import AnomalySource, Recipe
 from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
     from automl_ad.methods.space import Space
-
-
-class AnomalySource(Protocol):
-    """Synthetic anomalies for methods that learn from them."""
-
-    def draw(
-        self, image: npt.NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        """Makes an anomalous copy of a uint8 [H, W, 3] image and its bool [H, W] mask."""
-        ...
 
 
 class MethodSettings(BaseModel):
@@ -37,6 +28,11 @@ class MethodSettings(BaseModel):
 
     backbone: str
     levels: tuple[int, ...]
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The anomalies that fitting learns from; None for methods that learn from good images alone."""
+        return None
 
     @property
     def trains(self) -> bool:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import AnomalySource, MethodSettings
+from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
+from automl_ad.synthesis.sources import AnomalySource
 from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:

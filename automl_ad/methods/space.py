@@ -33,13 +33,21 @@ class BackboneSpace:
         """Levels worth combining.
 
         Strides below 4 see little more than grey values and cost most of the memory. A transformer has a level for
-        every block, all of one stride: four spread over its depth stand for the rest. Weights that end before stride 4
-        leave their last level.
+        every block, all of one stride: four spread over its depth stand for the rest. Elsewhere the last level of a
+        stride stands for all of that stride, as a VGG network has one for every layer. Weights that end before
+        stride 4 leave their last level.
         """
-        levels = tuple(level for level, stride in zip(self.levels, self.strides, strict=True) if 4 <= stride <= 32)
-        if len(levels) > 5 and len(set(self.strides)) == 1:
-            return tuple(levels[(len(levels) * part) // 4 - 1] for part in (1, 2, 3, 4))
+        levels = self.within(4, 32)
+        if len(set(self.strides)) > 1:
+            levels = tuple({self.stride(level): level for level in levels}.values())
+        elif len(levels) > 5:
+            levels = tuple(levels[(len(levels) * part) // 4 - 1] for part in (1, 2, 3, 4))
         return levels or self.levels[-1:]
+
+    def within(self, finest: int, coarsest: int) -> tuple[int, ...]:
+        """All levels from stride ``finest`` to ``coarsest``, both included."""
+        pairs = zip(self.levels, self.strides, strict=True)
+        return tuple(level for level, stride in pairs if finest <= stride <= coarsest)
 
     def stride(self, level: int) -> int:
         """Image pixels a feature step of ``level``."""

@@ -34,10 +34,13 @@ class TextureFamily(BlendedFamily):
         """See `BlendedFamily.propose`."""
         height, width = image.shape[:2]
         mask = perlin_mask((height, width), rng, foreground=inside)
+        return Proposal(self.texture(image, rng), mask.astype(np.float32))
+
+    def texture(self, image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """A foreign texture of the image's size, uint8 [H, W, 3]."""
         source = augment(self._source(image, rng), rng)
         # A splash of colour on a grey product would be given away by its hue alone.
-        source = without_colour(source) if is_grey(image) else source
-        return Proposal(source, mask.astype(np.float32))
+        return without_colour(source) if is_grey(image) else source
 
     def _source(self, image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """A texture of the image's size: the product's own tiles, the user's textures or a drawn one."""

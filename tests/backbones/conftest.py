@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ from automl_ad.backbones.weights import Weights
 @pytest.fixture(scope="session")
 def resnet18() -> Weights:
     return random_weights("resnet18")
+
+
+@pytest.fixture(scope="session")
+def vgg11() -> Weights:
+    """Without the classifier, which has ten times the parameters of the rest."""
+    weights = random_weights("vgg11")
+    return replace(weights, tensors={k: v for k, v in weights.tensors.items() if k.startswith("features.")})
 
 
 @pytest.fixture

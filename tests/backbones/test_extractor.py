@@ -117,6 +117,17 @@ def test_a_crash_between_batches_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_levels_larger_than_the_whole_cache_are_computed_for_the_images_asked_for_alone(tmp_path: Path) -> None:
+    whole, need = images(), 2 * 11 * (3 * 64 * 96 + 3 * 32 * 48)
+    for limit, written, asked in ((need - 1, False, [(3, (-2, -1))]), (need, True, [(8, (-2, -1)), (3, (-2, -1))])):
+        backbone, folder = Counting(), tmp_path / str(limit)
+        extractor = FeatureExtractor(backbone, cache=FeatureCache(folder, limit_bytes=limit))
+        found = collect(extractor.batches(whole.take([9, 2, 5]), [-2, -1]))[1]
+        expected = torch.from_numpy(whole.pixels[[9, 2, 5], :, ::2, ::2]).float() / 255
+        torch.testing.assert_close(found, expected, rtol=2**-10, atol=0)
+        assert (bool(list(folder.iterdir())), backbone.asked) == (written, asked)
+
+
 def test_a_cache_too_small_for_anything_still_serves(tmp_path: Path) -> None:
     extractor = FeatureExtractor(Counting(), cache=FeatureCache(tmp_path, limit_bytes=1))
     assert collect(extractor.batches(images(), [-2, -1]))[1].shape == (11, 3, 32, 48)

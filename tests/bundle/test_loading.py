@@ -25,6 +25,7 @@ from automl_ad.bundle.writing import BundleContents, write_bundle
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import BundleError
 from automl_ad.evaluation.scoring import score_maps
+from automl_ad.methods.dfr import Dfr, DfrSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.padim import Padim, PadimSettings
 from automl_ad.training import Budget
@@ -106,6 +107,38 @@ def test_a_network_needs_neither_hub_nor_weights_folder(
     # Levels that the detector does not read are not carried.
     assert bundle.detector.extractor.backbone.levels == (-5, -4, -3)
     assert path.stat().st_size < sum(value.nbytes for value in tensors.values()) / 2
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg11+reflect", "vgg11+reflect+filters"])
+def test_a_network_of_levels_by_layer_comes_back(
+    make_contents: Callable[..., BundleContents], parts: Parts, tmp_path: Path, name: str
+) -> None:
+    backbone = build_backbone(name, Weights(first_layers_of_vgg11(), "somewhere/vgg11.safetensors", "vgg11-f00d"))
+    settings = DfrSettings(backbone=name, levels=(-8, -7, -6), autoencoder="paper", variance=0.5, steps=5, batch=64)
+    detector = Dfr(settings, FeatureExtractor(backbone))
+    detector.fit(as_set(parts(6, 0)), None, Budget(), lambda share: None)
+    path = write_bundle(tmp_path / "bundle", make_contents(detector))
+    bundle = load_bundle(path)
+    images = parts(4, 5)
+    np.testing.assert_allclose(bundle.maps(images), detector.anomaly_maps(as_set(images)), rtol=1e-4, atol=1e-5)
+    assert bundle.detector.extractor.backbone.weights_tag == backbone.weights_tag
+    again = write_bundle(tmp_path / "again", make_contents(bundle.detector))
+    assert (again / "weights.safetensors").read_bytes() == (path / "weights.safetensors").read_bytes()
+    facts = bundle.manifest.backbone.model_dump(mode="json")
+    for other in ({"weights_tag": "vgg11-f00d"}, {"name": "vgg11.tv_in1k" if name != "vgg11" else "vgg11+reflect"}):
+        reseal(path, backbone=facts | other)
+        with pytest.raises(BundleError, match="its features are those of vgg11-f00d"):
+            load_bundle(path)
+
+
+def first_layers_of_vgg11() -> dict[str, torch.Tensor]:
+    """Random tensors of the first three of its eight convolutions."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for place, inputs, outputs in ((0, 3, 64), (3, 64, 128), (6, 128, 256)):
+        tensors[f"features.{place}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) / inputs**0.5 / 3
+        tensors[f"features.{place}.bias"] = torch.zeros(outputs)
+    return tensors
 
 
 @pytest.mark.parametrize("name", FILES)

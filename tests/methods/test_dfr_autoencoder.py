@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,15 +9,15 @@ from handmade import noise, on_table, table_images
 from torch import Tensor, nn
 
 from automl_ad.methods.dfr import Dfr
-from automl_ad.methods.dfr.autoencoder import AutoencoderHead
+from automl_ad.methods.dfr.autoencoder import AutoencoderHead, Form
 from automl_ad.training import Budget, Report, TrainingPlan, ignore_progress, train
 
 CHANNELS, LATENT = 10, 3
 
 
-def make_head(seed: int = 0) -> AutoencoderHead:
+def make_head(seed: int = 0, form: Form = "released") -> AutoencoderHead:
     torch.manual_seed(seed)
-    return AutoencoderHead(CHANNELS, LATENT, torch.tensor([2, 3]), "bilinear")
+    return AutoencoderHead(CHANNELS, LATENT, torch.tensor([2, 3]), "bilinear", form)
 
 
 def vectors_of_a_plane(count: int = 200) -> Tensor:
@@ -36,7 +37,7 @@ def mean_error(head: AutoencoderHead, vectors: Tensor) -> float:
         return float(head.errors(vectors).mean())
 
 
-def fit(seed: int = 0, budget: Budget | None = None, report: Report = ignore_progress, **settings: float) -> Dfr:
+def fit(seed: int = 0, budget: Budget | None = None, report: Report = ignore_progress, **settings: Any) -> Dfr:
     features = noise(8, CHANNELS, 4, 4)
     detector = on_table(Dfr, [features], seed=seed, model="autoencoder", stride=1, batch=32, **settings)
     detector.fit(table_images(range(8), (4, 4)), None, budget or Budget(), report)
@@ -44,19 +45,57 @@ def fit(seed: int = 0, budget: Budget | None = None, report: Report = ignore_pro
     return detector
 
 
-def test_layers_are_the_published_ones() -> None:
-    """D, (D + 2k) / 2, 2k, k and back; batch norm and ReLU after all but the latent and the last."""
-    widths = {"encoder": [10, 8, 6, 3], "decoder": [3, 6, 8, 10]}
-    for name, module in make_head().named_children():
+@pytest.mark.parametrize(
+    ("form", "block", "widths"),
+    [("released", [nn.Linear, nn.BatchNorm1d, nn.ReLU], [10, 8, 6, 3]), ("paper", [nn.Linear, nn.ReLU], [10, 6, 6, 3])],
+)
+def test_layers_are_the_published_ones(form: Form, block: list[type], widths: list[int]) -> None:
+    """D, (D + 2k) / 2, 2k, k and back; the paper has (D + k) / 2 = 6.5, rounded down, and no batch norm."""
+    ways = {"encoder": widths, "decoder": widths[::-1]}
+    for name, module in make_head(form=form).named_children():
         layers = list(module.children())
-        assert [type(layer) for layer in layers] == [nn.Linear, nn.BatchNorm1d, nn.ReLU] * 2 + [nn.Linear]
+        assert [type(layer) for layer in layers] == block * 2 + [nn.Linear]
         linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        assert [linear[0].in_features, *(layer.out_features for layer in linear)] == widths[name]
+        assert [linear[0].in_features, *(layer.out_features for layer in linear)] == ways[name]
 
 
-def test_odd_widths_are_rounded_down() -> None:
-    first = AutoencoderHead(7, 2, torch.tensor([1, 1]), "nearest").encoder[0]
-    assert first.out_features == (7 + 4) // 2 == 5
+@pytest.mark.parametrize(("form", "width"), [("released", (7 + 4) // 2), ("paper", (7 + 2) // 2)])
+def test_odd_widths_are_rounded_down(form: Form, width: int) -> None:
+    first = AutoencoderHead(7, 2, torch.tensor([1, 1]), "nearest", form).encoder[0]
+    assert first.out_features == width
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+def test_a_saved_state_rebuilds_its_autoencoder(form: Form) -> None:
+    features = noise(8, CHANNELS, 4, 4)
+    images = table_images(range(8), (4, 4))
+    fitted, *empty = (on_table(Dfr, [features], model="autoencoder", stride=1, autoencoder=form) for _ in range(2))
+    other = on_table(Dfr, [features], model="autoencoder", stride=1, autoencoder=OTHER[form])
+    fitted.head = fit(steps=6, autoencoder=form, variance=0.5).head
+    (again,) = empty
+    again.load_state(fitted.state)
+    assert (again.anomaly_maps(images) == fitted.anomaly_maps(images)).all()
+    with pytest.raises(ValueError, match="not those of a fitted dfr"):
+        other.load_state(fitted.state)
+
+
+OTHER: dict[Form, Form] = {"released": "paper", "paper": "released"}
+
+
+def test_a_new_autoencoder_answers_the_mean_in_both_forms() -> None:
+    mean = noise(CHANNELS)
+    for form in OTHER:
+        head = make_head(form=form)
+        torch.nn.init.zeros_(head.decoder[-1].weight)
+        head.start_at(mean)
+        assert mean_error(head.eval(), mean[None]) == 0
+
+
+def test_the_form_without_batch_norm_learns_too() -> None:
+    head, vectors = make_head(form="paper"), vectors_of_a_plane()
+    before = mean_error(head, vectors)
+    run(head, vectors, 600)
+    assert mean_error(head, vectors) < 0.1 * before
 
 
 def test_map_is_the_mean_squared_error_of_each_position() -> None:

@@ -7,11 +7,18 @@ import pytest
 
 from automl_ad.errors import InputError
 from automl_ad.methods.base import MethodSettings
+from automl_ad.methods.dfr import DfrSettings
 from automl_ad.methods.registry import METHODS, detector_class
-from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.methods.space import BackboneSpace, Effort, Space, decode_levels, encode_levels
 from automl_ad.search.proposals import first_proposals, parameters_of
 
 RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
+VGG19 = BackboneSpace(
+    "vgg19",
+    tuple(range(-16, 0)),
+    (1, 1, 2, 2) + (4,) * 4 + (8,) * 4 + (16,) * 4,
+    (64, 64, 128, 128) + (256,) * 4 + (512,) * 8,
+)
 EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4)
 SPACES = {
     "resnet_and_filters": (RESNET, EMBEDDED),
@@ -19,7 +26,10 @@ SPACES = {
     "filters": (EMBEDDED,),
     "vit": (BackboneSpace("vit_small", tuple(range(-12, 0)), (16,) * 12),),
     "vit_14": (BackboneSpace("dinov2", tuple(range(-12, 0)), (14,) * 12), EMBEDDED),
-    "partial_three": (BackboneSpace("vgg19", (-6, -5, -4), (1, 2, 4)),),
+    "vgg": (VGG19, RESNET),
+    "vgg_reflect": (BackboneSpace("vgg19+reflect", VGG19.levels, VGG19.strides, VGG19.channels),),
+    "vgg_partial": (BackboneSpace("vgg19", (-16, -15, -14, -13, -12), (1, 1, 2, 2, 4)),),
+    "vgg_stem": (BackboneSpace("vgg19", (-16, -15), (1, 1)),),
     "partial_two": (BackboneSpace("resnet18", (-5, -4, -3), (2, 4, 8)),),
     "partial_one": (BackboneSpace("resnet18", (-5, -4), (2, 4)),),
     "stem_only": (BackboneSpace("resnet18", (-5,), (2,)),),
@@ -87,6 +97,58 @@ def test_published_settings_by_hand() -> None:
     trained = detector_class("dfr").defaults(space)[-1]
     assert (trained["model"], trained["stride"], trained["variance"], trained["rate"]) == ("autoencoder", 4, 0.9, 1e-4)
     assert trained["steps"] * trained["batch"] == pytest.approx(700 * 209 * 64 * 64, rel=0.02)
+
+
+def channels_of(levels: tuple[int, ...]) -> int:
+    return sum(VGG19.channels[VGG19.levels.index(level)] for level in levels)
+
+
+@pytest.mark.parametrize("effort", ["thorough", "faithful"])
+def test_published_dfr_by_hand(effort: Effort) -> None:
+    """f1:12, that is relu1_1 to relu4_4 of VGG19, on a grid of stride 4 with 90 % of the variance."""
+    trained = detector_class("dfr").defaults(Space((RESNET, VGG19), effort))[-1]
+    assert (trained["backbone"], trained["levels"]) == ("vgg19", tuple(range(-16, -4)))
+    assert channels_of(trained["levels"]) == 3456
+    assert (trained["autoencoder"], trained["stride"], trained["variance"]) == ("released", 4, 0.9)
+    assert DfrSettings(**trained).autoencoder == "released"
+
+
+@pytest.mark.parametrize("effort", ["quick", "balanced"])
+def test_short_efforts_take_the_last_layers_of_two_stages(effort: Effort) -> None:
+    trained = detector_class("dfr").defaults(Space((VGG19,), effort))[-1]
+    assert trained["levels"] == (-9, -5)
+    assert level_choices(VGG19, effort, "autoencoder") == VGG19.runs()
+
+
+def level_choices(backbone: BackboneSpace, effort: Effort, model: str) -> list[tuple[int, ...]]:
+    parameters = optuna.trial.FixedTrial(
+        {
+            "dfr.backbone": backbone.name,
+            "dfr.model": model,
+            "dfr.variance": 0.9,
+            f"dfr.stride.{model}": 16,
+            "dfr.autoencoder": "paper",
+            **{f"dfr.levels.{backbone.name}{end}": encode_levels(backbone.usable[:1]) for end in ("", ".layers")},
+        }
+    )
+    detector_class("dfr").suggest(parameters, Space((backbone,), effort))
+    (drawn,) = [kind for name, kind in parameters.distributions.items() if name.startswith("dfr.levels.")]
+    assert isinstance(drawn, optuna.distributions.CategoricalDistribution)
+    return [decode_levels(str(choice)) for choice in drawn.choices]
+
+
+@pytest.mark.parametrize("effort", ["thorough", "faithful"])
+def test_published_levels_are_choices_where_memory_allows(effort: Effort) -> None:
+    for model in ("pca", "autoencoder"):
+        choices = level_choices(VGG19, effort, model)
+        assert choices[: -len(STACKS)] == VGG19.runs()
+        assert [(levels, channels_of(levels)) for levels in choices[-len(STACKS) :]] == STACKS
+    assert level_choices(VGG19, effort, "image_pca") == VGG19.runs()
+    assert level_choices(RESNET, effort, "autoencoder") == RESNET.runs()
+
+
+STACKS = [(tuple(range(-16, -4)), 3456), (tuple(range(-16, 0)), 5504), (tuple(range(-12, -4)), 3072)]
+"""f1:12, f1:16 and relu3_1 to relu4_4, with their channels."""
 
 
 def test_unknown_method_is_an_error_that_lists_those_there_are() -> None:

@@ -8,6 +8,7 @@ from automl_ad.methods.space import BackboneSpace, Space, decode_levels, encode_
 
 RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
 VIT = BackboneSpace("vit_small", tuple(range(-12, 0)), (16,) * 12)
+VGG19 = BackboneSpace("vgg19", tuple(range(-16, 0)), (1, 1, 2, 2) + (4,) * 4 + (8,) * 4 + (16,) * 4)
 EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4)
 
 
@@ -28,6 +29,23 @@ def test_four_blocks_spread_over_its_depth_stand_for_a_transformer() -> None:
     assert VIT.usable == (-10, -7, -4, -1)
     assert BackboneSpace("deep", tuple(range(-24, 0)), (14,) * 24).usable == (-19, -13, -7, -1)
     assert BackboneSpace("shallow", (-4, -3, -2, -1), (16,) * 4).usable == (-4, -3, -2, -1)
+
+
+def test_the_last_layer_of_a_stride_stands_for_a_stage_of_a_vgg() -> None:
+    relu3_4, relu4_4, relu5_4 = -9, -5, -1
+    assert VGG19.usable == (relu3_4, relu4_4, relu5_4)
+    assert VGG19.middle == (relu4_4, relu5_4)
+    pairs = [(relu3_4, relu4_4), (relu4_4, relu5_4)]
+    assert VGG19.runs() == [(relu3_4,), (relu4_4,), (relu5_4,), *pairs, (relu3_4, relu4_4, relu5_4)]
+    relu4_2 = -7
+    assert BackboneSpace("partial", VGG19.levels[:10], VGG19.strides[:10]).usable == (relu3_4, relu4_2)
+    assert BackboneSpace("stem", VGG19.levels[:3], VGG19.strides[:3]).usable == (-14,)
+
+
+def test_levels_within_strides() -> None:
+    assert VGG19.within(4, 8) == tuple(range(-12, -4))
+    assert VGG19.within(1, 16) == VGG19.levels
+    assert RESNET.within(5, 7) == ()
 
 
 def test_weights_that_end_early_leave_the_levels_that_they_hold() -> None:

@@ -7,7 +7,8 @@ normals' regional vectors, drawn once, stands for all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from itertools import pairwise
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,14 @@ from torch.nn import functional
 
 from automl_ad.methods.features import Align, align
 
+Form = Literal["released", "paper"]
+
 
 class AutoencoderHead(nn.Module):
     """Mean squared reconstruction error of each position.
 
-    The layers follow the authors' released code: D, (D + 2k) / 2, 2k, k and back, batch norm and ReLU after all but
-    the latent and the last.
+    Six layers of two forms. ``released``, the authors' code: D, (D + 2k) / 2, 2k, k and back, batch norm and ReLU
+    after all but the latent and the last. ``paper``, its appendix: D, (D + k) / 2, 2k, k and back, without batch norm.
 
     Buffers:
         grid: int64 [2], (h, w).
@@ -30,19 +33,15 @@ class AutoencoderHead(nn.Module):
     grid: Tensor
     latent: Tensor
 
-    def __init__(self, channels: int, latent: int, grid: Tensor, mode: Align) -> None:
+    def __init__(self, channels: int, latent: int, grid: Tensor, mode: Align, form: Form = "released") -> None:
         super().__init__()
         self.register_buffer("grid", grid)
         self.register_buffer("latent", torch.tensor(latent))
         self._size = (int(grid[0]), int(grid[1]))
         self._mode: Align = mode
-        middle = (channels + 2 * latent) // 2
-        self.encoder = nn.Sequential(
-            *_block(channels, middle), *_block(middle, 2 * latent), nn.Linear(2 * latent, latent)
-        )
-        self.decoder = nn.Sequential(
-            *_block(latent, 2 * latent), *_block(2 * latent, middle), nn.Linear(middle, channels)
-        )
+        widths = [channels, (channels + (2 if form == "released" else 1) * latent) // 2, 2 * latent, latent]
+        self.encoder = _layers(widths, form)
+        self.decoder = _layers(widths[::-1], form)
 
     @torch.no_grad()
     def start_at(self, mean: Tensor) -> None:
@@ -65,5 +64,10 @@ class AutoencoderHead(nn.Module):
         return self.errors(vectors.flatten(0, 2)).reshape(-1, *self._size)
 
 
-def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+def _layers(widths: Sequence[int], form: Form) -> nn.Sequential:
+    """Linear layers from width to width, something between them but nothing after the last."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths[:-1]):
+        normed = [nn.BatchNorm1d(outputs)] if form == "released" else []
+        layers += [nn.Linear(inputs, outputs), *normed, nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))

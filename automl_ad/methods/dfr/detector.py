@@ -9,9 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from automl_ad.backbones.vgg import is_vgg
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import AnomalySource, MethodSettings
-from automl_ad.methods.dfr.autoencoder import AutoencoderHead
+from automl_ad.methods.base import MethodSettings
+from automl_ad.methods.dfr.autoencoder import AutoencoderHead, Form
 from automl_ad.methods.dfr.pca import PcaHead, as_vectors, components_of_images, components_of_positions
 from automl_ad.methods.features import (
     Align,
@@ -22,6 +23,7 @@ from automl_ad.methods.features import (
 )
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.synthesis.sources import AnomalySource
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ _PLANS: dict[Effort, dict[str, Any]] = {
     "faithful": {"steps": 36_000, "batch": 16_384, "rate": 1e-4, "vectors": 200_000},
 }
 """Training of the autoencoder. ``faithful``: 700 passes over about 209 images in batches of 4 images at 64 x 64."""
+_PATIENT: tuple[Effort, ...] = ("thorough", "faithful")
+"""Efforts that can afford the published grid and levels."""
 _BLOCK = 16_384
 """Vectors whose products are summed at once; bounds the memory of the fit."""
 
@@ -49,13 +53,15 @@ class DfrSettings(MethodSettings):
         stride: Image pixels a step of the grid on which levels are stacked.
         variance: Share of the normals' variance that sets the latent size.
         mode: How coarser levels are brought to the grid; the paper's is nearest.
-        steps, batch, rate, vectors: Training of the autoencoder; ignored by the linear forms.
+        autoencoder: Layers of the autoencoder: those of the authors' ``released`` code or of the ``paper``'s appendix.
+        steps, batch, rate, vectors: Training of the autoencoder. All five are ignored by the linear forms.
     """
 
     model: Model = "autoencoder"
     stride: int = 4
     variance: float = Field(default=0.9, gt=0, lt=1)
     mode: Align = "bilinear"
+    autoencoder: Form = "released"
     steps: int = _PLANS["quick"]["steps"]
     batch: int = _PLANS["quick"]["batch"]
     rate: float = _PLANS["quick"]["rate"]
@@ -107,27 +113,31 @@ class Dfr(FeatureDetector):
         mean, components = components_of_positions(torch.split(vectors, _BLOCK), self.settings.variance)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            head = AutoencoderHead(vectors.shape[1], components.shape[1], torch.tensor(size), self.settings.mode)
+            head = self._autoencoder(vectors.shape[1], components.shape[1], torch.tensor(size))
         head.start_at(mean)
         self.head = head.to(self.extractor.device)
         plan = TrainingPlan(steps=self.settings.steps, rate=self.settings.rate)
         train(head, lambda: head.loss(vectors, self.settings.batch, generator), plan, budget=budget, report=report)
 
+    def _autoencoder(self, channels: int, latent: int, grid: Tensor) -> AutoencoderHead:
+        return AutoencoderHead(channels, latent, grid, self.settings.mode, self.settings.autoencoder)
+
     def _sample(self, normals: ImageSet, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         """A random share of every image's vectors, float32 [about ``settings.vectors``, D]."""
         share = max(1, min(size[0] * size[1], self.settings.vectors // len(normals)))
-        parts: list[Tensor] = []
+        sample, filled = torch.empty(0), 0
         for aligned in self._aligned(normals, size):
-            images = torch.split(as_vectors(aligned, whole=False), size[0] * size[1])
-            parts.extend(
-                image[torch.randperm(len(image), generator=generator)[:share].to(image.device)] for image in images
-            )
-        return torch.cat(parts)
+            if not filled:  # allocated once: of thousands of channels, gigabytes would be copied to be joined
+                sample = aligned.new_empty(share * len(normals), aligned.shape[1])
+            for image in torch.split(as_vectors(aligned, whole=False), size[0] * size[1]):
+                rows = torch.randperm(len(image), generator=generator)[:share]
+                sample[filled : filled + share] = image[rows.to(image.device)]
+                filled += share
+        return sample
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
         if self.settings.model == "autoencoder":
-            channels = state["decoder.6.weight"].shape[0]
-            return AutoencoderHead(channels, int(state["latent"]), state["grid"], self.settings.mode)
+            return self._autoencoder(state["encoder.0.weight"].shape[1], int(state["latent"]), state["grid"])
         whole = self.settings.model == "image_pca"
         return PcaHead(state["mean"], state["components"], state["grid"], whole, self.settings.mode)
 
@@ -136,30 +146,56 @@ class Dfr(FeatureDetector):
         """See ``Detector.suggest``."""
         backbone = suggest_backbone(trial, space, cls.name)
         model = str(trial.suggest_categorical("dfr.model", ["image_pca", "pca", "autoencoder"]))
-        levels = suggest_levels(trial, cls.name, backbone, space.backbone(backbone).runs())
+        levels = _suggest_levels(trial, space, backbone, model)
         settings: dict[str, Any] = {"backbone": backbone, "levels": levels, "model": model}
         settings["variance"] = trial.suggest_categorical("dfr.variance", [0.8, 0.9, 0.95, 0.98])
         strides = [16, 32] if model == "image_pca" else [8, 16] if space.effort == "quick" else [4, 8, 16]
         settings["stride"] = trial.suggest_categorical(f"dfr.stride.{model}", strides)
-        return settings | (_PLANS[space.effort] if model == "autoencoder" else {})
+        if model == "autoencoder":
+            settings["autoencoder"] = trial.suggest_categorical("dfr.autoencoder", ["released", "paper"])
+            settings |= _PLANS[space.effort]
+        return settings
 
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
         """The linear forms at their best-known settings, then the paper's autoencoder."""
         images = [_linear(b, "image_pca", 16 if b.fixed else 32, 0.95) for b in space.backbones]
         positions = [_linear(b, "pca", 16, 0.95) for b in space.backbones]
-        first = next(
-            (b for b in space.backbones if b.name.startswith("vgg")), space.backbones[0]
-        )  # the paper's is VGG19
-        stride = 4 if space.effort in ("thorough", "faithful") else 8
-        trained = {
-            "backbone": first.name,
-            "levels": first.usable[:3],
-            "model": "autoencoder",
-            "stride": stride,
-            "variance": 0.9,
-        }
-        return [*images, *positions, trained | _PLANS[space.effort]]
+        return [*images, *positions, _trained(space) | _PLANS[space.effort]]
+
+
+def _suggest_levels(trial: BaseTrial, space: Space, backbone: str, model: str) -> tuple[int, ...]:
+    own = space.backbone(backbone)
+    stacks = _stacks(own, space.effort) if model != "image_pca" else []  # whole images of such vectors fill a memory
+    name = f"{backbone}.layers" if stacks else backbone
+    return suggest_levels(trial, Dfr.name, name, list(dict.fromkeys(own.runs() + stacks)))
+
+
+def _stacks(backbone: BackboneSpace, effort: Effort) -> list[tuple[int, ...]]:
+    """The published sets of levels of a VGG network, as far as its weights go, where the effort allows for them.
+
+    Of VGG19: relu1_1 to relu4_4, the paper's light setting of 3456 channels; all 16, its best of 5504; relu3_1 to
+    relu4_4.
+    """
+    if not is_vgg(backbone.name) or effort not in _PATIENT:
+        return []
+    stacks = [backbone.within(1, 8), backbone.within(1, 16), backbone.within(4, 8)]
+    return [stack for stack in stacks if stack]
+
+
+def _trained(space: Space) -> dict[str, Any]:
+    """The paper's autoencoder, on its VGG network where there is one."""
+    vggs = [backbone for backbone in space.backbones if is_vgg(backbone.name)]
+    chosen = next(iter(vggs), space.backbones[0])
+    levels = chosen.usable[:2] if vggs else chosen.usable[:3]  # of VGG19, relu3_4 and relu4_4
+    return {
+        "backbone": chosen.name,
+        "levels": next(iter(_stacks(chosen, space.effort)), levels),
+        "model": "autoencoder",
+        "stride": 4 if space.effort in _PATIENT else 8,
+        "variance": 0.9,
+        "autoencoder": "released",
+    }
 
 
 def _linear(backbone: BackboneSpace, model: Model, stride: int, variance: float) -> dict[str, Any]:

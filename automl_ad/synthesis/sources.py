@@ -1,0 +1,71 @@
+"""Anomalies to learn from: unlike those of the proxy suite they need no severity, only variety."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.synthesis.base import Context
+from automl_ad.synthesis.blending import blend
+from automl_ad.synthesis.perlin import perlin_mask
+from automl_ad.synthesis.texture import TextureFamily
+
+Image = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+class AnomalySource(Protocol):
+    """Synthetic anomalies for methods that learn from them."""
+
+    def draw(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        """Makes an anomalous copy of a uint8 [H, W, 3] image and its bool [H, W] mask."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a method wants to learn from.
+
+    Attributes:
+        families: ``texture``, ``sdas`` or both.
+        opacity: Lowest and highest opacity.
+        strength: Lowest and highest strength of ``sdas``.
+    """
+
+    families: tuple[str, ...]
+    opacity: tuple[float, float]
+    strength: tuple[float, float] = (0.1, 0.2)
+
+
+class TextureSource:
+    """Perlin-shaped islands of foreign textures at a random opacity (DRAEM, ICCV 2021, section 3.3).
+
+    Args:
+        context: What textures are drawn upon, and where the product is.
+        opacity: Lowest and highest opacity.
+    """
+
+    def __init__(self, context: Context, opacity: tuple[float, float]) -> None:
+        self._family = TextureFamily(context)
+        self._foreground = context.foreground
+        self._opacity = opacity
+
+    def draw(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        """See ``AnomalySource.draw``."""
+        mask = perlin_mask((image.shape[0], image.shape[1]), rng, foreground=self._foreground.mask_of(image))
+        return blend(image, self._family.texture(image, rng), mask, float(rng.uniform(*self._opacity))), mask
+
+
+class MixedSource:
+    """Takes one of several sources at every draw, each as often as the others."""
+
+    def __init__(self, sources: Sequence[AnomalySource]) -> None:
+        self._sources = sources
+
+    def draw(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        """See ``AnomalySource.draw``."""
+        return self._sources[int(rng.integers(len(self._sources)))].draw(image, rng)
