@@ -1,0 +1,187 @@
+"""RealNet as a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from automl_ad.backbones.extractor import BATCH
+from automl_ad.data.image_set import ImageSet
+from automl_ad.methods.base import MethodSettings
+from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_levels
+from automl_ad.methods.pairs import Pairs, draw_pairs
+from automl_ad.methods.realnet.head import Network, RealNetHead
+from automl_ad.methods.realnet.selection import ChannelRanking, Mode
+from automl_ad.methods.realnet.training import FeaturePairs, joint_loss
+from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.synthesis.sources import AnomalySource, Recipe
+from automl_ad.training import Budget, Report, TrainingPlan, train
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+Families = Literal["texture", "sdas", "both"]
+
+_FAMILIES: dict[Families, tuple[str, ...]] = {"texture": ("texture",), "sdas": ("sdas",), "both": ("texture", "sdas")}
+_PLANS: dict[Effort, dict[str, Any]] = {
+    "quick": {"network": "light", "pairs": 96, "steps": 400, "batch": 8, "rate": 1e-3},
+    "balanced": {"network": "light", "pairs": 256, "steps": 1_500, "batch": 8, "rate": 1e-3},
+    "thorough": {"network": "unet", "pairs": 512, "steps": 4_000, "batch": 16, "rate": 3e-4},
+    "faithful": {"network": "unet", "pairs": 2_048, "steps": 14_000, "batch": 16, "rate": 1e-4},
+}
+"""``faithful``: 1000 passes over about 220 images in batches of 16."""
+_STRENGTHS = {"published": (0.1, 0.2), "wide": (0.1, 0.5)}
+_STEP = {"light": 16, "unet": 64}
+"""Channel counts are multiples of this: the U-Net's attention has heads of 64 channels."""
+
+
+class RealNetSettings(MethodSettings):
+    """Parameters of RealNet.
+
+    Attributes:
+        share: Share of the channels of the finest level that go on.
+        taper: By how much less of each coarser level goes on.
+        kept: Share of the residual channels that are judged, r / m'.
+        mode: How they are ranked.
+        families: What anomalies it learns from.
+        opacity: Lowest opacity of these.
+        strength: Lowest and highest strength of those of ``sdas``.
+        normal_share: Share of the training images that stay good.
+        network: What rebuilds a level.
+        pairs, steps, batch, rate: Training.
+    """
+
+    share: float = Field(default=1.0, gt=0, le=1)
+    taper: float = Field(default=0.5, gt=0, le=1)
+    kept: float = Field(default=1 / 3, gt=0, le=1)
+    mode: Mode = "both"
+    families: Families = "texture"
+    opacity: float = Field(default=0.2, ge=0, le=1)
+    strength: tuple[float, float] = (0.1, 0.2)
+    normal_share: float = Field(default=0.5, ge=0, lt=1)
+    network: Network = _PLANS["quick"]["network"]
+    pairs: int = _PLANS["quick"]["pairs"]
+    steps: int = _PLANS["quick"]["steps"]
+    batch: int = _PLANS["quick"]["batch"]
+    rate: float = _PLANS["quick"]["rate"]
+
+    @property
+    def trains(self) -> bool:
+        """See ``MethodSettings.trains``."""
+        return True
+
+    @property
+    def recipe(self) -> Recipe:
+        """See ``MethodSettings.recipe``."""
+        return Recipe(_FAMILIES[self.families], (self.opacity, 1.0), self.strength)
+
+    def channels(self, available: Sequence[int]) -> list[int]:
+        """m_k: how many of the available channels of each level go on, the finest level first."""
+        step = _STEP[self.network]
+        wanted = [count * self.share * self.taper**place for place, count in enumerate(available)]
+        most = [step * (count // step) or count for count in available]
+        return [min(top, max(step, step * round(want / step))) for top, want in zip(most, wanted, strict=True)]
+
+
+class RealNet(FeatureDetector):
+    """Rebuilds selected features of a frozen backbone and judges the residuals; learns from synthetic anomalies."""
+
+    name: ClassVar[str] = "realnet"
+    settings_type: ClassVar[type[MethodSettings]] = RealNetSettings
+    settings: RealNetSettings
+    head: RealNetHead
+
+    def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
+        """See ``Detector.fit``."""
+        if anomalies is None:
+            raise ValueError("RealNet learns from anomalies: fit needs a source of them")
+        pairs = draw_pairs(normals, anomalies, self.settings.pairs, np.random.default_rng(self.seed))
+        selected = self._select(pairs)
+        features = self._keep(pairs, selected)
+        self.head = self._new_head(selected).to(self.extractor.device)
+        head, generator = self.head, self._generator()
+
+        def loss() -> Tensor:
+            return joint_loss(head, features.draw(self.settings.batch, self.settings.normal_share, generator))
+
+        plan = TrainingPlan(self.settings.steps, self.settings.rate)
+        train(head, loss, plan, budget=budget, report=report)
+
+    def _new_head(self, selected: Sequence[Tensor]) -> RealNetHead:
+        total = sum(len(channels) for channels in selected)
+        kept = min(total - total % 2, max(2, 2 * round(total * self.settings.kept / 2)))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return RealNetHead(selected, kept, self.settings.mode, self.settings.network)
+
+    def _select(self, pairs: Pairs) -> list[Tensor]:
+        """The channels of every level that show anomalies best."""
+        rankings = [ChannelRanking() for _ in self.settings.levels]
+        for clean, anomalous, masks in self._walk(pairs):
+            for ranking, good, bad in zip(rankings, clean, anomalous, strict=True):
+                ranking.add(good, bad, masks)
+        counts = self.settings.channels([len(ranking.losses) for ranking in rankings])
+        return [ranking.order()[:count] for ranking, count in zip(rankings, counts, strict=True)]
+
+    def _keep(self, pairs: Pairs, selected: Sequence[Tensor]) -> FeaturePairs:
+        """The selected features of all pairs, in half precision on the device."""
+        clean: list[list[Tensor]] = [[] for _ in selected]
+        anomalous: list[list[Tensor]] = [[] for _ in selected]
+        for good, bad, _ in self._walk(pairs):
+            for place, channels in enumerate(selected):
+                clean[place].append(good[place][:, channels].half())
+                anomalous[place].append(bad[place][:, channels].half())
+        masks = pairs.masks.to(self.extractor.device)
+        return FeaturePairs([torch.cat(level) for level in clean], [torch.cat(level) for level in anomalous], masks)
+
+    def _walk(self, pairs: Pairs) -> Iterator[tuple[list[Tensor], list[Tensor], Tensor]]:
+        """Features of the good and the anomalous images, and the masks, batch by batch."""
+        masks = torch.split(pairs.masks.to(self.extractor.device), BATCH)
+        return zip(self._batches(pairs.clean), self._batches(pairs.anomalous), masks, strict=True)
+
+    def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
+        selected = [state[f"selected_{place}"] for place in range(len(self.settings.levels))]
+        kept, mode, network = (int(value) for value in state["plan"])
+        return RealNetHead(selected, kept, RealNetHead.MODES[mode], RealNetHead.NETWORKS[network])
+
+    @classmethod
+    def suggest(cls, trial: BaseTrial, space: Space) -> dict[str, Any]:
+        """See ``Detector.suggest``."""
+        backbone = suggest_backbone(trial, space, cls.name)
+        runs = [run for run in space.backbone(backbone).runs(4) if len(run) > 1] or [space.backbone(backbone).usable]
+        settings: dict[str, Any] = {
+            "backbone": backbone,
+            "levels": suggest_levels(trial, cls.name, backbone, runs),
+            "share": trial.suggest_categorical("realnet.share", [0.25, 0.5, 1.0]),
+            "taper": trial.suggest_categorical("realnet.taper", [0.5, 1.0]),
+            "kept": trial.suggest_categorical("realnet.kept", [0.125, 1 / 3, 0.66]),
+            "mode": trial.suggest_categorical("realnet.mode", ["max", "mean", "both"]),
+            "families": trial.suggest_categorical("realnet.families", ["texture", "sdas", "both"]),
+            "opacity": trial.suggest_categorical("realnet.opacity", [0.2, 0.5]),
+        }
+        if settings["families"] != "texture":
+            settings["strength"] = _STRENGTHS[str(trial.suggest_categorical("realnet.strength", list(_STRENGTHS)))]
+        return settings | _PLANS[space.effort]
+
+    @classmethod
+    def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
+        """The published settings, as far as the effort carries them."""
+        return [_published(backbone) | _PLANS[space.effort] for backbone in space.backbones if not backbone.fixed][:1]
+
+
+def _published(backbone: BackboneSpace) -> dict[str, Any]:
+    return {
+        "backbone": backbone.name,
+        "levels": backbone.usable[:4],
+        "share": 1.0,
+        "taper": 0.5,
+        "kept": 1 / 3,
+        "mode": "both",
+        "families": "texture",
+        "opacity": 0.2,
+    }
