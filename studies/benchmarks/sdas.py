@@ -168,10 +168,14 @@ def _detectability(rows: list[dict[str, Any]]) -> list[str]:
 
 def _choices(rows: list[dict[str, Any]]) -> list[str]:
     names = [*FAMILIES, "best", "random"]
-    body = [[row["set"], *(f"{100 * row['choices'].get(name, np.nan):.1f}" for name in names)] for row in rows]
+    body = [[row["set"], *(_percent(row["choices"].get(name)) for name in names)] for row in rows]
     means = [np.mean([row["choices"].get(name, np.nan) for row in rows if "sdas" in row["choices"]]) for name in names]
     body.append(["mean where sdas was used", *(f"{100 * mean:.1f}" for mean in means)])
     return _table(["set", *names], body)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def _table(heads: list[str], body: list[list[str]]) -> list[str]:

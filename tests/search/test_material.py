@@ -288,7 +288,7 @@ class TestSdasLeftOut:
     ) -> None:
         first = draw(parts, tmp_path, **SHORT)
         (warning,) = first.warnings
-        assert warning.startswith("The family sdas was left out: it needs 30 s or more on this machine ")
+        assert warning.startswith("The family sdas was left out: it needs 1 min 00 s or more on this machine ")
         assert warning.endswith("a longer --time-budget carries it.")
         assert json.loads((suite_folder(tmp_path) / "sdas.json").read_text())["used"] is False
         assert not (suite_folder(tmp_path) / "sdas.png").exists()

@@ -376,7 +376,7 @@ class TestUnusable:
     def test_no_time_at_all(self, tmp_path: Path, trainings: Trainings) -> None:
         reason = reason_of(prepare(commission_in(tmp_path, budget=Budget(seconds=0.01))))
         assert reason == (
-            "it needs 30 s or more on this machine and a quarter of the time budget leaves 0.0 s; "
+            "it needs 1 min 00 s or more on this machine and a quarter of the time budget leaves 0.0 s; "
             "a longer --time-budget carries it"
         )
         assert trainings.measured == 0

@@ -30,7 +30,7 @@ MIN_IMAGES = 12
 """Fewer pictures do not teach what is normal; a study of 20 images learns from so many."""
 FLATTEST = 1.0
 """Standard deviation in grey levels below which the pictures show nothing."""
-LEAST_S = 30.0
+LEAST_S = 60.0
 """No machine trains a model in less: with less time left nothing is even measured."""
 MEASURED = 3
 """Training steps that tell how long a training takes."""
