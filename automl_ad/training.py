@@ -373,6 +373,4 @@ class _Watcher:
 
     def _left(self, step: int, now: float) -> float:
         planned = (now - self._started) / step * (self._plan.steps - step)
-        if self._budget.seconds is None:
-            return planned
-        return max(0.0, min(planned, self._budget.seconds - (now - self._budget.started)))
+        return max(0.0, min(planned, self._budget.left))

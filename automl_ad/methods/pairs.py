@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.synthesis.sources import AnomalySource
+from automl_ad.synthesis.sources import AnomalySource, rounds
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ def draw_pairs(normals: ImageSet, source: AnomalySource, count: int, rng: np.ran
         count: Pairs.
         rng: Source of all randomness.
     """
-    rounds = -(-count // len(normals))
-    order = np.concatenate([rng.permutation(len(normals)) for _ in range(rounds)])[:count]
+    order = np.concatenate(list(rounds(len(normals), count, rng)))
     drawn = [source.draw(np.ascontiguousarray(normals.pixels[row].transpose(1, 2, 0)), rng) for row in order]
     anomalous = ImageSet.of_pictures([image for image, _ in drawn])
     return Pairs(normals.take(order), anomalous, torch.from_numpy(np.stack([mask for _, mask in drawn])))

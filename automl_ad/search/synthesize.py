@@ -25,6 +25,7 @@ from automl_ad.synthesis.registry import FAMILY_NAMES, create_family
 from automl_ad.synthesis.sdas.family import SdasFamily
 from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.synthesiser import Sdas
+from automl_ad.synthesis.sources import rounds
 from automl_ad.training import Budget
 
 MOST = 100_000
@@ -136,7 +137,7 @@ def _drawn(settings: StudySettings, good: GoodImages, wish: Wish, sdas: Sdas | N
     pictures = good.images.pictures
     context = Context(pictures, Foreground.fit(pictures), settings.texture_dir)
     families = _families(settings, wish.family, context, sdas)
-    orders = _rounds(len(pictures), wish.count, derived_rng(settings.seed, "synthesize/bases"))
+    orders = rounds(len(pictures), wish.count, derived_rng(settings.seed, "synthesize/bases"))
     rng = derived_rng(settings.seed, "synthesize/anomalies")
     for order, family in zip(orders, families, strict=False):
         for start in range(0, len(order), _AT_ONCE):
@@ -154,12 +155,6 @@ def _families(settings: StudySettings, name: str, context: Context, sdas: Sdas |
         for number in count():
             source = sdas.reseeded(derived_seed(settings.seed, f"sdas/synthesize/{number}"))
             yield create_family(name, replace(context, sdas=source))
-
-
-def _rounds(bases: int, wanted: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Orders of the bases until as many are had as wanted: none serves twice before all served once."""
-    for had in range(0, wanted, bases):
-        yield rng.permutation(bases)[: wanted - had]
 
 
 def _facts(settings: StudySettings, good: GoodImages, wish: Wish, outcome: Outcome) -> dict[str, Any]:

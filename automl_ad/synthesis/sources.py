@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,12 @@ class AnomalySource(Protocol):
     def draw(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
         """Makes an anomalous copy of a uint8 [H, W, 3] image and its bool [H, W] mask."""
         ...
+
+
+def rounds(bases: int, wanted: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Orders of the bases until as many are had as wanted: none serves twice before all served once."""
+    for had in range(0, wanted, bases):
+        yield rng.permutation(bases)[: wanted - had]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ The search sees ``train/good`` alone; ``assess`` then scores every finished tria
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from image_sets import parser_of, table_of, walk
 
 import automl_ad
 
@@ -58,10 +58,10 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as a table, with means."""
     heads = ["set", "good images", "trials", "winner", *MEANS.values(), "minutes", "peak GB"]
-    lines = [heads, ["---"] * len(heads)] + [_cells(row) for row in rows]
+    lines = [heads, *(_cells(row) for row in rows)]
     means = [f"{np.mean([row[key] for row in rows]):{_form(key)}}" for key in MEANS]
     lines.append(["mean", "", "", "", *means, "", ""])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table_of(lines)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -95,28 +95,11 @@ MEANS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of data sets in MVTec layout")
-    parser.add_argument("sets", nargs="*", help="names of sets; all by default")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--weights-dir", type=Path)
+    parser = parser_of(__doc__, time_budget="5m")
     parser.add_argument("--backbones")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--trials", type=int)
-    parser.add_argument("--time-budget", default="5m")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    names = arguments.sets or sorted(path.name for path in arguments.data.iterdir() if path.is_dir())
-    rows = []
-    for name in names:
-        path = arguments.output / f"{name}.json"
-        if not path.is_file():
-            arguments.output.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(run_set(arguments.data / name, arguments), indent=1))
-        rows.append(json.loads(path.read_text()))
-        print(markdown(rows[-1:]).splitlines()[2], flush=True)
-    (arguments.output / "table.md").write_text(markdown(rows) + "\n")
-    print(markdown(rows))
+    walk(parser.parse_args(), run_set, lambda row: markdown([row]).splitlines()[2], markdown)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ workspace, and then, on the labelled images, the candidate and scoring rule that
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from image_sets import parser_of, table_of, walk
 
 import automl_ad
 from automl_ad.data.labelled import labelled_images
@@ -137,11 +137,10 @@ def _mean_of(cells: dict[str, float], wanted: Iterable[str] | None) -> float:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    lines = [_training(rows), _detectability(rows), _choices(rows)]
-    return "\n\n".join("\n".join(table) for table in lines) + "\n"
+    return "\n\n".join([_training(rows), _detectability(rows), _choices(rows)])
 
 
-def _training(rows: list[dict[str, Any]]) -> list[str]:
+def _training(rows: list[dict[str, Any]]) -> str:
     heads = ["set", "training, s", "steps", "s a picture", "distance at s = 0", "used", "second study: new files", "s"]
     body = []
     for row in rows:
@@ -149,13 +148,13 @@ def _training(rows: list[dict[str, Any]]) -> list[str]:
         figures = [f"{facts.get(key, float('nan')):{form}}" for key, form in _FACTS.items()]
         verdict = "yes" if row["decision"]["used"] else f"no: {facts.get('fault', row['decision']['warnings'])}"
         body.append([row["set"], *figures, verdict, str(again["new_files"]), f"{again['seconds']:.0f}"])
-    return _table(heads, body)
+    return table_of([heads, *body])
 
 
 _FACTS = {"training_s": ".0f", "steps": ".0f", "seconds_a_picture": ".2f", "distance": ".2f"}
 
 
-def _detectability(rows: list[dict[str, Any]]) -> list[str]:
+def _detectability(rows: list[dict[str, Any]]) -> str:
     heads = ["set", "kind", "untouched", *(f"s = {s:g}" for s in STRENGTHS)]
     body = []
     for row in rows:
@@ -163,47 +162,26 @@ def _detectability(rows: list[dict[str, Any]]) -> list[str]:
         if found is not None:
             cells = [" / ".join(f"{value:.2f}" for value in values) for values in found["table"]]
             body.append([row["set"], "surface" if found["surface"] else "object", f"{found['untouched']:.2f}", *cells])
-    return _table(heads, body)
+    return table_of([heads, *body])
 
 
-def _choices(rows: list[dict[str, Any]]) -> list[str]:
+def _choices(rows: list[dict[str, Any]]) -> str:
     names = [*FAMILIES, "best", "random"]
     body = [[row["set"], *(_percent(row["choices"].get(name)) for name in names)] for row in rows]
     means = [np.mean([row["choices"].get(name, np.nan) for row in rows if "sdas" in row["choices"]]) for name in names]
     body.append(["mean where sdas was used", *(f"{100 * mean:.1f}" for mean in means)])
-    return _table(["set", *names], body)
+    return table_of([["set", *names], *body])
 
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
 
 
-def _table(heads: list[str], body: list[list[str]]) -> list[str]:
-    return ["| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *body]]
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of data sets in MVTec layout")
-    parser.add_argument("sets", nargs="*", help="names of sets; all by default")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--weights-dir", type=Path)
+    parser = parser_of(__doc__, time_budget="1h")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--time-budget", default="1h")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    names = arguments.sets or sorted(path.name for path in arguments.data.iterdir() if path.is_dir())
-    rows = []
-    for name in names:
-        path = arguments.output / f"{name}.json"
-        if not path.is_file():
-            arguments.output.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(run_set(arguments.data / name, arguments), indent=1))
-        rows.append(json.loads(path.read_text()))
-        print(f"{name} done", flush=True)
-    (arguments.output / "table.md").write_text(markdown(rows))
-    print(markdown(rows))
+    walk(parser.parse_args(), run_set, lambda row: f"{row['set']} done", markdown)
 
 
 if __name__ == "__main__":
