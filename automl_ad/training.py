@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,10 +54,13 @@ class TrainingPlan:
 
     Attributes:
         steps: Optimiser steps, at least 1.
-        rate: Highest learning rate of Adam, or of AdamW where there is weight decay.
+        rate: Highest learning rate.
+        optimiser: ``adam``, which is AdamW where there is weight decay, or ``sgd``.
+        momentum: Of ``sgd``; the decay of the first moment of ``adam``.
+        shares: Shares of the rate, 0 or more, by prefix of a parameter's name; the others get all of it.
         schedule: What the rate does after the warm-up; ``cosine`` falls towards zero along half a wave.
         warmup: Steps over which the rate rises linearly; the step after them is the first at ``rate``.
-        weight_decay: AdamW's decoupled weight decay.
+        weight_decay: Decoupled from the gradient in AdamW, added to it in ``sgd``.
         clip: Largest norm of the gradient, or None.
         average: Decay of the exponential moving average of the weights, or None for none. After n updates the decay is
             at most (1 + n) / (10 + n), so that a short training is not held back by its first steps.
@@ -66,11 +69,14 @@ class TrainingPlan:
         patience: Reports in a row without a new best score that end the training, or None for never.
 
     Raises:
-        ValueError: A count is below 1.
+        ValueError: A count is below 1, or a share is negative.
     """
 
     steps: int
     rate: float
+    optimiser: Literal["adam", "sgd"] = "adam"
+    momentum: float = 0.9
+    shares: Mapping[str, float] = field(default_factory=dict)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0
     weight_decay: float = 0.0
@@ -86,6 +92,9 @@ class TrainingPlan:
         for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"{name} of a training must be at least 1, not {value}")
+        for prefix, share in self.shares.items():
+            if share < 0:
+                raise ValueError(f"the share of the rate for {prefix!r} must not be negative but is {share}")
 
 
 Ending = Literal["plan", "budget", "plateau"]
@@ -169,7 +178,7 @@ def train(
     """
     started = time.monotonic()
     weights, losses, plateau = _Weights(model, plan.average), _Losses(), _Plateau(plan.patience)
-    optimiser = _optimiser([weight for weight in model.parameters() if weight.requires_grad], plan)
+    optimiser = _optimiser(model, plan)
     watcher = _Watcher(watch, losses, plan, budget)
     step = 0
     ended: Ending | None = None
@@ -204,11 +213,26 @@ def _due(step: int, plan: TrainingPlan) -> bool:
     return step * plan.reports // plan.steps > (step - 1) * plan.reports // plan.steps
 
 
-def _optimiser(weights: Sequence[nn.Parameter], plan: TrainingPlan) -> torch.optim.Optimizer:
+def _optimiser(model: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    groups = _groups(model, plan)
+    weights = [weight for group in groups for weight in group["params"]]
     fused = all(weight.device.type in ("cpu", "cuda") and weight.is_floating_point() for weight in weights) or None
+    if plan.optimiser == "sgd":
+        return torch.optim.SGD(groups, plan.rate, plan.momentum, weight_decay=plan.weight_decay, fused=fused)
+    betas = (plan.momentum, 0.999)
     if plan.weight_decay:
-        return torch.optim.AdamW(weights, lr=plan.rate, weight_decay=plan.weight_decay, fused=fused)
-    return torch.optim.Adam(weights, lr=plan.rate, fused=fused)
+        return torch.optim.AdamW(groups, plan.rate, betas, weight_decay=plan.weight_decay, fused=fused)
+    return torch.optim.Adam(groups, plan.rate, betas, fused=fused)
+
+
+def _groups(model: nn.Module, plan: TrainingPlan) -> list[dict[str, Any]]:
+    """The trained parameters by their share of the rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            share = next((share for prefix, share in plan.shares.items() if name.startswith(prefix)), 1.0)
+            groups.setdefault(share, []).append(weight)
+    return [{"params": weights, "share": share} for share, weights in groups.items()]
 
 
 def _step(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], plan: TrainingPlan, step: int) -> Tensor:
@@ -220,9 +244,9 @@ def _step(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], plan: Tr
         torch.autograd.backward(part)
         parts.append(part.detach().float())
     for group in optimiser.param_groups:
-        group["lr"] = rate_at(plan, step)
-        if plan.clip is not None:
-            nn.utils.clip_grad_norm_(group["params"], plan.clip)
+        group["lr"] = group["share"] * rate_at(plan, step)
+    if plan.clip is not None:
+        nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], plan.clip)
     optimiser.step()
     return torch.stack(parts).sum()
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -158,9 +158,68 @@ def test_gradients_are_let_go_at_the_end() -> None:
 
 def test_devices_without_fused_steps_do_with_plain_ones() -> None:
     plan = TrainingPlan(1, RATE)
-    plain, fused = (training._optimiser([nn.Parameter(torch.zeros(2, device=d))], plan) for d in ("meta", "cpu"))
+    plain, fused = (training._optimiser(nn.Linear(2, 1, device=device), plan) for device in ("meta", "cpu"))
     assert fused.defaults["fused"]
     assert not plain.defaults["fused"]
+
+
+# The optimiser
+
+
+class Pair(nn.Module):
+    """Two numbers, each pulled down by a gradient of 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = nn.Parameter(torch.zeros(()))
+        self.quick = nn.Parameter(torch.zeros(()))
+
+    def loss(self) -> Tensor:
+        return self.slow + self.quick
+
+
+def pair_after(plan: TrainingPlan) -> tuple[float, float]:
+    pair = Pair()
+    train(pair, pair.loss, plan, budget=Budget(), report=ignore_progress)
+    return float(pair.slow.detach()), float(pair.quick.detach())
+
+
+def test_sgd_gathers_momentum() -> None:
+    """Velocities 1, 1.5 and 1.75 under a momentum of a half."""
+    _, value = pair_after(TrainingPlan(3, 0.1, optimiser="sgd", momentum=0.5))
+    assert value == pytest.approx(-0.1 * (1 + 1.5 + 1.75))
+
+
+def test_sgd_adds_the_decay_to_the_gradient() -> None:
+    """After the first step of -0.1, the second pulls with 1 + 0.5 (-0.1) = 0.95."""
+    _, value = pair_after(TrainingPlan(2, 0.1, optimiser="sgd", momentum=0.0, weight_decay=0.5))
+    assert value == pytest.approx(-0.1 - 0.095)
+
+
+def test_parameters_get_the_share_of_the_rate_that_their_prefix_names() -> None:
+    slow, quick = pair_after(TrainingPlan(4, 0.1, optimiser="sgd", momentum=0.0, shares={"slow": 0.25}))
+    assert (slow, quick) == pytest.approx((-0.1, -0.4))
+
+
+def test_a_share_of_nothing_leaves_parameters_alone() -> None:
+    assert pair_after(TrainingPlan(3, RATE, shares={"sl": 0.0}))[0] == 0.0
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_momentum_reaches_the_optimiser(optimiser: Literal["adam", "sgd"]) -> None:
+    made = training._optimiser(Pair(), TrainingPlan(1, RATE, optimiser=optimiser, momentum=0.5))
+    assert made.defaults.get("momentum", made.defaults.get("betas", (0,))[0]) == 0.5
+
+
+def test_gradients_of_all_shares_are_clipped_together() -> None:
+    """A gradient of (1, 1) has the norm 1.41: cut to 1, both numbers move by 0.71."""
+    plan = TrainingPlan(1, 1.0, optimiser="sgd", momentum=0.0, shares={"slow": 0.5}, clip=1.0)
+    assert pair_after(plan) == pytest.approx((-0.5 / 2**0.5, -1 / 2**0.5), rel=1e-4)
+
+
+def test_a_negative_share_is_refused() -> None:
+    with pytest.raises(ValueError, match="'head' must not be negative but is -1"):
+        TrainingPlan(1, RATE, shares={"head": -1})
 
 
 # The average

@@ -8,6 +8,7 @@ from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.backbones.network import TimmBackbone
+from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.vgg import REFLECT_SUFFIX, VggBackbone, is_vgg
 from automl_ad.backbones.weights import WEIGHTS_VARIABLE, Weights, find_weights, require_known
 from automl_ad.errors import InputError, WeightsError
@@ -25,9 +26,9 @@ def build_backbone(name: str, weights: Weights | None) -> Backbone:
     """Builds backbone ``name`` from tensors at hand.
 
     Args:
-        name: ``embedded``, or a timm model name: as it is, or followed by ``+reflect`` (VGG networks alone), by
-            ``+filters``, or by both in this order.
-        weights: Tensors of the timm model; not needed for ``embedded``.
+        name: ``embedded``, ``none``, or a timm model name: as it is, or followed by ``+reflect`` (VGG networks alone),
+            by ``+filters``, or by both in this order.
+        weights: Tensors of the timm model; not needed for ``embedded`` and ``none``.
 
     Raises:
         InputError: No such model, or one that cannot reflect.
@@ -35,6 +36,8 @@ def build_backbone(name: str, weights: Weights | None) -> Backbone:
     """
     if name == EMBEDDED:
         return EmbeddedBackbone()
+    if name == NO_BACKBONE:
+        return NoBackbone()
     _check_reflection(name)
     network = network_name(name)
     if network == EMBEDDED:

@@ -53,18 +53,27 @@ def _to_grid(level: Tensor, size: tuple[int, int], mode: Align) -> Tensor:
 
 
 class DetectorModule(nn.Module):
-    """Backbone and head in one module, for export."""
+    """Backbone and head in one module, for export.
 
-    def __init__(self, backbone: Backbone, head: nn.Module, levels: tuple[int, ...]) -> None:
+    Args:
+        backbone: Frozen feature extractor.
+        head: From the list of its maps to float32 [B, h, w].
+        levels: Which maps.
+        sees_images: Whether the head gets the images as a last entry of the list.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module, levels: tuple[int, ...], sees_images: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.levels = levels
+        self.sees_images = sees_images
 
     def forward(self, images: Tensor) -> Tensor:
         """float32 [B, 3, H, W] in 0 to 1 to float32 [B, h, w]."""
-        maps: Tensor = self.head(self.backbone(images, self.levels))
-        return maps
+        maps = self.backbone(images, self.levels)
+        result: Tensor = self.head([*maps, images] if self.sees_images else maps)
+        return result
 
 
 class FeatureDetector(Detector):
@@ -75,10 +84,12 @@ class FeatureDetector(Detector):
 
     Attributes:
         settings_type: The method's parameters.
+        sees_images: Whether the list that the head gets ends with the images themselves, float32 [B, 3, H, W].
         head: The fitted module.
     """
 
     settings_type: ClassVar[type[MethodSettings]]
+    sees_images: ClassVar[bool] = False
     head: nn.Module
 
     def __init__(self, settings: MethodSettings, extractor: FeatureExtractor, seed: int = 0) -> None:
@@ -94,12 +105,11 @@ class FeatureDetector(Detector):
 
     def anomaly_map(self, images: Tensor) -> Tensor:
         """See ``Detector.anomaly_map``."""
-        return self._map(self.extractor.maps(images, self.settings.levels))
+        return self._map([*self.extractor.maps(images, self.settings.levels), *self._shown(images)])
 
     def anomaly_maps(self, images: ImageSet) -> npt.NDArray[np.float32]:
         """See ``Detector.anomaly_maps``."""
-        batches = self.extractor.batches(images, self.settings.levels)
-        return np.concatenate([self._map(maps).cpu().numpy() for maps in batches])
+        return np.concatenate([self._map(maps).cpu().numpy() for maps in self._batches(images)])
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -117,7 +127,7 @@ class FeatureDetector(Detector):
 
     def to_module(self) -> nn.Module:
         """See ``Detector.to_module``."""
-        return DetectorModule(self.extractor.backbone, self.head, self.settings.levels)
+        return DetectorModule(self.extractor.backbone, self.head, self.settings.levels, self.sees_images)
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
         """A head whose tensors have the shapes found in ``state``."""
@@ -128,8 +138,16 @@ class FeatureDetector(Detector):
         result: Tensor = self.head(maps)
         return result.float()
 
-    def _batches(self, normals: ImageSet, size: int = BATCH) -> Iterator[list[Tensor]]:
-        return self.extractor.batches(normals, self.settings.levels, size)
+    def _batches(self, images: ImageSet, size: int = BATCH) -> Iterator[list[Tensor]]:
+        """What the head gets of ``images``, ``size`` of them at a time."""
+        features = self.extractor.batches(images, self.settings.levels, size)
+        if not self.sees_images:
+            return features
+        shown = (self._shown(torch.from_numpy(batch)) for batch in images.batches(size))
+        return ([*maps, *pixels] for maps, pixels in zip(features, shown, strict=True))
+
+    def _shown(self, images: Tensor) -> list[Tensor]:
+        return [images.to(self.extractor.device)] if self.sees_images else []
 
     def _generator(self) -> torch.Generator:
         """A generator on the CPU, so that every device draws the same numbers."""

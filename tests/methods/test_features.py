@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from handmade import EMBEDDED_LEVELS, VARIANTS, draw_discs, fitted, noise, variant
-from torch import Tensor
+from torch import Tensor, nn
 
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.embedded import EmbeddedBackbone
@@ -147,3 +147,29 @@ def test_maps_do_not_depend_on_the_batch(ready: dict[str, FeatureDetector]) -> N
         alone = np.concatenate([detector.anomaly_maps(OTHERS.take([i])) for i in range(len(OTHERS))])
         np.testing.assert_allclose(detector.anomaly_maps(OTHERS), alone, rtol=1e-3, atol=1e-4)
         assert detector.settings.levels == EMBEDDED_LEVELS
+
+
+class LastEntry(nn.Module):
+    """Mean over channels of the last entry of the list."""
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        return maps[-1].mean(1)
+
+
+class Onlooker(Padim):
+    """A detector whose head sees the image and nothing else."""
+
+    sees_images = True
+    head: nn.Module
+
+
+def test_a_head_that_sees_images_gets_them_last() -> None:
+    onlooker = Onlooker(PadimSettings(backbone="embedded", levels=(-1,)), FeatureExtractor(EmbeddedBackbone()))
+    onlooker.head = LastEntry()
+    images = torch.from_numpy(next(OTHERS.batches(len(OTHERS))))
+    for maps in (
+        onlooker.anomaly_map(images),
+        onlooker.to_module()(images),
+        torch.from_numpy(onlooker.anomaly_maps(OTHERS)),
+    ):
+        torch.testing.assert_close(maps, images.mean(1))
