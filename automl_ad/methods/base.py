@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.synthesis.sources import AnomalySource, Recipe
+from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
+    from automl_ad.methods.pairs import PairSource
     from automl_ad.methods.space import Space
 
 
@@ -35,6 +36,11 @@ class MethodSettings(BaseModel):
         return None
 
     @property
+    def learns_from(self) -> frozenset[str]:
+        """Families of synthetic anomalies that fitting learns from: a proxy score on these is a home game."""
+        return frozenset() if self.recipe is None else frozenset(self.recipe.families)
+
+    @property
     def trains(self) -> bool:
         """Whether fitting is iterative: it reports progress, can be pruned, and a budget can end it early."""
         return False
@@ -45,7 +51,7 @@ class Detector(ABC):
 
     Attributes:
         name: The method's name.
-        learns_from: Families of synthetic anomalies that it trains on: a proxy score on these is a home game.
+        learns_from: Families of synthetic anomalies that its candidates may learn from.
         settings: Parameters of this candidate.
         seed: Drives everything random in the fit.
     """
@@ -56,12 +62,12 @@ class Detector(ABC):
     seed: int
 
     @abstractmethod
-    def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
+    def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """Learns what normal looks like.
 
         Args:
             normals: Good images only.
-            anomalies: Synthetic anomalies, for methods with ``learns_from``.
+            anomalies: Draws what ``settings.recipe`` names; None without one.
             budget: Time limit; training ends early with what it has.
             report: Called at least five times by methods that train.
         """

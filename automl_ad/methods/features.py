@@ -160,6 +160,12 @@ def suggest_backbone(trial: BaseTrial, space: Space, method: str) -> str:
     return str(trial.suggest_categorical(f"{method}.backbone", names))
 
 
+def suggest_families(trial: BaseTrial, method: str, space: Space) -> str:
+    """Draws the anomalies to learn from, of those that the study can make: one kind, or both."""
+    options = [*space.sources, "both"] if len(space.sources) > 1 else list(space.sources)
+    return str(trial.suggest_categorical(f"{method}.families", options))
+
+
 def suggest_levels(trial: BaseTrial, method: str, backbone: str, choices: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Draws levels; the name carries the backbone, for level numbers of two networks mean different things."""
     options = [encode_levels(choice) for choice in choices]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
+from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
-from automl_ad.synthesis.sources import AnomalySource
 from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Padim(FeatureDetector):
     settings: PadimSettings
     head: PadimHead
 
-    def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
+    def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``: means and covariances are summed over the images, so memory does not grow with them."""
         del anomalies, budget
         first = next(self._batches(normals))

@@ -13,9 +13,9 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.coreset import greedy_k_center
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
+from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
-from automl_ad.synthesis.sources import AnomalySource
 from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PatchCore(FeatureDetector):
     settings: PatchCoreSettings
     head: PatchCoreHead
 
-    def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
+    def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
         del anomalies, budget
         generator = self._generator()

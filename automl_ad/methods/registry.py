@@ -8,7 +8,7 @@ from typing import TypeVar
 from automl_ad.errors import InputError
 from automl_ad.methods.features import FeatureDetector
 
-METHODS = ("padim", "patchcore", "dfr")
+METHODS = ("padim", "patchcore", "dfr", "realnet", "destseg", "anoseg")
 """Every method, training-free ones first."""
 
 _classes: dict[str, type[FeatureDetector]] = {}

@@ -78,11 +78,13 @@ class Space:
         backbones: Backbones at hand, the default first.
         side: Side of the square that has the area of the working size, in pixels.
         effort: How long a fit may be: presets shrink methods until a search fits the machine.
+        sources: Anomalies that methods can learn from here: ``texture`` always, ``sdas`` where its model can be used.
     """
 
     backbones: tuple[BackboneSpace, ...]
     effort: Effort
     side: int = 256
+    sources: tuple[str, ...] = ("texture",)
 
     def backbone(self, name: str) -> BackboneSpace:
         """The backbone called ``name``."""

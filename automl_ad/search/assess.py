@@ -23,7 +23,6 @@ from automl_ad.search.seeds import derived_rng
 from automl_ad.search.trial import Bench
 from automl_ad.store.artifacts import load_arrays, save_arrays
 from automl_ad.store.records import CandidateRecord
-from automl_ad.training import Budget, ignore_progress
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
@@ -166,6 +165,6 @@ def _scores(bench: Bench, record: CandidateRecord, labelled: _LabelledSets) -> F
     if not path.is_file():
         views = bench.material.at(configuration.side)
         detector = bench.build(configuration)
-        detector.fit(views.normals, None, Budget(), ignore_progress)
+        bench.fit(detector, views.normals)
         save_arrays(path, **score_all(detector.anomaly_maps(images), SCORING_RULES, images.size))
     return load_arrays(path)[str(record.rule)]

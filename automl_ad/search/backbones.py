@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.weights import has_local_weights, weights_folder
 from automl_ad.backbones.zoo import EMBEDDED, load_backbone, network_name
 from automl_ad.errors import WeightsError
-from automl_ad.methods.space import BackboneSpace, Space
+from automl_ad.methods.space import BackboneSpace
 from automl_ad.search.settings import StudySettings
 
 
@@ -33,13 +35,21 @@ class BackboneRack:
         """Tag of the weights by name."""
         return {name: extractor.backbone.weights_tag for name, extractor in self.extractors.items()}
 
-    def spaces(self, settings: StudySettings) -> dict[int, Space]:
-        """The search space at each working size."""
-        backbones = tuple(
+    @property
+    def spaces(self) -> tuple[BackboneSpace, ...]:
+        """What each backbone offers to a search."""
+        return tuple(
             BackboneSpace(name, extractor.backbone.levels, extractor.backbone.strides, extractor.backbone.channels)
             for name, extractor in self.extractors.items()
         )
-        return {side: Space(backbones, settings.effort, side) for side in settings.sides}
+
+    def extractor(self, name: str) -> FeatureExtractor:
+        """The extractor of a backbone, or of none."""
+        return self._without_backbone if name == NO_BACKBONE else self.extractors[name]
+
+    @cached_property
+    def _without_backbone(self) -> FeatureExtractor:
+        return FeatureExtractor(NoBackbone(), next(iter(self.extractors.values())).device)
 
 
 def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache) -> BackboneRack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,11 @@ class SuiteScores:
             result[cell] = image_auroc(np.r_[normal, members], labels)
         return result
 
-    def draws(self, suite: Suite, rule: str, plan: BootstrapPlan) -> Scores:
-        """Bootstrap draws of the mean over cells, float64 [B]; paired between candidates of one plan."""
+    def draws(self, suite: Suite, rule: str, plan: BootstrapPlan, cells: Sequence[str] | None = None) -> Scores:
+        """Bootstrap draws of the mean over cells (None for all), float64 [B]; paired between candidates of one plan."""
         normal, anomaly = self.normals[rule], self.anomalies[rule]
-        cells = [plan.cell(cell, normal, anomaly[suite.members(cell)]) for cell in suite.cell_names]
-        means: Scores = np.mean(cells, axis=0)
+        names = suite.cell_names if cells is None else cells
+        means: Scores = np.mean([plan.cell(cell, normal, anomaly[suite.members(cell)]) for cell in names], axis=0)
         return means
 
     def save(self, path: Path) -> None:
@@ -118,10 +118,10 @@ class ProxyScore:
 
     Attributes:
         rule: The scoring rule that serves it best.
-        value: Mean image AUROC over the cells under that rule, 0 to 1.
+        value: Mean image AUROC under that rule, 0 to 1, over the cells of families that it did not learn from.
         interval: 90 % bootstrap interval of ``value``.
-        cells: Image AUROC by cell.
-        families: Mean by family.
+        cells: Image AUROC of every cell.
+        families: Mean of every family.
         rules: ``value`` under every rule.
     """
 
@@ -149,26 +149,41 @@ def score_suite(detector: FeatureDetector, normals: ImageSet, suite: Suite) -> t
     return SuiteScores(scores["normal"], scores["anomaly"]), maps
 
 
-def proxy_score(scores: SuiteScores, suite: Suite, plan: BootstrapPlan) -> ProxyScore:
-    """Chooses the rule with the best mean over cells and puts an interval around it."""
-    means = rule_means(scores, suite)
+def away_cells(cells: Sequence[str], home: Collection[str]) -> list[str]:
+    """The cells of families that were not learned from; all if there is none."""
+    return [cell for cell in cells if cell_family(cell) not in home] or list(cells)
+
+
+def proxy_score(scores: SuiteScores, suite: Suite, plan: BootstrapPlan, home: Collection[str] = ()) -> ProxyScore:
+    """Chooses the rule with the best mean over cells and puts an interval around it.
+
+    Args:
+        scores: Of the candidate.
+        suite: What it was scored on.
+        plan: Resampling weights.
+        home: Families that it learned from, which do not count.
+    """
+    means = rule_means(scores, suite, home)
     best = _best(means)
     cells = scores.cells(suite, best)
     families: dict[str, list[float]] = {}
     for cell, value in cells.items():
         families.setdefault(cell_family(cell), []).append(value)
     by_family = {family: float(np.mean(values)) for family, values in families.items()}
-    return ProxyScore(best, means[best], interval(scores.draws(suite, best, plan)), cells, by_family, means)
+    draws = scores.draws(suite, best, plan, away_cells(suite.cell_names, home))
+    return ProxyScore(best, means[best], interval(draws), cells, by_family, means)
 
 
-def rule_means(scores: SuiteScores, suite: Suite) -> dict[str, float]:
-    """Mean image AUROC over the cells under every rule."""
-    return {rule.name: float(np.mean(list(scores.cells(suite, rule.name).values()))) for rule in SCORING_RULES}
+def rule_means(scores: SuiteScores, suite: Suite, home: Collection[str] = ()) -> dict[str, float]:
+    """Mean image AUROC under every rule, over the cells of families other than ``home``."""
+    away = away_cells(suite.cell_names, home)
+    by_rule = {rule.name: scores.cells(suite, rule.name) for rule in SCORING_RULES}
+    return {rule: float(np.mean([cells[cell] for cell in away])) for rule, cells in by_rule.items()}
 
 
-def best_rule(scores: SuiteScores, suite: Suite) -> tuple[str, float]:
-    """The rule with the best mean over cells, and that mean."""
-    means = rule_means(scores, suite)
+def best_rule(scores: SuiteScores, suite: Suite, home: Collection[str] = ()) -> tuple[str, float]:
+    """The rule with the best mean over the cells of families other than ``home``, and that mean."""
+    means = rule_means(scores, suite, home)
     best = _best(means)
     return best, means[best]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,10 @@ from sklearn.model_selection import GroupKFold
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
 from automl_ad.evaluation.thresholds import Threshold, overkill_threshold
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.search.candidate import Configuration, SuiteScores, score_suite
+from automl_ad.search.candidate import Configuration, SuiteScores, away_cells, score_suite
 from automl_ad.search.selection import Finalist
 from automl_ad.search.trial import Bench, plan_for
 from automl_ad.store.records import CandidateRecord
-from automl_ad.training import Budget, ignore_progress
 
 DEFAULT_OVERKILL = 0.05
 """Share of good parts that may be called anomalous, unless the user asks for another."""
@@ -28,10 +27,15 @@ def configuration_of(record: CandidateRecord) -> Configuration:
     return Configuration.of(record.method, int(record.params["side"]), settings)
 
 
-def certify(bench: Bench, record: CandidateRecord) -> tuple[Finalist, dict[str, float]]:
+def certify(bench: Bench, record: CandidateRecord, home: Collection[str]) -> tuple[Finalist, dict[str, float]]:
     """Scores a candidate on the certify suite: other images, other anomalies.
 
     The scores are kept with the trial, so that a search that goes on later certifies nobody twice.
+
+    Args:
+        bench: The study's images, suites and backbones.
+        record: The candidate.
+        home: Families that some finalist learned from: they count for none, so that all are compared on one ground.
 
     Returns:
         The finalist and its image AUROC by cell.
@@ -41,19 +45,23 @@ def certify(bench: Bench, record: CandidateRecord) -> tuple[Finalist, dict[str, 
     path = bench.folder.trial(record.number) / f"certify_{views.certify.digest[:16]}.npz"
     if not path.is_file():
         detector = bench.build(configuration)
-        detector.fit(views.normals.take(splits.fit), None, Budget(), ignore_progress)
+        bench.fit(detector, views.normals.take(splits.fit))
         scores, _ = score_suite(detector, views.normals.take(splits.certify), views.certify)
         scores.save(path)
-    return finalist_of(bench, record, SuiteScores.load(path))
+    return finalist_of(bench, record, SuiteScores.load(path), home)
 
 
-def finalist_of(bench: Bench, record: CandidateRecord, scores: SuiteScores) -> tuple[Finalist, dict[str, float]]:
+def finalist_of(
+    bench: Bench, record: CandidateRecord, scores: SuiteScores, home: Collection[str]
+) -> tuple[Finalist, dict[str, float]]:
     """What a candidate's certify scores say under the rule that the proxy chose for it."""
     suite, rule = bench.material.certify, str(record.rule)
     cells = scores.cells(suite, rule)
     plan = plan_for(suite, len(bench.material.normals.splits.certify), bench.seed, "certify")
-    draws = scores.draws(suite, rule, plan)
-    return Finalist(record.number, draws, float(np.mean(list(cells.values()))), float(record.latency_ms or 0)), cells
+    away = away_cells(suite.cell_names, home)
+    value = float(np.mean([cells[cell] for cell in away]))
+    draws = scores.draws(suite, rule, plan, away)
+    return Finalist(record.number, draws, value, float(record.latency_ms or 0)), cells
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def refit(bench: Bench, record: CandidateRecord, folds: int, overkill: float = D
     maps = _out_of_fold(bench, configuration, folds)
     calibration = _one_a_group(score_maps(maps, rule, views.normals.size), bench.material.normals.groups)
     detector = bench.build(configuration)
-    detector.fit(views.normals, None, Budget(), ignore_progress)
+    bench.fit(detector, views.normals)
     quantiles = np.quantile(maps, [0.5, 0.999])
     threshold = overkill_threshold(calibration, overkill)
     return Winner(detector, rule, calibration, threshold, (float(quantiles[0]), float(quantiles[1])))
@@ -106,10 +114,15 @@ def _out_of_fold(bench: Bench, configuration: Configuration, folds: int) -> npt.
     parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
     for train, held in splitter.split(groups, groups=groups):
         detector = bench.build(configuration)
-        detector.fit(normals.take(train), None, Budget(), ignore_progress)
+        bench.fit(detector, normals.take(train))
         parts.append((held, detector.anomaly_maps(normals.take(held))))
     order = np.argsort(np.concatenate([held for held, _ in parts]))
     return np.concatenate([maps for _, maps in parts])[order]
+
+
+def families_learned(records: Sequence[CandidateRecord]) -> frozenset[str]:
+    """Families that some of the candidates learned from."""
+    return frozenset[str]().union(*(record.learned_from for record in records))
 
 
 def certified_summary(finalist: Finalist, cells: Mapping[str, float]) -> dict[str, object]:

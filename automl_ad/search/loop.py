@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from automl_ad.methods.space import Space
 from automl_ad.search.events import Event, Listener
 from automl_ad.search.proposals import first_proposals, suggest
+from automl_ad.search.pruning import MethodPruner
 from automl_ad.search.ranking import limits_exceeded
 from automl_ad.search.seeds import derived_seed
 from automl_ad.search.settings import StudySettings
@@ -63,9 +64,8 @@ def open_optuna(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # The sampler's ``group`` has been called experimental for years.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=20)
     return optuna.create_study(
-        study_name=name, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True
+        study_name=name, storage=storage, direction="maximize", pruner=MethodPruner(), load_if_exists=True
     )
 
 
@@ -82,7 +82,7 @@ def search_loop(
     Trial numbers, proposals and seeds depend on what has finished and not on when: a search that was killed and
     resumed tries what an uninterrupted one would have tried, as long as neither runs out of time.
     """
-    spaces = bench.rack.spaces(settings)
+    spaces = bench.spaces(settings)
     for proposal in first_proposals(settings.methods, spaces):
         study.enqueue_trial(proposal, skip_if_exists=True)
     repeats = 0

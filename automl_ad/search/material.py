@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,7 @@ from automl_ad.evaluation.suite import (
     resize_suite,
     save_suite,
 )
+from automl_ad.methods.registry import detector_class
 from automl_ad.search.events import Listener, ignore_events
 from automl_ad.search.panel import reference_panel
 from automl_ad.search.sdas import SHARE_OF_BUDGET, Decision, keep_sheet, model_size, told
@@ -43,6 +44,7 @@ from automl_ad.synthesis.sdas.family import SdasFamily
 from automl_ad.synthesis.sdas.gate import Judge
 from automl_ad.synthesis.sdas.preparing import Outcome, prepare
 from automl_ad.synthesis.sdas.settings import settings_for
+from automl_ad.synthesis.sdas.source import PictureStock, spread_strengths
 from automl_ad.synthesis.sdas.synthesiser import OutOfTimeError, Sdas
 from automl_ad.training import Budget
 
@@ -51,6 +53,8 @@ SUITES: tuple[Purpose, ...] = ("proxy", "certify")
 
 SMALLEST = 16
 """Pixels a side below which a picture shows no part."""
+STOCKED, STOCKED_STRENGTHS = 48, (0.1, 0.5)
+"""Pictures of ``sdas`` that methods learn from, and the strengths that they may ask for (published: 0.1 to 0.2)."""
 _LISTED = 5
 """Unreadable files named in one warning."""
 
@@ -123,12 +127,16 @@ class Material:
     Attributes:
         normals: The good images.
         proxy, certify: Suites at the largest working size.
+        stock: Opens the pictures of ``sdas`` that methods may learn from, and makes what is missing; see ``sources``.
+        sources: Anomalies that methods can learn from in this study.
         warnings: What the suites had to do without, in sentences.
     """
 
     normals: Normals
     proxy: Suite
     certify: Suite
+    stock: Callable[[], PictureStock]
+    sources: tuple[str, ...] = ("texture",)
     warnings: Sequence[str] = ()
     _views: dict[int, Views] = field(default_factory=dict)
 
@@ -293,7 +301,24 @@ class _Artist:
                 save_suite(
                     drawn[purpose], self._normals.part(purpose), self._folder.suite / purpose, self._source(purpose)
                 )
-        return Material(self._normals, suites["proxy"], suites["certify"], decision.warnings if decision else [])
+        used = any(cell_family(cell) == SdasFamily.name for cell in suites["proxy"].cell_names)
+        sources = ("texture", SdasFamily.name) if used else ("texture",)
+        warnings = decision.warnings if decision else []
+        return Material(self._normals, suites["proxy"], suites["certify"], cache(self._stock), sources, warnings)
+
+    def _stock(self) -> PictureStock:
+        """The pictures to learn from; made when the suites were drawn, and again only if they were lost."""
+        outcome = self._prepare(Budget())
+        if outcome.sdas is None:
+            raise StoreError(f"The pictures of the family sdas are lost and cannot be made again: {outcome.reason}.")
+        return self._stocked(outcome.sdas)
+
+    def _stocked(self, sdas: Sdas) -> PictureStock:
+        """One picture of each of so many fit images, over all the strengths that methods ask for."""
+        seed = derived_seed(self._settings.seed, "sdas/fit")
+        pictures = self._normals.part("fit").pictures
+        bases = [pictures[place % len(pictures)] for place in range(STOCKED)]
+        return PictureStock(sdas.reseeded(seed).stock(bases, spread_strengths(*STOCKED_STRENGTHS, STOCKED)), seed)
 
     def _draw(self, decided: Decision | None) -> tuple[Decision, dict[Purpose, Suite]]:
         """Both suites, with the family sdas if it was decided so or, before any decision, if it can be had."""
@@ -308,7 +333,10 @@ class _Artist:
             )
         try:
             if outcome.sdas is not None:
-                return Decision.of(outcome), self._suites(outcome.sdas)
+                suites = self._suites(outcome.sdas)
+                if self._learned_from:
+                    self._stocked(outcome.sdas)
+                return Decision.of(outcome), suites
         except OutOfTimeError as late:
             outcome = Outcome(None, str(late), outcome.facts)
         decision = Decision.of(outcome)
@@ -341,6 +369,11 @@ class _Artist:
         context = self._context("proxy", sdas, "severities")
         return calibrated_strengths(context, families, settings.severities, self._panel, settings.per_cell, rng)
 
+    @property
+    def _learned_from(self) -> bool:
+        """Whether a method of the study can learn from pictures of ``sdas``."""
+        return any(SdasFamily.name in detector_class(name).learns_from for name in self._settings.methods)
+
     @cached_property
     def _panel(self) -> Panel:
         return study_panel(self._settings, self._normals, self._device)
@@ -353,7 +386,8 @@ class _Artist:
             self._folder.workspace,
             self._device,
             judge=lambda: self._panel,
-            pictures=settings.per_cell * (len(LADDER) + len(SUITES) * len(settings.severities)),
+            pictures=settings.per_cell * (len(LADDER) + len(SUITES) * len(settings.severities))
+            + STOCKED * self._learned_from,
             budget=budget,
             listener=self._listener,
         )

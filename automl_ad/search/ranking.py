@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from automl_ad.evaluation.suite import cell_family
-from automl_ad.methods.registry import detector_class
 from automl_ad.search.selection import rank_scores
 from automl_ad.search.settings import StudySettings
 from automl_ad.store.records import CandidateRecord
@@ -31,12 +30,12 @@ def usable(records: Sequence[CandidateRecord], settings: StudySettings) -> list[
 def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, float]]:
     """Complete candidates and their rank scores, best first; equals in the order of their trials.
 
-    A family that some candidate learned from ranks nobody: that candidate would play at home.
+    A family that a candidate learned from does not rank it: it would play at home.
     """
     if not records:
         return []
-    learned = set().union(*(detector_class(record.method).learns_from for record in records))
-    cells = [cell for cell in records[0].cells["cells"] if cell_family(cell) not in learned]
+    cells = list(records[0].cells["cells"])
     table = np.array([[record.cells["cells"][cell] for cell in cells] for record in records])
-    pairs = zip(records, (float(score) for score in rank_scores(table)), strict=True)
+    home = np.array([[cell_family(cell) in record.learned_from for cell in cells] for record in records])
+    pairs = zip(records, (float(score) for score in rank_scores(table, home)), strict=True)
     return sorted(pairs, key=lambda pair: (-round(pair[1], 9), pair[0].number))

@@ -7,7 +7,7 @@ certify images; whatever the evidence cannot tell from the best is named as tied
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,13 +27,25 @@ CLEARLY_FASTER = 2.0
 
 
 def informative_cells(table: Floats) -> npt.NDArray[np.bool_]:
-    """Which columns of a [candidates, cells] table of image AUROC carry weight; all of them if none would."""
-    useful = (np.quantile(table, 0.25, axis=0) < SATURATED) & (np.ptp(table, axis=0) > 1e-9)
+    """Which columns of a [candidates, cells] table of image AUROC carry weight; all of them if none would.
+
+    What is NaN does not count; a cell needs two other values.
+    """
+    useful = np.zeros(table.shape[1], bool)
+    for column, values in enumerate(table.T):
+        known = values[~np.isnan(values)]
+        useful[column] = len(known) > 1 and np.quantile(known, 0.25) < SATURATED and np.ptp(known) > 1e-9
     return useful if useful.any() else np.ones_like(useful)
 
 
-def rank_scores(table: Floats) -> Floats:
+def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None) -> Floats:
     """Robust rank aggregation of a [candidates, cells] table of image AUROC.
+
+    Args:
+        table: Image AUROC.
+        home: bool [candidates, cells], True where a candidate learned from the family of the cell; None for nowhere.
+            Such a cell does not count for it, and how it fares against the others there is taken from the cells that
+            neither learned from.
 
     Returns:
         float64 [candidates] in 0 to 1: the trimmed mean, over informative cells, of the share of the other candidates
@@ -41,10 +53,25 @@ def rank_scores(table: Floats) -> Floats:
     """
     if len(table) == 1:
         return np.ones(1)
-    ranks = stats.rankdata(table[:, informative_cells(table)], axis=0)
-    shares = (ranks - 1) / (len(table) - 1)
-    scores: Floats = stats.trim_mean(shares, TRIM, axis=1)
-    return scores
+    home = np.zeros(table.shape, bool) if home is None else home
+    useful = informative_cells(np.where(home, np.nan, table))
+    home = home[:, useful]
+    shares = _beaten(table[:, useful], home)
+    counted = [row if at_home.all() else row[~at_home] for row, at_home in zip(shares, home, strict=True)]
+    return np.array([stats.trim_mean(row, TRIM) for row in counted], dtype=np.float64)
+
+
+def _beaten(table: Floats, home: npt.NDArray[np.bool_]) -> Floats:
+    """Share of the others that each candidate beats in each cell, as far as neither was at home there."""
+    shares = np.empty_like(table)
+    for row, (values, at_home) in enumerate(zip(table, home, strict=True)):
+        others = np.arange(len(table)) != row
+        wins = (np.sign(values - table[others]) + 1) / 2
+        away = ~(home[others] | at_home)
+        usual = np.where(away, wins, 0).sum(1) / np.maximum(away.sum(1), 1)
+        usual[~away.any(1)] = 0.5  # they have no ground in common: nothing is known
+        shares[row] = np.where(away, wins, usual[:, None]).mean(0)
+    return shares
 
 
 @dataclass(frozen=True)
@@ -142,10 +169,22 @@ def _reasons(winner: Finalist, leader: Finalist, guard: Finalist | None, tied: S
     return tuple(why)
 
 
-def certainty_gaps(families: Mapping[str, float]) -> list[str]:
-    """What the choice could not know, in sentences."""
+def certainty_gaps(families: Mapping[str, float], home: Collection[str] = ()) -> list[str]:
+    """What the choice could not know, in sentences.
+
+    Args:
+        families: Scores of the winner by family.
+        home: Families that some finalist learned from.
+    """
+    learned = [name for name in families if name in home]
+    kinds = f"Some of the best candidates learned from anomalies of {' and '.join(learned)}"
+    if len(learned) == len(families):
+        at_home = f"{kinds}, and there were no others to compare them on: their scores are too high."
+    else:
+        at_home = f"{kinds}: these did not count when the best were compared."
     return [
         f"Only synthetic anomalies of {len(families)} families ({', '.join(families)}) were seen, no real defect.",
+        *([at_home] if learned else []),
         "Missing, wrong or misplaced parts and other logical defects were not among them.",
         "The proxy score ranks candidates; it does not predict the share of real defects found.",
     ]

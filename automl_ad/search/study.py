@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from automl_ad.search.assess import assess_study
 from automl_ad.search.backbones import BackboneRack, load_rack
 from automl_ad.search.devices import resolve_device
 from automl_ad.search.events import Event, Listener, ignore_events
-from automl_ad.search.finish import certified_summary, certify, configuration_of, refit, shortlist
+from automl_ad.search.finish import certified_summary, certify, configuration_of, families_learned, refit, shortlist
 from automl_ad.search.loop import Clock, open_optuna, search_loop
 from automl_ad.search.material import Normals, draw_material, read_normals
 from automl_ad.search.ranking import ranked, usable
@@ -206,7 +206,7 @@ class Study:
         self._begin(settings, normals, rack)
         listener(Event("suite", "Drawing the proxy suite", elapsed_s=clock.elapsed))
         material = draw_material(settings, normals, self.folder, device, listener)
-        bench = Bench.of(material, rack, self.folder, settings.seed)
+        bench = Bench.of(material, rack, self.folder, settings)
         self._repository.set_suite(self.name, bench.material.proxy.digest)
         warnings = [*normals.warnings, *rack.warnings, *material.warnings]
         self._repository.set_warnings(self.name, warnings)
@@ -257,22 +257,25 @@ class Study:
         for record in records:
             self._repository.set_certify(self.name, record.number, None)
         finalists = []
+        home = families_learned(chosen)
         for done, record in enumerate(chosen):
             listener(Event("certify", "Checking the best again", done, len(chosen), clock.elapsed))
-            finalist = self._certified(bench, record, warnings)
+            finalist = self._certified(bench, record, home, warnings)
             finalists += [finalist] if finalist is not None else []
         if not finalists:
             raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
         decision = decide(finalists, DEFAULT_TRIAL)
         winner = next(record for record in records if record.number == decision.winner)
-        answer = self._answer(bench, winner, decision, finalists, records, warnings, clock)
+        answer = self._answer(bench, winner, decision, finalists, home, records, warnings, clock)
         self._repository.set_answer(self.name, plain(answer))
         listener(Event("finish", f"Trial {winner.number} wins", elapsed_s=clock.elapsed))
 
-    def _certified(self, bench: Bench, record: CandidateRecord, warnings: list[str]) -> Finalist | None:
+    def _certified(
+        self, bench: Bench, record: CandidateRecord, home: Collection[str], warnings: list[str]
+    ) -> Finalist | None:
         """The finalist; None, and a warning, when the candidate fails on the certify images."""
         try:
-            finalist, cells = certify(bench, record)
+            finalist, cells = certify(bench, record, home)
         except StoreError:
             raise
         except Exception as error:  # one candidate's fault must not cost the others their answer
@@ -287,6 +290,7 @@ class Study:
         winner: CandidateRecord,
         decision: Decision,
         finalists: list[Finalist],
+        home: Collection[str],
         records: list[CandidateRecord],
         warnings: list[str],
         clock: Clock,
@@ -315,7 +319,7 @@ class Study:
             "default_trial": DEFAULT_TRIAL,
             "default_kept": decision.default_kept,
             "why": list(decision.why),
-            "unknown": certainty_gaps(winner.families),
+            "unknown": certainty_gaps(winner.families, home),
             "warnings": warnings,
             "next": self._next_commands(winner.number),
         }
@@ -345,7 +349,7 @@ class Study:
         rack = load_rack(settings, device, self._cache())
         self._check_weights(rack, known.meaning["backbones"])
         material = draw_material(settings, normals, self.folder, device)
-        return Bench.of(material, rack, self.folder, settings.seed)
+        return Bench.of(material, rack, self.folder, settings)
 
     def _check_weights(self, rack: BackboneRack, searched: Mapping[str, str]) -> None:
         """Refuses to go on with other weights than those that the search saw."""

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Literal
 import optuna
 import torch
 
+from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.intervals import BootstrapPlan
 from automl_ad.evaluation.suite import Suite, thinned
+from automl_ad.methods.space import Space
+from automl_ad.search.anomalies import TrainingAnomalies
 from automl_ad.search.backbones import BackboneRack
 from automl_ad.search.candidate import (
     Configuration,
@@ -25,9 +28,10 @@ from automl_ad.search.candidate import (
 from automl_ad.search.material import Material
 from automl_ad.search.memory import PeakMemory
 from automl_ad.search.seeds import derived_rng, derived_seed
+from automl_ad.search.settings import StudySettings
 from automl_ad.store.artifacts import StudyFolder, save_arrays
 from automl_ad.store.records import CandidateRecord
-from automl_ad.training import Budget, Report
+from automl_ad.training import Budget, Report, ignore_progress
 
 if TYPE_CHECKING:
     from automl_ad.methods.features import FeatureDetector
@@ -46,6 +50,7 @@ class Bench:
     Attributes:
         material: Images and suites.
         rack: Backbones.
+        anomalies: What methods learn from.
         folder: The study's folder.
         seed: The study's seed.
         plan: Resampling weights of the proxy suite, shared by all candidates so that they can be paired.
@@ -53,20 +58,36 @@ class Bench:
 
     material: Material
     rack: BackboneRack
+    anomalies: TrainingAnomalies
     folder: StudyFolder
     seed: int
     plan: BootstrapPlan
 
     @classmethod
-    def of(cls, material: Material, rack: BackboneRack, folder: StudyFolder, seed: int) -> Bench:
+    def of(cls, material: Material, rack: BackboneRack, folder: StudyFolder, settings: StudySettings) -> Bench:
         """Draws the resampling weights."""
-        plan = plan_for(material.proxy, len(material.normals.splits.proxy), seed, "proxy")
-        return cls(material, rack, folder, seed, plan)
+        plan = plan_for(material.proxy, len(material.normals.splits.proxy), settings.seed, "proxy")
+        anomalies = TrainingAnomalies(settings.seed, settings.texture_dir, material.stock)
+        return cls(material, rack, anomalies, folder, settings.seed, plan)
+
+    def spaces(self, settings: StudySettings) -> dict[int, Space]:
+        """The search space at each working size."""
+        return {side: Space(self.rack.spaces, settings.effort, side, self.material.sources) for side in settings.sides}
 
     def build(self, configuration: Configuration) -> FeatureDetector:
         """An unfitted detector; its seed depends on the configuration alone."""
-        extractor = self.rack.extractors[configuration.backbone]
+        extractor = self.rack.extractor(configuration.backbone)
         return configuration.build(extractor, derived_seed(self.seed, f"fit/{configuration.digest}"))
+
+    def fit(
+        self,
+        detector: FeatureDetector,
+        normals: ImageSet,
+        budget: Budget | None = None,
+        report: Report = ignore_progress,
+    ) -> None:
+        """Fits a detector to good images, and to anomalies drawn on them where its method learns from such."""
+        detector.fit(normals, self.anomalies.of(detector.settings.recipe, normals), budget or Budget(), report)
 
 
 def plan_for(suite: Suite, normals: int, seed: int, purpose: str) -> BootstrapPlan:
@@ -105,12 +126,13 @@ def _measure(
     detector = bench.build(configuration)
     peak = PeakMemory(detector.extractor.device)
     normals = views.normals.take(splits.proxy)
-    detector.fit(views.normals.take(splits.fit), None, budget, _pruning(detector, bench, configuration, trial))
+    bench.fit(detector, views.normals.take(splits.fit), budget, _pruning(detector, bench, configuration, trial))
     fitted = time.monotonic()
     if detector.settings.trains and budget.spent:  # a half-trained score must not stand for the configuration
         return ended(number, configuration, "pruned", "The time budget ended its training.", start)
     scores, maps = score_suite(detector, normals, views.proxy)
-    result = proxy_score(scores, views.proxy, bench.plan)
+    home = detector.settings.learns_from
+    result = proxy_score(scores, views.proxy, bench.plan, home)
     folder = bench.folder.trial(number)
     save_arrays(folder / "maps.npz", **maps)
     scores.save(folder / "scores.npz")
@@ -125,7 +147,7 @@ def _measure(
         interval_low=result.interval[0],
         interval_high=result.interval[1],
         families=result.families,
-        cells={"cells": result.cells, "rules": result.rules},
+        cells={"cells": result.cells, "rules": result.rules, "home": sorted(home)},
         latency_ms=latency_ms(detector, views.normals.size),
         size_mb=size_mb(detector),
         peak_mb=peak.megabytes(),
@@ -146,7 +168,7 @@ def _pruning(detector: FeatureDetector, bench: Bench, configuration: Configurati
         normals = views.normals.take(bench.material.normals.splits.proxy[:PRUNING_NORMALS])
         suite = thinned(views.proxy, PRUNING_SHARE)
         scores, _ = score_suite(detector, normals, suite)
-        trial.report(best_rule(scores, suite)[1], round(REPORT_STEPS * done))
+        trial.report(best_rule(scores, suite, detector.settings.learns_from)[1], round(REPORT_STEPS * done))
         if trial.should_prune():
             raise optuna.TrialPruned(f"Below the median of earlier trials after {done:.0%} of its training.")
 

@@ -62,7 +62,7 @@ class CandidateRecord:
         interval_low: Lower end of the proxy score's interval.
         interval_high: Upper end.
         families: Score by anomaly family.
-        cells: What is known of each cell (family and severity).
+        cells: What is known of each cell (family and severity), of each rule, and of the families learned from.
         latency_ms: For one image, in milliseconds.
         size_mb: Of the detector, in megabytes.
         peak_mb: Highest memory in use, in megabytes.
@@ -94,6 +94,11 @@ class CandidateRecord:
     artifact: str | None = None
     configuration_hash: str | None = None
     certify: Mapping[str, Any] | None = None
+
+    @property
+    def learned_from(self) -> frozenset[str]:
+        """Families of synthetic anomalies that the candidate learned from: on these it plays at home."""
+        return frozenset(self.cells.get("home", ()))
 
     @property
     def interval(self) -> tuple[float, float] | None:

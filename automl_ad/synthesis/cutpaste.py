@@ -31,32 +31,34 @@ class CutPasteFamily(BlendedFamily):
         """See `BlendedFamily.propose`. On a uniform texture only the recolouring shows, so it grows with severity."""
         height, width = image.shape[:2]
         if rng.random() < SCAR_SHARE:
-            size, angle = _scar_size(min(height, width), rng), float(rng.uniform(-45, 45))
+            size, angle = scar_size(min(height, width), rng), float(rng.uniform(-45, 45))
         else:
-            size, angle = _patch_size(inside, rng), 0.0
+            size, angle = patch_size(inside, rng), 0.0
         origin, target = masks.random_point(inside, rng), masks.random_point(inside, rng)
-        weight = _rectangle((height, width), target, size, angle) & inside
+        weight = rectangle((height, width), target, size, angle) & inside
         if not weight.any():
             return None
-        moved = _moved(image, origin, target, angle)
-        return Proposal(colour_jitter(moved, rng, JITTER + JITTER_GAIN * severity), weight.astype(np.float32))
+        source = moved(image, origin, target, angle)
+        return Proposal(colour_jitter(source, rng, JITTER + JITTER_GAIN * severity), weight.astype(np.float32))
 
 
-def _patch_size(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, float]:
+def patch_size(
+    inside: npt.NDArray[np.bool_], rng: np.random.Generator, area: tuple[float, float] = PATCH_AREA
+) -> tuple[float, float]:
     """(width, height) in pixels of a patch: log-uniform area as a share of the product, log-uniform aspect."""
-    area = masks.log_uniform(*PATCH_AREA, rng) * float(inside.sum())
+    pixels = masks.log_uniform(*area, rng) * float(inside.sum())
     aspect = masks.log_uniform(*PATCH_ASPECT, rng)
-    return max(2.0, float(np.sqrt(area * aspect))), max(2.0, float(np.sqrt(area / aspect)))
+    return max(2.0, float(np.sqrt(pixels * aspect))), max(2.0, float(np.sqrt(pixels / aspect)))
 
 
-def _scar_size(side: int, rng: np.random.Generator) -> tuple[float, float]:
+def scar_size(side: int, rng: np.random.Generator) -> tuple[float, float]:
     """(width, height) in pixels of a scar: the published sizes hold for 256 pixels and scale with the side."""
     scale = side / REFERENCE_SIDE
     width, height = (float(rng.uniform(*limits)) * scale for limits in (SCAR_WIDTH, SCAR_HEIGHT))
     return max(2.0, width), max(3.0, height)
 
 
-def _rectangle(
+def rectangle(
     shape: tuple[int, int], centre: tuple[int, int], size: tuple[float, float], angle: float
 ) -> npt.NDArray[np.bool_]:
     """A filled rectangle, bool [H, W], around a (row, column), turned by degrees."""
@@ -66,7 +68,7 @@ def _rectangle(
     return canvas.astype(bool)
 
 
-def _moved(
+def moved(
     image: npt.NDArray[np.uint8], origin: tuple[int, int], target: tuple[int, int], angle: float
 ) -> npt.NDArray[np.uint8]:
     """The whole image, turned about ``origin`` and shifted so that this point lands on ``target``."""

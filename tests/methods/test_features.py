@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from handmade import EMBEDDED_LEVELS, VARIANTS, draw_discs, fitted, noise, variant
@@ -13,8 +14,9 @@ from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import InputError
-from automl_ad.methods.features import FeatureDetector, align
+from automl_ad.methods.features import FeatureDetector, align, suggest_families
 from automl_ad.methods.padim import Padim, PadimSettings
+from automl_ad.methods.space import BackboneSpace, Space
 
 NORMALS = ImageSet.of(draw_discs(10))
 OTHERS = ImageSet.of(draw_discs(5, seed=1))
@@ -173,3 +175,16 @@ def test_a_head_that_sees_images_gets_them_last() -> None:
         torch.from_numpy(onlooker.anomaly_maps(OTHERS)),
     ):
         torch.testing.assert_close(maps, images.mean(1))
+
+
+@pytest.mark.parametrize(
+    ("sources", "offered"),
+    [(("texture",), ("texture",)), (("texture", "sdas"), ("texture", "sdas", "both")), (("sdas",), ("sdas",))],
+)
+def test_anomalies_are_offered_one_kind_at_a_time_or_both(sources: tuple[str, ...], offered: tuple[str, ...]) -> None:
+    space = Space((BackboneSpace("any", (-1,), (8,)),), "quick", sources=sources)
+    trial = optuna.trial.FixedTrial({"mine.families": offered[-1]})
+    assert suggest_families(trial, "mine", space) == offered[-1]
+    (choices,) = trial.distributions.values()
+    assert isinstance(choices, optuna.distributions.CategoricalDistribution)
+    assert choices.choices == offered

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import optuna
 import pytest
 
+from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.errors import InputError
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.dfr import DfrSettings
 from automl_ad.methods.registry import METHODS, detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space, decode_levels, encode_levels
-from automl_ad.search.proposals import first_proposals, parameters_of
+from automl_ad.search.proposals import first_proposals, parameters_of, suggest
 
 RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
 VGG19 = BackboneSpace(
@@ -35,6 +39,30 @@ SPACES = {
     "stem_only": (BackboneSpace("resnet18", (-5,), (2,)),),
 }
 EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
+TRAINING_FREE = ("padim", "patchcore", "dfr")
+"""Methods that fit without training, at least in one of their forms; they suit every backbone."""
+TEACHER_BOUND = ("realnet", "destseg")
+"""Methods that compare a trained network with what a backbone says: they need one that says enough."""
+
+
+def check_levels(made: MethodSettings, space: Space) -> None:
+    """All levels are at hand, and there are some unless the method does without a backbone."""
+    if made.backbone == NO_BACKBONE:
+        assert made.levels == ()
+    else:
+        assert len(made.levels) > 0
+        assert set(made.levels) <= set(space.backbone(made.backbone).levels)
+
+
+def random_settings(method: str, space: Space, count: int) -> list[MethodSettings]:
+    """What random draws give; all parameters carry the name of the method."""
+    cls = detector_class(method)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trials = [study.ask() for _ in range(count)]
+    made = [cls.settings_type(**cls.suggest(trial, space)) for trial in trials]
+    assert all(name.startswith(f"{method}.") for trial in trials for name in trial.params)
+    return made
 
 
 @pytest.fixture(params=[(name, effort) for name in SPACES for effort in EFFORTS], ids=lambda pair: "-".join(pair))
@@ -46,11 +74,27 @@ def space(request: pytest.FixtureRequest) -> Space:
 @pytest.mark.parametrize("method", METHODS)
 def test_defaults_lie_in_the_space_and_come_back_from_their_parameters(method: str, space: Space) -> None:
     cls = detector_class(method)
-    defaults = cls.defaults(space)
-    assert {settings["backbone"] for settings in defaults} == {backbone.name for backbone in space.backbones}
-    for settings in defaults:
+    for settings in cls.defaults(space):
         trial = optuna.trial.FixedTrial(parameters_of(method, settings, space))
         assert cls.suggest(trial, space) == settings
+
+
+@pytest.mark.parametrize("method", TRAINING_FREE)
+def test_training_free_methods_have_a_default_for_every_backbone(method: str, space: Space) -> None:
+    defaults = detector_class(method).defaults(space)
+    assert {settings["backbone"] for settings in defaults} == {backbone.name for backbone in space.backbones}
+
+
+@pytest.mark.parametrize("method", TEACHER_BOUND)
+def test_methods_with_a_teacher_have_one_default_on_the_first_network(method: str, space: Space) -> None:
+    networks = [backbone.name for backbone in space.backbones if not backbone.fixed]
+    assert [settings["backbone"] for settings in detector_class(method).defaults(space)] == networks[:1]
+
+
+def test_the_method_without_a_backbone_has_one_default_whatever_is_at_hand(space: Space) -> None:
+    (settings,) = detector_class("anoseg").defaults(space)
+    assert settings["backbone"] == NO_BACKBONE
+    assert tuple(settings["levels"]) == ()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -58,20 +102,35 @@ def test_defaults_make_settings_with_levels_at_hand(method: str, space: Space) -
     for settings in detector_class(method).defaults(space):
         made = detector_class(method).settings_type(**settings)
         assert isinstance(made, MethodSettings)
-        assert len(made.levels) > 0
-        assert set(made.levels) <= set(space.backbone(made.backbone).levels)
+        check_levels(made, space)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_random_suggestions_make_settings_with_levels_at_hand(method: str, space: Space) -> None:
-    cls = detector_class(method)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(5):
-        trial = study.ask()
-        made = cls.settings_type(**cls.suggest(trial, space))
-        assert set(made.levels) <= set(space.backbone(made.backbone).levels)
-        assert all(name.startswith(f"{method}.") for name in trial.params)
+    for made in random_settings(method, space, 5):
+        check_levels(made, space)
+
+
+@pytest.mark.parametrize("sources", [("texture",), ("texture", "sdas")])
+@pytest.mark.parametrize("method", METHODS)
+def test_no_candidate_learns_from_what_the_study_or_its_method_does_not_offer(
+    method: str, sources: tuple[str, ...]
+) -> None:
+    """Pieces of the product itself can be had in every study."""
+    cls, space = detector_class(method), Space((RESNET, EMBEDDED), "quick", sources=sources)
+    defaults = [cls.settings_type(**settings) for settings in cls.defaults(space)]
+    learned = [made.learns_from for made in [*defaults, *random_settings(method, space, 60)]]
+    every = frozenset[str]().union(*learned)
+    assert every <= {*sources, "cutpaste"}
+    assert every == cls.learns_from & {*sources, "cutpaste"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_learned_from_is_what_the_recipe_names(method: str) -> None:
+    space = Space((RESNET, EMBEDDED), "quick", sources=("texture", "sdas"))
+    for made in random_settings(method, space, 20):
+        assert made.learns_from == set(made.recipe.families if made.recipe is not None else ())
+        assert made.trains or made.recipe is None
 
 
 def test_settings_outside_the_space_are_refused() -> None:
@@ -82,11 +141,20 @@ def test_settings_outside_the_space_are_refused() -> None:
         parameters_of("dfr", {"backbone": "embedded", "levels": (-4, -1), "model": "pca"}, space)
 
 
-def test_first_proposals_cover_all_defaults_and_training_comes_last(space: Space) -> None:
-    proposals = first_proposals(METHODS, {256: space})
-    assert len(proposals) == sum(len(detector_class(method).defaults(space)) for method in METHODS)
+def trains(proposal: dict[str, Any], methods: Sequence[str], space: Space) -> bool:
+    """Whether the fit of a proposal is iterative."""
+    configuration = suggest(optuna.trial.FixedTrial(proposal), methods, {256: space})
+    return detector_class(configuration.method).settings_type(**configuration.settings).trains
+
+
+@pytest.mark.parametrize("methods", [TRAINING_FREE, METHODS, METHODS[::-1]], ids=["training_free", "all", "reversed"])
+def test_first_proposals_cover_all_defaults_and_training_comes_last(methods: Sequence[str], space: Space) -> None:
+    proposals = first_proposals(methods, {256: space})
+    assert len(proposals) == sum(len(detector_class(method).defaults(space)) for method in methods)
     assert proposals[0]["method"] == ("padim" if space.backbones[0].fixed else "patchcore")
-    assert [p.get("dfr.model") == "autoencoder" for p in proposals] == [False] * (len(proposals) - 1) + [True]
+    flags = [trains(proposal, methods, space) for proposal in proposals]
+    assert flags == sorted(flags)
+    assert 0 < sum(flags) < len(flags)
 
 
 def test_published_settings_by_hand() -> None:

@@ -15,6 +15,7 @@ from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.metrics import pixel_auroc, resize_maps
+from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.methods.realnet.detector import RealNet, RealNetSettings
 from automl_ad.methods.realnet.head import Network
 from automl_ad.methods.realnet.reconstruction import FeatureUNet
@@ -51,7 +52,7 @@ def prepare(seed: int = 0, **settings: Any) -> RealNet:
 
 def learnt(seed: int = 0, **settings: Any) -> RealNet:
     detector = prepare(seed, **settings)
-    detector.fit(ImageSet.of(draw_discs(6, (64, 64))), Squares(), Budget(), ignore_progress)
+    detector.fit(ImageSet.of(draw_discs(6, (64, 64))), PairSource(Squares(), seed=0), Budget(), ignore_progress)
     return detector
 
 
@@ -69,7 +70,7 @@ def others() -> ImageSet:
 def test_squares_on_drawn_parts_are_found() -> None:
     discs = draw_discs(10, (64, 64))
     detector = prepare(pairs=30, steps=220, batch=8)
-    detector.fit(ImageSet.of(discs), Squares(), Budget(), ignore_progress)
+    detector.fit(ImageSet.of(discs), PairSource(Squares(), seed=0), Budget(), ignore_progress)
     spoilt, masks = plant_squares(discs, 10, seed=9)
     maps = detector.anomaly_maps(ImageSet.of(spoilt))
     assert maps.shape == (10, 32, 32)
@@ -127,7 +128,9 @@ def test_images_of_a_batch_do_not_meet(quick: RealNet, others: ImageSet) -> None
 
 def test_progress_is_reported_to_the_end() -> None:
     reported: list[float] = []
-    prepare(steps=10).fit(ImageSet.of(draw_discs(4, (64, 64))), Squares(), Budget(), reported.append)
+    prepare(steps=10).fit(
+        ImageSet.of(draw_discs(4, (64, 64))), PairSource(Squares(), seed=0), Budget(), reported.append
+    )
     assert len(reported) >= 5
     assert reported == sorted(reported)
     assert reported[-1] == 1
@@ -136,7 +139,7 @@ def test_progress_is_reported_to_the_end() -> None:
 def test_a_spent_budget_ends_the_fit_with_what_it_has(others: ImageSet) -> None:
     reported: list[float] = []
     detector = prepare(steps=100_000)
-    detector.fit(ImageSet.of(draw_discs(4, (64, 64))), Squares(), Budget(0.0), reported.append)
+    detector.fit(ImageSet.of(draw_discs(4, (64, 64))), PairSource(Squares(), seed=0), Budget(0.0), reported.append)
     assert reported == []
     assert np.isfinite(detector.anomaly_maps(others)).all()
 
@@ -164,9 +167,61 @@ def test_the_channels_that_show_anomalies_go_on() -> None:
     features[10:, telling] = features[:10, telling]
     features[10:, telling, :4, :4] += 2
     detector = on_table(RealNet, [features], share=0.5, taper=1.0, pairs=20, steps=1, batch=4, kept=0.25)
-    detector.fit(table_images(range(10), (8, 8)), NextTen(), Budget(), ignore_progress)
+    detector.fit(table_images(range(10), (8, 8)), PairSource(NextTen(), seed=0), Budget(), ignore_progress)
     assert sorted(detector.state["selected_0"].tolist()) == telling
     assert detector.state["plan"].tolist() == [4, 2, 0]
+
+
+@pytest.fixture
+def ranked(monkeypatch: pytest.MonkeyPatch) -> list[RealNet]:
+    """The detectors that ranked channels."""
+    calls: list[RealNet] = []
+    rank = RealNet._rank
+
+    def watched(self: RealNet, pairs: Pairs) -> list[torch.Tensor]:
+        calls.append(self)
+        return rank(self, pairs)
+
+    monkeypatch.setattr(RealNet, "_rank", watched)
+    return calls
+
+
+def on_noise(levels: int = 1, **settings: Any) -> RealNet:
+    """An unfitted detector on the last ``levels`` levels of a network, 64 channels each."""
+    tables = [noise(20, 64, 8, 8, seed=place) for place in reversed(range(levels))]
+    chosen: dict[str, Any] = {"taper": 1.0, "pairs": 20, "steps": 1, "batch": 4, "kept": 0.25} | settings
+    return on_table(RealNet, tables, strides=(1,) * levels, **chosen)
+
+
+def test_the_order_of_channels_is_worked_out_once_for_all_candidates_on_the_same_pairs(ranked: list[RealNet]) -> None:
+    normals, anomalies = table_images(range(10), (8, 8)), PairSource(NextTen(), seed=0)
+    chosen = []
+    for share in (0.5, 1.0, 0.25):
+        detector = on_noise(share=share, seed=round(4 * share))
+        detector.fit(normals, anomalies, Budget(), ignore_progress)
+        chosen.append(detector.state["selected_0"].tolist())
+    assert [len(channels) for channels in chosen] == [32, 64, 16]
+    assert sorted(chosen[1]) == list(range(64))
+    assert chosen[0] == chosen[1][:32]
+    assert chosen[2] == chosen[1][:16]
+    assert len(ranked) == 1
+    assert [order.tolist() for order in anomalies.pairs(normals, 20).notes.values()] == [chosen[1]]
+
+    alone = on_noise(share=0.5)
+    alone.fit(normals, PairSource(NextTen(), seed=0), Budget(), ignore_progress)
+    assert alone.state["selected_0"].tolist() == chosen[0]
+
+
+def test_other_pairs_levels_or_weights_are_ranked_anew(ranked: list[RealNet]) -> None:
+    normals, anomalies = table_images(range(10), (8, 8)), PairSource(NextTen(), seed=0)
+    one, two, other = on_noise(), on_noise(levels=2), on_noise()
+    other.extractor.backbone.weights_tag = "table-2"
+    for detector in (one, two, other, two, one):
+        detector.fit(normals, anomalies, Budget(), ignore_progress)
+    assert ranked == [one, two, other]
+    on_noise(pairs=10).fit(normals, anomalies, Budget(), ignore_progress)
+    one.fit(normals, anomalies, Budget(), ignore_progress)
+    assert len(ranked) == 5
 
 
 @pytest.mark.parametrize(
@@ -199,6 +254,7 @@ def test_at_least_one_pair_of_residual_channels_is_judged() -> None:
 def test_the_recipe_is_what_the_settings_say(families: Any, wanted: tuple[str, ...]) -> None:
     settings = RealNetSettings(backbone="any", levels=LEVELS, families=families, opacity=0.3, strength=(0.1, 0.5))
     assert settings.recipe == Recipe(wanted, (0.3, 1.0), (0.1, 0.5))
+    assert settings.learns_from == set(wanted) <= RealNet.learns_from
     assert settings.trains
 
 
@@ -236,20 +292,35 @@ def test_fixed_filters_alone_get_no_defaults() -> None:
     assert list(RealNet.defaults(Space((EMBEDDED,), "quick"))) == []
 
 
-@pytest.mark.parametrize("backbone", [RESNET, EMBEDDED, VIT, STEM], ids=["resnet", "embedded", "vit", "stem"])
-def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
+def suggestions(space: Space, count: int = 30) -> list[tuple[RealNetSettings, optuna.Trial]]:
+    """What random draws give."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    space, strengths = Space((backbone,), "quick"), set()
-    for _ in range(30):
-        trial = study.ask()
-        made = RealNetSettings(**RealNet.suggest(trial, space))
+    trials = [study.ask() for _ in range(count)]
+    return [(RealNetSettings(**RealNet.suggest(trial, space)), trial) for trial in trials]
+
+
+@pytest.mark.parametrize("backbone", [RESNET, EMBEDDED, VIT, STEM], ids=["resnet", "embedded", "vit", "stem"])
+def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
+    for made, trial in suggestions(Space((backbone,), "quick")):
         assert len(made.levels) <= 4
         assert len(made.levels) > 1 or len(backbone.usable) == 1
         assert set(made.levels) <= set(backbone.levels)
         assert all(name.startswith("realnet.") for name in trial.params)
+        assert made.families == "texture"
+        assert "realnet.strength" not in trial.params
+
+
+def test_where_pictures_of_sdas_can_be_had_they_are_learned_from_alone_or_beside_textures() -> None:
+    strengths, families = set(), set()
+    for made, trial in suggestions(Space((RESNET,), "quick", sources=("texture", "sdas"))):
+        offered = trial.distributions["realnet.families"]
+        assert isinstance(offered, optuna.distributions.CategoricalDistribution)
+        assert offered.choices == ("texture", "sdas", "both")
         assert ("realnet.strength" in trial.params) == (made.families != "texture")
+        families.add(made.families)
         strengths |= {made.strength} if made.families != "texture" else set()
+    assert families == {"texture", "sdas", "both"}
     assert strengths == {(0.1, 0.2), (0.1, 0.5)}
 
 

@@ -19,21 +19,29 @@ from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.severity import LADDER
 from automl_ad.evaluation.suite import Suite
 from automl_ad.search.events import Event
-from automl_ad.search.material import Material, draw_material, read_normals
+from automl_ad.search.material import STOCKED, STOCKED_STRENGTHS, Material, draw_material, read_normals
 from automl_ad.search.seeds import derived_seed
 from automl_ad.search.settings import StudySettings, build_settings
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.synthesis.registry import FAMILY_NAMES
 from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.commission import Commission
+from automl_ad.synthesis.sdas.pool import PictureKey
+from automl_ad.synthesis.sdas.source import PictureStock
 from automl_ad.synthesis.sdas.synthesiser import Sdas
 
 CPU = torch.device("cpu")
 TRAINING_FREE = tuple(name for name in FAMILY_NAMES if name != "sdas")
 
 
+METHODS = ("padim", "patchcore", "dfr")
+"""None of them learns from anomalies."""
+LEARNING = {"methods": ("padim", "realnet")}
+
+
 def settings_for(images: Path, **options: object) -> StudySettings:
-    return build_settings(images, **({"image_size": 64, "families": TRAINING_FREE} | options))  # type: ignore[arg-type]
+    defaults = {"image_size": 64, "families": TRAINING_FREE, "methods": METHODS}
+    return build_settings(images, **(defaults | options))  # type: ignore[arg-type]
 
 
 def test_names_and_order_of_files_do_not_matter(parts: Path, tmp_path: Path) -> None:
@@ -120,7 +128,7 @@ def check_bases(material: Material) -> None:
 
 def test_smaller_sides_are_views_of_the_same_suite(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
-    file.write_text("sides: [64, 96]\nbackbones: [embedded]\nfamilies: [texture, photometric]\n")
+    file.write_text("sides: [64, 96]\nmethods: [padim]\nbackbones: [embedded]\nfamilies: [texture, photometric]\n")
     settings = build_settings(parts, study_file=file)
     material = draw_material(settings, read_normals(settings), StudyFolder(tmp_path, "parts"), CPU)
     small, large = material.at(64), material.at(96)
@@ -132,7 +140,7 @@ def test_smaller_sides_are_views_of_the_same_suite(parts: Path, tmp_path: Path) 
 
 def test_files_reach_a_smaller_side_by_the_way_that_the_study_took(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
-    file.write_text("sides: [64, 96]\nbackbones: [embedded]\nfamilies: [texture, photometric]\n")
+    file.write_text("sides: [64, 96]\nmethods: [padim]\nbackbones: [embedded]\nfamilies: [texture, photometric]\n")
     settings = build_settings(parts, study_file=file)
     normals = read_normals(settings)
     material = draw_material(settings, normals, StudyFolder(tmp_path, "parts"), CPU)
@@ -305,7 +313,7 @@ class TestSdasLeftOut:
         draw(parts, tmp_path, "short", **SHORT)
         assert "sdas" in families(draw(parts, tmp_path, "long").proxy)
 
-    @pytest.mark.parametrize("use", ["severities", "suite/proxy", "suite/certify"])
+    @pytest.mark.parametrize("use", ["severities", "suite/proxy", "suite/certify", "fit"])
     def test_time_that_runs_out_in_the_midst_of_it_takes_it_from_both_suites(
         self,
         parts: Path,
@@ -316,9 +324,10 @@ class TestSdasLeftOut:
         use: str,
     ) -> None:
         stop_at(use, lambda: object.__setattr__(tiny_sdas[0].budget, "seconds", 0), monkeypatch)
-        first = draw(parts, tmp_path)
+        first = draw(parts, tmp_path, **LEARNING)
         assert list(first.warnings) == [LATE]
-        uses = ("severities", "suite/proxy", "suite/certify")
+        assert first.sources == ("texture",)
+        uses = ("severities", "suite/proxy", "suite/certify", "fit")
         made = [derived_seed(0, f"sdas/{one}") in sampled for one in uses]
         assert made == [uses.index(one) < uses.index(use) for one in uses]
         without = draw(parts, tmp_path / "elsewhere", families=("texture",))
@@ -329,12 +338,12 @@ class TestSdasLeftOut:
         assert (decision["used"], decision["warnings"], decision["facts"]["rounds"]) == (False, [LATE], 1)
 
         sampled.clear()
-        resumed = draw(parts, tmp_path, time_budget=6000.0)
+        resumed = draw(parts, tmp_path, time_budget=6000.0, **LEARNING)
         assert (digests(resumed), list(resumed.warnings), sampled) == (digests(first), [LATE], [])
 
 
 class TestSdasInterrupted:
-    @pytest.mark.parametrize("use", ["severities", "suite/certify"])
+    @pytest.mark.parametrize("use", ["severities", "suite/certify", "fit"])
     def test_an_interrupt_decides_nothing(
         self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], monkeypatch: pytest.MonkeyPatch, use: str
     ) -> None:
@@ -344,12 +353,13 @@ class TestSdasInterrupted:
         with monkeypatch.context() as patched:
             stop_at(use, interrupt, patched)
             with pytest.raises(KeyboardInterrupt):
-                draw(parts, tmp_path)
+                draw(parts, tmp_path, **LEARNING)
         assert {path.name for path in suite_folder(tmp_path).iterdir()} <= {"sdas.png"}
         tiny_sdas.clear()
-        resumed = draw(parts, tmp_path)
+        resumed = draw(parts, tmp_path, **LEARNING)
         assert tiny_sdas == []
         assert digests(resumed) == digests(draw(parts, tmp_path / "elsewhere"))
+        assert resumed.sources == ("texture", "sdas")
         assert families(resumed.proxy) == families(resumed.certify) == {"texture", "sdas"}
 
     @pytest.mark.parametrize("lost", [["studies/parts/suite/certify"], ["studies/parts/suite/proxy", "cache"]])
@@ -381,6 +391,103 @@ class TestSdasInterrupted:
         again = draw(parts, tmp_path, **SHORT)
         assert digests(again) == digests(before)
         assert list(again.warnings) == []
+
+
+def made_to_learn_from(sampled: list[int]) -> int:
+    """How many of the pictures were made for methods to learn from."""
+    return sampled.count(derived_seed(0, "sdas/fit"))
+
+
+def keys_of(stock: PictureStock) -> list[PictureKey]:
+    """The pictures of a stock."""
+    return [key for key in stock.pool.slice(0, 1) if key.seed == stock.seed]
+
+
+class TestStock:
+    """Pictures of sdas that methods learn from."""
+
+    def test_they_are_made_while_the_suites_are_drawn(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], sampled: list[int]
+    ) -> None:
+        material = draw(parts, tmp_path, **LEARNING)
+        assert made_to_learn_from(sampled) == STOCKED
+        assert tiny_sdas[0].pictures == 4 * (len(LADDER) + 2) + STOCKED
+        tiny_sdas.clear()
+        sampled.clear()
+        stock = material.stock()
+        assert material.stock() is stock
+        assert (tiny_sdas, sampled) == ([], [])
+
+    def test_they_are_of_the_images_of_the_fit_over_all_strengths(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        material = draw(parts, tmp_path, **LEARNING)
+        keys = keys_of(material.stock())
+        assert len(keys) == STOCKED
+        assert {key.base for key in keys} == hashes(material.normals.part("fit"))
+        strengths = sorted(key.strength for key in keys)
+        assert (strengths[0], strengths[-1]) == STOCKED_STRENGTHS
+        assert np.diff(strengths).max() < 0.02
+        assert sum(strength <= 0.2 for strength in strengths) >= STOCKED / 5
+
+    def test_suites_are_the_same_whatever_learns_and_their_pictures_are_others(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        learned, free = draw(parts, tmp_path, **LEARNING), draw(parts, tmp_path / "elsewhere")
+        assert digests(learned) == digests(free)
+        seeds = {key.seed for key in learned.stock().pool.slice(0, 1)}
+        assert seeds == {
+            derived_seed(0, f"sdas/{use}") for use in ("severities", "suite/proxy", "suite/certify", "fit")
+        }
+
+    def test_a_resumed_study_opens_them_and_makes_none(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], sampled: list[int]
+    ) -> None:
+        first = draw(parts, tmp_path, **LEARNING).stock()
+        tiny_sdas.clear()
+        sampled.clear()
+        resumed = draw(parts, tmp_path, time_budget=1.0, **LEARNING)
+        assert resumed.sources == ("texture", "sdas")
+        stock = resumed.stock()
+        assert (tiny_sdas, sampled) == ([], [])
+        assert keys_of(stock) == keys_of(first)
+        for key in keys_of(stock)[::10]:
+            np.testing.assert_array_equal(stock.pool.read(key), first.pool.read(key))
+
+    def test_where_nothing_learns_from_them_they_are_made_when_asked_for(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], sampled: list[int]
+    ) -> None:
+        material = draw(parts, tmp_path)
+        assert made_to_learn_from(sampled) == 0
+        assert tiny_sdas[0].pictures == 4 * (len(LADDER) + 2)
+        assert len(keys_of(material.stock())) == made_to_learn_from(sampled) == STOCKED
+
+    def test_they_are_made_again_as_they_were_if_they_were_lost(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], sampled: list[int]
+    ) -> None:
+        stock = draw(parts, tmp_path, **LEARNING).stock()
+        before = {key: pixel_hash(stock.pool.read(key)) for key in keys_of(stock)}
+        shutil.rmtree(stock.pool.folder / "pictures")
+        again = draw(parts, tmp_path, time_budget=1.0, **LEARNING).stock()
+        assert {key: pixel_hash(again.pool.read(key)) for key in keys_of(again)} == before
+
+    def test_a_model_that_was_lost_and_fails_is_an_error_and_no_other_pictures(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        draw(parts, tmp_path, **LEARNING)
+        shutil.rmtree(tmp_path / "cache")
+        monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(9.0, {}, "its pictures are noise"))
+        resumed = draw(parts, tmp_path, **LEARNING)
+        assert resumed.sources == ("texture", "sdas")
+        with pytest.raises(StoreError, match=r"sdas are lost and cannot be made again: its pictures are noise\."):
+            resumed.stock()
+
+    def test_without_the_family_there_are_textures_alone(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        assert draw(parts, tmp_path, families=("cutpaste",), **LEARNING).sources == ("texture",)
+        assert draw(parts, tmp_path, families=("sdas",)).sources == ("texture", "sdas")
+        assert draw(parts, tmp_path / "elsewhere", **SHORT, **LEARNING).sources == ("texture",)
 
 
 class TestSdasAmongOthers:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from automl_ad.search.selection import Finalist, certainty_gaps, decide, informative_cells, rank_scores
+
+Table = npt.NDArray[np.float64]
 
 
 def finalist(number: int, value: float, spread: float = 0.0, latency: float = 10.0, seed: int = 0) -> Finalist:
@@ -46,6 +51,128 @@ def test_ranks_ignore_any_rising_transform_and_stay_between_zero_and_one(table: 
     scores = rank_scores(table)
     assert ((scores >= 0) & (scores <= 1)).all()
     np.testing.assert_allclose(scores, rank_scores(np.float64(0.5) * table), atol=1e-12)
+
+
+def at_home(shape: tuple[int, int], *places: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """True at (candidate, cell) of each place."""
+    home = np.zeros(shape, bool)
+    for place in places:
+        home[place] = True
+    return home
+
+
+class TestHome:
+    """Cells of families that a candidate learned from."""
+
+    def test_nobody_at_home_changes_nothing(self) -> None:
+        table = np.random.default_rng(0).uniform(0.3, 0.99, (4, 7))
+        np.testing.assert_array_equal(rank_scores(table, at_home(table.shape)), rank_scores(table))
+
+    def test_perfect_at_home_and_worst_elsewhere_is_last(self) -> None:
+        table = np.array([[0.9, 0.9, 0.5, 0.5, 0.5], [0.8, 0.7, 0.6, 0.7, 0.6], [0.7, 0.8, 0.7, 0.6, 0.7]])
+        assert rank_scores(table)[0] == pytest.approx(1 / 3)  # 1, 1, 0, 0, 0 with a fifth trimmed at either end
+        scores = rank_scores(table, at_home(table.shape, (0, 0), (0, 1)))
+        # Both others beat it in the last three cells, which is what the first two are then taken to say.
+        # Shares of the second candidate: 1, 0.5, 0.5, 1, 0.5; of the third: 0.5, 1, 1, 0.5, 1.
+        assert scores.tolist() == pytest.approx([0.0, 2 / 3, 5 / 6])
+
+    def test_by_hand_where_neither_wins_everywhere(self) -> None:
+        table = np.array([[0.9, 0.9, 0.7, 0.8], [0.8, 0.6, 0.8, 0.7], [0.7, 0.7, 0.6, 0.6]])
+        scores = rank_scores(table, at_home(table.shape, (0, 0), (0, 1)))
+        # Four cells are too few to trim. Away, the first beats the second in one cell of two and the third in both.
+        # Where it is at home, the second counts as half beaten by it and the third as beaten.
+        assert scores.tolist() == pytest.approx([0.75, (0.75 + 0.25 + 1 + 0.5) / 4, (0 + 0.5 + 0 + 0) / 4])
+
+    def test_how_one_fares_at_home_is_nothing_to_the_others(self) -> None:
+        away = [[0.8, 0.6, 0.7, 0.8, 0.5], [0.7, 0.7, 0.6, 0.9, 0.6], [0.6, 0.8, 0.5, 0.7, 0.7]]
+        places = at_home((4, 5), (3, 0), (3, 1))
+        ranked = [
+            rank_scores(np.array([*away, [value, value, 0.55, 0.85, 0.65]]), places).tolist()
+            for value in (0.3, 0.65, 0.99)
+        ]
+        assert ranked[0] == ranked[1] == ranked[2]
+
+    def test_two_without_any_ground_in_common_tie(self) -> None:
+        table = np.array([[0.9, 0.9, 0.3], [0.4, 0.5, 0.9]])
+        assert rank_scores(table, at_home(table.shape, (0, 0), (0, 1), (1, 2))).tolist() == [0.5, 0.5]
+
+    def test_one_without_any_ground_of_its_own_is_in_the_middle(self) -> None:
+        table = np.array([[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]])
+        # The other two beat, or not, each other, and are even with the first.
+        assert rank_scores(table, at_home(table.shape, (0, 0), (0, 1))).tolist() == [0.5, 0.75, 0.25]
+
+    def test_everybody_at_home_everywhere_leaves_nothing_to_tell(self) -> None:
+        table = np.array([[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]])
+        assert rank_scores(table, np.ones_like(table, bool)).tolist() == [0.5, 0.5, 0.5]
+
+    def test_a_single_candidate_ranks_first_even_there(self) -> None:
+        assert rank_scores(np.array([[0.6, 0.7]]), np.ones((1, 2), bool)).tolist() == [1.0]
+
+    def test_a_home_among_cells_that_tell_nothing_is_passed_over_with_them(self) -> None:
+        table = np.array([[1.0, 0.7, 0.8], [1.0, 0.8, 0.8], [0.999, 0.6, 0.8], [0.998, 0.9, 0.8]])
+        home = at_home(table.shape, (0, 0), (1, 2))
+        np.testing.assert_array_equal(rank_scores(table, home), rank_scores(table))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[Table, npt.NDArray[np.bool_]]:
+    """No two candidates are equal in a cell, and none is near perfect: every cell tells something."""
+    candidates, cells = draw(st.integers(2, 6)), draw(st.integers(1, 7))
+    columns = [draw(st.permutations(range(candidates))) for _ in range(cells)]
+    home = draw(arrays(np.bool_, (candidates, cells)))
+    return 0.3 + 0.1 * np.array(columns, np.float64).T, home
+
+
+@given(tables())
+def test_scores_with_homes_lie_between_zero_and_one(drawn: tuple[Table, npt.NDArray[np.bool_]]) -> None:
+    scores = rank_scores(*drawn)
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+@given(tables(), st.randoms(use_true_random=False))
+def test_neither_the_order_of_candidates_nor_of_cells_matters(
+    drawn: tuple[Table, npt.NDArray[np.bool_]], random: Random
+) -> None:
+    table, home = drawn
+    rows, columns = (random.sample(range(size), size) for size in table.shape)
+    shuffled = rank_scores(table[rows][:, columns], home[rows][:, columns])
+    np.testing.assert_allclose(shuffled, rank_scores(table, home)[rows], atol=1e-12)
+
+
+@given(tables(), st.data())
+def test_another_cell_at_home_is_nothing_to_whom_it_is_home(
+    drawn: tuple[Table, npt.NDArray[np.bool_]], data: st.DataObject
+) -> None:
+    """Its score is what it was, whatever anybody reaches there and whoever else is at home."""
+    table, home = drawn
+    row = data.draw(st.integers(0, len(table) - 1))
+    values = 0.3 + 0.1 * np.array(data.draw(st.permutations(range(len(table)))), np.float64)
+    homes = data.draw(arrays(np.bool_, len(table)))
+    homes[row] = True
+    more = rank_scores(np.c_[table, values], np.c_[home, homes])
+    np.testing.assert_allclose(more[row], rank_scores(table, home)[row], atol=1e-12)
+
+
+@given(tables(), st.data())
+def test_values_at_home_are_nothing_to_anybody(drawn: tuple[Table, npt.NDArray[np.bool_]], data: st.DataObject) -> None:
+    table, home = drawn
+    assume(((~home).sum(0) >= 2).all())  # else a cell may be left that tells nothing of those who are not at home
+    others = data.draw(arrays(np.float64, table.shape, elements=st.floats(0.3, 0.9)))
+    changed = rank_scores(np.where(home, others, table), home)
+    np.testing.assert_allclose(changed, rank_scores(table, home), atol=1e-12)
+
+
+@given(tables())
+def test_who_wins_wherever_two_can_be_compared_scores_one_and_who_loses_there_nothing(
+    drawn: tuple[Table, npt.NDArray[np.bool_]],
+) -> None:
+    table, home = drawn
+    home[:, 0] = False  # a ground in common
+    order = np.sort(table, axis=0)
+    table = np.where(home, table, order[:, :1])  # away, the first is worst of all and the last is best
+    scores = rank_scores(table, home)
+    assert (scores[0], scores[-1]) == (0, 1)
+    assert (np.diff(scores) > 0).all()
 
 
 def test_the_default_stays_when_nothing_beats_it_beyond_noise() -> None:
@@ -93,6 +220,42 @@ def test_the_default_may_win_by_itself() -> None:
 @pytest.mark.parametrize("families", [{"texture": 0.9}, {"texture": 0.9, "poisson": 0.7}])
 def test_what_was_not_seen_is_said(families: dict[str, float]) -> None:
     assert all(family in certainty_gaps(families)[0] for family in families)
+
+
+def test_families_that_some_of_the_best_learned_from_are_named() -> None:
+    families = {"texture": 0.9, "poisson": 0.7, "sdas": 0.8}
+    before = certainty_gaps(families)
+    for home, words in (({"texture"}, "texture:"), ({"sdas", "texture", "magic"}, "texture and sdas:")):
+        first, told, *rest = certainty_gaps(families, home)
+        assert [first, *rest] == before
+        assert f"learned from anomalies of {words}" in told
+        assert "poisson" not in told
+
+
+def test_scores_on_home_ground_alone_are_said_to_be_too_high() -> None:
+    told = certainty_gaps({"texture": 0.9, "sdas": 0.8}, {"texture", "sdas"})[1]
+    assert "no others to compare them on" in told
+    assert "did not count" not in told
+
+
+def test_values_at_home_do_not_decide_which_cells_carry_weight() -> None:
+    """Seven learners solve their home cell; the other two differ there all the same."""
+    table = np.tile([[1.0, 0.7]], (9, 1))
+    table[:7, 1] = np.linspace(0.7, 0.75, 7)
+    table[7], table[8] = [0.9, 0.6], [0.6, 0.61]
+    home = np.zeros((9, 2), bool)
+    home[:7, 0] = True
+    modest = table.copy()
+    modest[:7, 0] = 0.9
+    assert rank_scores(table, home).tolist() == rank_scores(modest, home).tolist()
+
+
+def test_a_cell_needs_two_candidates_that_are_away() -> None:
+    assert informative_cells(np.array([[np.nan, 0.6], [0.9, 0.7], [np.nan, 0.8]])).tolist() == [False, True]
+
+
+def test_a_family_that_was_learned_from_but_not_drawn_is_no_gap() -> None:
+    assert certainty_gaps({"poisson": 0.7}, {"texture"}) == certainty_gaps({"poisson": 0.7})
 
 
 def test_a_faster_candidate_that_does_not_beat_the_default_cannot_win() -> None:

@@ -20,6 +20,7 @@ import automl_ad
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.methods.padim import Padim
+from automl_ad.methods.realnet import detector as realnet
 from automl_ad.search import finish, panel
 from automl_ad.search import study as study_module
 from automl_ad.search import trial as trial_module
@@ -32,7 +33,9 @@ from automl_ad.store.repository import Repository
 from automl_ad.synthesis.sdas.commission import Commission
 from automl_ad.training import Budget
 
-OPTIONS: dict[str, Any] = {"backbones": ["embedded"], "image_size": 64, "trials": 8, "time_budget": 600}
+OPTIONS: dict[str, Any] = {"backbones": ["embedded"], "image_size": 64, "trials": 8, "time_budget": 600} | {
+    "methods": ["padim", "dfr", "patchcore"]
+}
 COMPARED = ("number", "state", "method", "params", "rule", "proxy_score", "interval", "families", "certify_score")
 
 
@@ -252,7 +255,7 @@ SCRIPT = """
     torch.set_num_threads(1)
     import automl_ad
     automl_ad.search({images!r}, name="parts", workspace={workspace!r}, study_file={study_file!r}, image_size=64,
-                     backbones=["embedded"], trials=8, time_budget=600,
+                     backbones=["embedded"], trials=8, time_budget=600, methods=["padim", "dfr", "patchcore"],
                      listener=lambda event: print(event.stage, event.done, flush=True))
 """
 
@@ -306,10 +309,10 @@ def test_a_candidate_that_fails_on_the_certify_images_is_left_out_with_a_warning
 ) -> None:
     certify = finish.certify
 
-    def faulty(bench: Any, record: Any) -> Any:
+    def faulty(bench: Any, record: Any, home: Any) -> Any:
         if record.number == 1:
             raise FloatingPointError("not finite")
-        return certify(bench, record)
+        return certify(bench, record, home)
 
     monkeypatch.setattr(study_module, "certify", faulty)
     answer = run(parts, tmp_path, trials=3).answer()
@@ -435,3 +438,74 @@ def test_a_study_without_time_for_a_diffusion_model_says_so(
     assert warning in {event.message for event in events if event.stage == "warning"}
     assert run(parts, tmp_path / "ws", study_file=file, trials=1).answer()["warnings"] == answer["warnings"]
     assert tiny_sdas == []
+
+
+@pytest.fixture
+def small_realnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RealNet whose training takes a moment and always runs to its end."""
+    plan = {"network": "light", "pairs": 8, "steps": 6, "batch": 4, "rate": 1e-3}
+    monkeypatch.setitem(realnet._PLANS, "quick", plan)
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda _: False)
+
+
+def homes(study: automl_ad.Study) -> dict[int, list[str]]:
+    """What each trial learned from."""
+    records = Repository(open_engine(study.url)).candidates(study.name)
+    return {record.number: sorted(record.learned_from) for record in records}
+
+
+def check_scores(study: automl_ad.Study) -> None:
+    """A proxy score is the mean over the cells of families that were not learned from, or of all if there is none."""
+    for number, home in homes(study).items():
+        row = study.show(number)
+        away = [value for cell, value in row["cells"].items() if cell.split("/")[0] not in home]
+        assert row["proxy_score"] == pytest.approx(np.mean(away or list(row["cells"].values())))
+        assert row["interval"][0] <= row["proxy_score"] <= row["interval"][1]
+
+
+@pytest.mark.usefixtures("small_realnet")
+def test_a_study_with_a_method_that_learns_from_anomalies(parts: Path, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("families: [texture, photometric]\nseverities: [0.7, 0.9]\nper_cell: 4\ncertified: 4\nfolds: 2\n")
+    study = run(parts, tmp_path / "ws", study_file=file, methods=["padim", "realnet"], trials=4)
+    answer, learned = study.answer(), homes(study)
+    assert answer["trials"] == {"complete": 4, "pruned": 0, "failed": 0}
+    methods = {row["number"]: row["method"] for row in study.trials()}
+    assert learned == {number: ["texture"] * (method == "realnet") for number, method in methods.items()}
+    assert set(methods.values()) == {"padim", "realnet"}
+    check_scores(study)
+    assert set(answer["certified"]) == {0, 1, 2, 3}
+    assert any("learned from anomalies of texture:" in gap for gap in answer["unknown"])
+    for number in answer["certified"]:
+        certified = study.show(number)["certify"]
+        photometric = [value for cell, value in certified["cells"].items() if cell.startswith("photometric")]
+        assert len(photometric) == len(certified["cells"]) / 2
+        assert certified["value"] == pytest.approx(np.mean(photometric))
+
+    number = next(number for number, method in methods.items() if method == "realnet")
+    bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial=number))
+    assert bundle.manifest.facts.trial == number
+    assert len(study.assess(parts)["trials"]) == 4
+
+
+@pytest.mark.usefixtures("small_realnet")
+def test_a_study_whose_methods_learn_from_a_diffusion_model_goes_on_without_making_a_picture(
+    parts: Path, tmp_path: Path, tiny_sdas: list[Commission], sampled: list[int]
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("families: [texture, sdas]\nseverities: [0.8]\nper_cell: 4\ncertified: 2\nfolds: 2\n")
+    options = {"study_file": file, "methods": ["realnet"]}
+    first = run(parts, tmp_path / "ws", trials=4, **options)
+    learned = homes(first)
+    assert first.answer()["trials"] == {"complete": 4, "pruned": 0, "failed": 0}
+    assert any("sdas" in home for home in learned.values())
+    check_scores(first)
+
+    tiny_sdas.clear()
+    sampled.clear()
+    longer = homes(run(parts, tmp_path / "ws", trials=5, **options))
+    assert len(longer) == 5
+    assert learned.items() <= longer.items()
+    number = next(number for number, home in learned.items() if "sdas" in home)
+    first.export(tmp_path / "bundle", trial=number)
+    assert (tiny_sdas, sampled) == ([], [])

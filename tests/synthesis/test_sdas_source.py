@@ -9,7 +9,7 @@ from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.errors import InputError
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.sdas.pool import PicturePool, Request
-from automl_ad.synthesis.sdas.source import PoolSource, spread_strengths
+from automl_ad.synthesis.sdas.source import PictureStock, PoolSource, spread_strengths
 
 SIDE = 64
 BASES = [np.full((SIDE, SIDE, 3), level, np.uint8) for level in (60, 120)]
@@ -88,3 +88,60 @@ def test_a_range_without_pictures_is_refused_with_the_remedy(pool: PicturePool) 
 
 def test_the_base_of_a_picture_is_the_hash_of_its_pixels(pool: PicturePool) -> None:
     assert {key.base for key in pool.slice(0, 1)} == {pixel_hash(base) for base in BASES}
+
+
+def stocked(folder: Path, picture: np.ndarray) -> PicturePool:
+    """A pool of one picture."""
+    pool = PicturePool(folder, {})
+    pool.get([Request(np.zeros_like(picture), 0.1, 0)], lambda *_: picture[None])
+    return pool
+
+
+def stripes(side: int) -> np.ndarray:
+    """Every fourth row is 200 and the others 0; the right half is 40 brighter."""
+    picture = np.zeros((side, side, 3), np.uint8)
+    picture[::4] = 200
+    picture[:, side // 2 :] += 40
+    return picture
+
+
+def test_pictures_are_averaged_down_to_the_size_of_the_image(tmp_path: Path) -> None:
+    source, image = opaque(stocked(tmp_path, stripes(128)), 0.1, 0.1), np.full((32, 32, 3), 120, np.uint8)
+    wanted = np.full_like(image, 50)  # a quarter of 200
+    wanted[:, 16:] = 90
+    seen, rng = np.zeros((32, 32), np.bool_), np.random.default_rng(0)
+    for _ in range(40):
+        drawn, mask = source.draw(image, rng)
+        assert (drawn.shape, mask.shape) == (image.shape, (32, 32))
+        np.testing.assert_array_equal(drawn[mask], wanted[mask])
+        np.testing.assert_array_equal(drawn[~mask], image[~mask])
+        seen |= mask
+    assert seen[:, :16].any()
+    assert seen[:, 16:].any()
+
+
+def test_rows_and_columns_of_a_resized_picture_are_not_mixed_up(tmp_path: Path) -> None:
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[16:] = 100
+    picture[:, 32:] += 50
+    source, image = opaque(stocked(tmp_path, picture), 0.1, 0.1), np.full((64, 128, 3), 255, np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        drawn, mask = source.draw(image, rng)
+        for quarter, level in (((0, 0), 0), ((0, 1), 50), ((1, 0), 100), ((1, 1), 150)):
+            part = tuple(
+                slice(half * side + 2, half * side + side - 2) for half, side in zip(quarter, (32, 64), strict=True)
+            )
+            assert set(drawn[part][mask[part]].ravel().tolist()) <= {level}
+
+
+def test_an_image_gets_pictures_of_itself_only_at_the_size_that_they_were_made_of(pool: PicturePool) -> None:
+    """At another size it is another picture to the pool: any of those in range will do."""
+    small = np.full((SIDE // 2, SIDE // 2, 3), 120, np.uint8)
+    assert levels_drawn(opaque(pool, 0.1, 0.1), small) == {70, 130}
+
+
+def test_a_stock_names_its_pictures_among_others(pool: PicturePool) -> None:
+    stock = PictureStock(pool, 7)
+    source = PoolSource(stock.pool, (0.1, 0.1), Foreground(), opacities=(1.0, 1.0), seed=stock.seed)
+    assert levels_drawn(source, BASES[1]) == {137}

@@ -21,9 +21,9 @@ from automl_ad.methods.features import (
     suggest_backbone,
     suggest_levels,
 )
+from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.synthesis.sources import AnomalySource
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Dfr(FeatureDetector):
     settings: DfrSettings
     head: nn.Module
 
-    def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
+    def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
         del anomalies
         size = self._grid(normals.size)

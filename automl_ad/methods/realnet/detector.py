@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,13 +12,14 @@ from torch import Tensor, nn
 from automl_ad.backbones.extractor import BATCH
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
-from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_levels
-from automl_ad.methods.pairs import Pairs, draw_pairs
+from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_families, suggest_levels
+from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.methods.realnet.head import Network, RealNetHead
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode
 from automl_ad.methods.realnet.training import FeaturePairs, joint_loss
+from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.synthesis.sources import AnomalySource, Recipe
+from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ Families = Literal["texture", "sdas", "both"]
 
 _FAMILIES: dict[Families, tuple[str, ...]] = {"texture": ("texture",), "sdas": ("sdas",), "both": ("texture", "sdas")}
 _PLANS: dict[Effort, dict[str, Any]] = {
-    "quick": {"network": "light", "pairs": 96, "steps": 400, "batch": 8, "rate": 1e-3},
-    "balanced": {"network": "light", "pairs": 256, "steps": 1_500, "batch": 8, "rate": 1e-3},
+    "quick": {"network": "light", "pairs": 256, "steps": 400, "batch": 8, "rate": 1e-3},
+    "balanced": {"network": "light", "pairs": 384, "steps": 1_000, "batch": 8, "rate": 1e-3},
     "thorough": {"network": "unet", "pairs": 512, "steps": 4_000, "batch": 16, "rate": 3e-4},
     "faithful": {"network": "unet", "pairs": 2_048, "steps": 14_000, "batch": 16, "rate": 1e-4},
 }
 """``faithful``: 1000 passes over about 220 images in batches of 16."""
+_SHORT: tuple[Effort, ...] = ("quick", "balanced")
 _STRENGTHS = {"published": (0.1, 0.2), "wide": (0.1, 0.5)}
 _STEP = {"light": 16, "unet": 64}
 """Channel counts are multiples of this: the U-Net's attention has heads of 64 channels."""
@@ -88,22 +89,23 @@ class RealNetSettings(MethodSettings):
         return [min(top, max(step, step * round(want / step))) for top, want in zip(most, wanted, strict=True)]
 
 
+@register
 class RealNet(FeatureDetector):
     """Rebuilds selected features of a frozen backbone and judges the residuals; learns from synthetic anomalies."""
 
     name: ClassVar[str] = "realnet"
+    learns_from: ClassVar[frozenset[str]] = frozenset({"texture", "sdas"})
     settings_type: ClassVar[type[MethodSettings]] = RealNetSettings
     settings: RealNetSettings
     head: RealNetHead
 
-    def fit(self, normals: ImageSet, anomalies: AnomalySource | None, budget: Budget, report: Report) -> None:
+    def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
         if anomalies is None:
             raise ValueError("RealNet learns from anomalies: fit needs a source of them")
-        pairs = draw_pairs(normals, anomalies, self.settings.pairs, np.random.default_rng(self.seed))
-        selected = self._select(pairs)
-        features = self._keep(pairs, selected)
-        self.head = self._new_head(selected).to(self.extractor.device)
+        pairs = anomalies.pairs(normals, self.settings.pairs)
+        self.head = self._new_head(self._select(pairs)).to(self.extractor.device)
+        features = self._keep(pairs)
         head, generator = self.head, self._generator()
 
         def loss() -> Tensor:
@@ -121,23 +123,29 @@ class RealNet(FeatureDetector):
 
     def _select(self, pairs: Pairs) -> list[Tensor]:
         """The channels of every level that show anomalies best."""
+        names = [order_note(self.extractor.backbone.weights_tag, level) for level in self.settings.levels]
+        if not pairs.notes.keys() >= set(names):
+            pairs.notes.update(zip(names, self._rank(pairs), strict=True))
+        orders = [pairs.notes[name] for name in names]
+        counts = self.settings.channels([len(order) for order in orders])
+        return [order[:count] for order, count in zip(orders, counts, strict=True)]
+
+    def _rank(self, pairs: Pairs) -> list[Tensor]:
+        """All channels of every level, those that show anomalies best foremost."""
         rankings = [ChannelRanking() for _ in self.settings.levels]
         for clean, anomalous, masks in self._walk(pairs):
             for ranking, good, bad in zip(rankings, clean, anomalous, strict=True):
                 ranking.add(good, bad, masks)
-        counts = self.settings.channels([len(ranking.losses) for ranking in rankings])
-        return [ranking.order()[:count] for ranking, count in zip(rankings, counts, strict=True)]
+        return [ranking.order() for ranking in rankings]
 
-    def _keep(self, pairs: Pairs, selected: Sequence[Tensor]) -> FeaturePairs:
+    def _keep(self, pairs: Pairs) -> FeaturePairs:
         """The selected features of all pairs, in half precision on the device."""
-        clean: list[list[Tensor]] = [[] for _ in selected]
-        anomalous: list[list[Tensor]] = [[] for _ in selected]
-        for good, bad, _ in self._walk(pairs):
-            for place, channels in enumerate(selected):
-                clean[place].append(good[place][:, channels].half())
-                anomalous[place].append(bad[place][:, channels].half())
-        masks = pairs.masks.to(self.extractor.device)
-        return FeaturePairs([torch.cat(level) for level in clean], [torch.cat(level) for level in anomalous], masks)
+        clean, anomalous = (self._kept(images) for images in (pairs.clean, pairs.anomalous))
+        return FeaturePairs(clean, anomalous, pairs.masks.to(self.extractor.device))
+
+    def _kept(self, images: ImageSet) -> list[Tensor]:
+        batches = [[level.half() for level in self.head.features(maps)] for maps in self._batches(images)]
+        return [torch.cat(level) for level in zip(*batches, strict=True)]
 
     def _walk(self, pairs: Pairs) -> Iterator[tuple[list[Tensor], list[Tensor], Tensor]]:
         """Features of the good and the anomalous images, and the masks, batch by batch."""
@@ -153,31 +161,46 @@ class RealNet(FeatureDetector):
     def suggest(cls, trial: BaseTrial, space: Space) -> dict[str, Any]:
         """See ``Detector.suggest``."""
         backbone = suggest_backbone(trial, space, cls.name)
-        runs = [run for run in space.backbone(backbone).runs(4) if len(run) > 1] or [space.backbone(backbone).usable]
-        settings: dict[str, Any] = {
+        plan = _PLANS[space.effort]
+        settings: dict[str, Any] = plan | {
             "backbone": backbone,
-            "levels": suggest_levels(trial, cls.name, backbone, runs),
+            "levels": suggest_levels(trial, cls.name, backbone, _runs(space.backbone(backbone), space.effort)),
             "share": trial.suggest_categorical("realnet.share", [0.25, 0.5, 1.0]),
             "taper": trial.suggest_categorical("realnet.taper", [0.5, 1.0]),
             "kept": trial.suggest_categorical("realnet.kept", [0.125, 1 / 3, 0.66]),
             "mode": trial.suggest_categorical("realnet.mode", ["max", "mean", "both"]),
-            "families": trial.suggest_categorical("realnet.families", ["texture", "sdas", "both"]),
+            "families": suggest_families(trial, cls.name, space),
             "opacity": trial.suggest_categorical("realnet.opacity", [0.2, 0.5]),
+            "rate": trial.suggest_categorical("realnet.rate", [plan["rate"] / 3, plan["rate"]]),
         }
         if settings["families"] != "texture":
             settings["strength"] = _STRENGTHS[str(trial.suggest_categorical("realnet.strength", list(_STRENGTHS)))]
-        return settings | _PLANS[space.effort]
+        return settings
 
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
         """The published settings, as far as the effort carries them."""
-        return [_published(backbone) | _PLANS[space.effort] for backbone in space.backbones if not backbone.fixed][:1]
+        networks = [backbone for backbone in space.backbones if not backbone.fixed]
+        return [_PLANS[space.effort] | _published(backbone, space.effort) for backbone in networks[:1]]
 
 
-def _published(backbone: BackboneSpace) -> dict[str, Any]:
+def order_note(tag: str, level: int) -> str:
+    """Under which name of ``Pairs.notes`` the order of the channels of a level is, int64 [C]."""
+    return f"order of channels/{tag}/{level}"
+
+
+def _runs(backbone: BackboneSpace, effort: Effort) -> list[tuple[int, ...]]:
+    """Levels worth combining; short efforts leave out the finest, whose grid would make all else four times as slow."""
+    runs = [run for run in backbone.runs(4) if len(run) > 1]
+    if effort in _SHORT:
+        runs = [run for run in runs if backbone.usable[0] not in run]
+    return runs or [backbone.middle]
+
+
+def _published(backbone: BackboneSpace, effort: Effort) -> dict[str, Any]:
     return {
         "backbone": backbone.name,
-        "levels": backbone.usable[:4],
+        "levels": _runs(backbone, effort)[0] if effort in _SHORT else backbone.usable[:4],
         "share": 1.0,
         "taper": 0.5,
         "kept": 1 / 3,

@@ -93,14 +93,13 @@ class RealNetHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [B, h, w]: log odds of anomalous, twice as fine as the finest level."""
-        features = [level[:, self.channels(place)] for place, level in enumerate(maps)]
+        features = self.features(maps)
         logits = self.logits(features, self.rebuilt(features))
         return logits[:, 1] - logits[:, 0]
 
-    def channels(self, place: int) -> Tensor:
-        """The kept channels of one level, int64 [m_k]."""
-        chosen: Tensor = self.get_buffer(f"selected_{place}")
-        return chosen
+    def features(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The kept channels of each level, float32 [B, m_k, h_k, w_k]."""
+        return [level[:, self.get_buffer(f"selected_{place}")] for place, level in enumerate(maps)]
 
     def rebuilt(self, features: Sequence[Tensor]) -> list[Tensor]:
         """What the features of each level would be on a good image."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -26,11 +28,25 @@ def spread_strengths(low: float, high: float, count: int) -> list[float]:
     return [float(value) for value in np.linspace(low, high, count)]
 
 
+@dataclass(frozen=True)
+class PictureStock:
+    """Pictures that may be learned from.
+
+    Attributes:
+        pool: Where they are, beside others.
+        seed: Which of its pictures they are.
+    """
+
+    pool: PicturePool
+    seed: int
+
+
 class PoolSource:
     """Draws local anomalies from the pictures that a pool holds, and never makes one.
 
     A trial that tries another range of strengths takes another slice of the same pool. An image gets a picture made of
     itself where the slice has one, so that light and layout agree; else, as published, that of any other image.
+    Pictures of another size than the image are brought to its size.
 
     Args:
         pool: Stocked with pictures.
@@ -72,7 +88,14 @@ class PoolSource:
             StoreError: A picture of the pool was lost or altered meanwhile.
         """
         keys: Sequence[PictureKey] = self._by_base.get(pixel_hash(image), self._keys)
-        picture = self._read(keys[int(rng.integers(len(keys)))])
+        picture = _sized(self._read(keys[int(rng.integers(len(keys)))]), image)
         inside = self._foreground.mask_of(image)
         mask = perlin_mask((image.shape[0], image.shape[1]), rng, foreground=inside)
         return local_anomaly(image, picture, mask, float(rng.uniform(*self._opacities))), mask
+
+
+def _sized(picture: Image, image: Image) -> Image:
+    """The picture at the size of the image."""
+    if picture.shape == image.shape:
+        return picture
+    return np.asarray(cv2.resize(picture, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,0 +1,56 @@
+"""The images that AnoSeg is trained on, at the size at which it sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from automl_ad.backbones.extractor import BATCH
+from automl_ad.methods.anoseg.networks import shrink
+from automl_ad.methods.pairs import Pairs
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Training images on their device.
+
+    Attributes:
+        clean: uint8 [N, 3, size, size], good images.
+        anomalous: uint8 [N, 3, size, size], the same with anomalies.
+        masks: bool [N, 1, size, size], where.
+    """
+
+    clean: Tensor
+    anomalous: Tensor
+    masks: Tensor
+
+    @classmethod
+    def of(cls, pairs: Pairs, size: int, device: torch.device) -> Samples:
+        """Brings pairs to squares; a pixel is anomalous where at least half of it is."""
+        clean, anomalous = (_shrunk(torch.from_numpy(half.pixels), size) for half in (pairs.clean, pairs.anomalous))
+        masks = _shrunk(pairs.masks[:, None] * torch.tensor(255, dtype=torch.uint8), size) >= 128
+        return cls(clean.to(device), anomalous.to(device), masks.to(device))
+
+    def draw(self, count: int, normal_share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch.
+
+        Args:
+            count: Images of the batch.
+            normal_share: Probability that an image is a good one.
+            generator: On the CPU.
+
+        Returns:
+            Images, float32 [count, 3, size, size] in 0 to 1, and their masks, float32 [count, 1, size, size]: 1 where
+            normal and 0 where anomalous, as published (section 3.1).
+        """
+        device = self.masks.device
+        rows = torch.randint(len(self.masks), (count,), generator=generator).to(device)
+        good = (torch.rand(count, generator=generator) < normal_share).to(device)[:, None, None, None]
+        images = torch.where(good, self.clean[rows], self.anomalous[rows])
+        return images.float() / 255, (good | ~self.masks[rows]).float()
+
+
+def _shrunk(pixels: Tensor, size: int) -> Tensor:
+    return torch.cat([shrink(part.float(), size).round().byte() for part in torch.split(pixels, BATCH)])

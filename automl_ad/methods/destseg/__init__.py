@@ -1,0 +1,5 @@
+"""DeSTSeg (Zhang et al., CVPR 2023, arXiv 2211.11317): a student that undoes anomalies, and a network that segments."""
+
+from automl_ad.methods.destseg.detector import DeStSeg, DeStSegSettings
+
+__all__ = ["DeStSeg", "DeStSegSettings"]

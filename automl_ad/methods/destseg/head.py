@@ -1,0 +1,145 @@
+"""DeSTSeg's trained part: from the teacher's levels and the image to an anomaly map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from automl_ad.methods.destseg.student import Student, start_as_resnet
+from automl_ad.methods.features import align
+from automl_ad.methods.resnet import residual_blocks
+
+REACH = 24
+"""Image pixels between the taps of the nearest dilated convolution: the published 6 steps of 4 pixels."""
+
+
+def directions(level: Tensor) -> Tensor:
+    """Scales every position of a level [B, C, h, w] to unit length over its channels; zeros stay zeros."""
+    return functional.normalize(level, dim=1, eps=1e-12)
+
+
+class Pyramid(nn.Module):
+    """Atrous spatial pyramid pooling: the mean of the image beside three dilated convolutions, fused (section 3.3).
+
+    Args:
+        width: Channels, in and out.
+        dilation: Of the nearest of the three; the others reach two and three times as far.
+    """
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.mean = _convolution(width, width, 1)
+        self.near = nn.ModuleList(_convolution(width, width, 3, factor * dilation) for factor in (1, 2, 3))
+        self.fuse = _convolution(4 * width, width, 3)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """float32 [B, width, h, w] to the same shape."""
+        mean = self.mean(features.mean((2, 3), keepdim=True)).expand_as(features)
+        fused: Tensor = self.fuse(torch.cat([mean, *(branch(features) for branch in self.near)], 1))
+        return fused
+
+
+class SegmentationNetwork(nn.Module):
+    """Tells from the products of teacher and student where an image is anomalous (section 3.3).
+
+    Args:
+        channels: Channels of the products, all levels together.
+        width: Channels inside, 256 as published.
+        stride: Image pixels a step of its grid; on coarser grids the pyramid reaches as far by fewer steps.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.refine = residual_blocks(channels, width, 2)
+        self.judge = nn.Sequential(Pyramid(width, max(1, round(REACH / stride))), _convolution(width, width, 3))
+        start_as_resnet(self)
+        # Drawn by its single output, this one's weights would start so large that hardly a pixel has a gradient.
+        self.judge.append(nn.Conv2d(width, 1, 1))
+
+    def forward(self, products: Tensor) -> Tensor:
+        """float32 [B, C, h, w] to the log odds of anomalous, float32 [B, h, w]."""
+        logits: Tensor = self.judge(self.refine(products))
+        return logits[:, 0]
+
+
+class DeStSegHead(nn.Module):
+    """Student and segmentation network.
+
+    Until the segmentation network has learned, the product over the levels of the cosine distances between teacher and
+    student serves as the anomaly map (the denoising student-teacher network alone, section 3.2).
+
+    Args:
+        channels: Channels of each of the teacher's levels, finest first.
+        strides: Image pixels a step of each.
+        width: The student's.
+        blocks: The student's.
+        head_width: The segmentation network's.
+        stride: Least image pixels a step of the map; 4 as published.
+        segments: Whether the segmentation network makes the map.
+
+    Buffers:
+        segments: bool scalar, as the argument, to rebuild the head from a state.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        width: int = 64,
+        blocks: int = 2,
+        head_width: int = 256,
+        stride: int = 4,
+        segments: bool = False,
+    ) -> None:
+        super().__init__()
+        self._channels = list(channels)
+        self._reduce = max(1, stride // strides[0])
+        self._segments = segments
+        self.register_buffer("segments", torch.tensor(segments))
+        self.student = Student(channels, strides, width, blocks)
+        self.segmentation = SegmentationNetwork(sum(channels), head_width, strides[0] * self._reduce)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """The teacher's levels, and the images last, to float32 [B, h, w]."""
+        products = self.products(maps)
+        result: Tensor = self.segmentation(products) if self._segments else self.deviation(products)
+        return result
+
+    def start_segmenting(self) -> None:
+        """From now on the segmentation network makes the map."""
+        self._segments = True
+        self.get_buffer("segments").fill_(True)
+
+    def products(self, maps: Sequence[Tensor]) -> Tensor:
+        """Channel by channel, the negative products of what teacher and student say (section 3.3).
+
+        Args:
+            maps: float32 [B, C_k, h_k, w_k] of the teacher, and the images, float32 [B, 3, H, W] in 0 to 1.
+
+        Returns:
+            float32 [B, sum of C_k, h, w] on the grid of the map; over the channels of a level they sum to its negative
+            cosine similarity.
+        """
+        teacher, images = maps[:-1], maps[-1]
+        student = self.student(images, [level.shape[-2:] for level in teacher])
+        pairs = zip(teacher, student, strict=True)
+        levels = [-directions(taught) * directions(learned) for taught, learned in pairs]
+        rows, columns = teacher[0].shape[-2:]
+        return align(levels, (rows // self._reduce, columns // self._reduce))
+
+    def deviation(self, products: Tensor) -> Tensor:
+        """The product over the levels of the cosine distances, float32 [B, h, w], of ``products``."""
+        distances = [1 + level.sum(1) for level in torch.split(products, self._channels, 1)]
+        return torch.stack(distances).clamp_min(0).prod(0)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    padding = dilation * (kernel // 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )

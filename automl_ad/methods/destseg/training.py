@@ -1,0 +1,108 @@
+"""What DeSTSeg learns from in its two phases, and the losses of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from automl_ad.methods.destseg.head import directions
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Material of the first phase.
+
+    Attributes:
+        images: uint8 [N, 3, H, W], with anomalies.
+        ideal: What the teacher says of the good images: directions, by level, float16 [N, C_k, h_k, w_k].
+    """
+
+    images: Tensor
+    ideal: Sequence[Tensor]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(rows, columns) of each level."""
+        return [(level.shape[2], level.shape[3]) for level in self.ideal]
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+        """Images, float32 in 0 to 1, and what is ideal for them, float32; ``generator`` is on the CPU."""
+        rows = torch.randint(len(self.images), (count,), generator=generator).to(self.images.device)
+        return self.images[rows].float() / 255, [level[rows].float() for level in self.ideal]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Material of the second phase.
+
+    Teacher and student are frozen, so what the segmentation network sees of an image never changes.
+
+    Attributes:
+        products: float16 [N, C, h, w], see ``DeStSegHead.products``.
+        masks: float32 [N, h, w], 1 where the image is anomalous.
+    """
+
+    products: Tensor
+    masks: Tensor
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Products and masks, float32; ``generator`` is on the CPU."""
+        rows = torch.randint(len(self.masks), (count,), generator=generator).to(self.masks.device)
+        return self.products[rows].float(), self.masks[rows]
+
+
+def gathered(batches: Iterable[Tensor], count: int) -> Tensor:
+    """Joins batches of ``count`` rows together in float16.
+
+    The whole is allocated once: several gigabytes of it, joined from a list, would be needed twice.
+    """
+    whole, filled = torch.empty(0), 0
+    for batch in batches:
+        if not filled:
+            whole = batch.new_empty(count, *batch.shape[1:], dtype=torch.float16)
+        whole[filled : filled + len(batch)] = batch
+        filled += len(batch)
+    return whole
+
+
+def on_grid(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resizes bool [N, H, W] masks: bilinear, then cut at one half; float32 [N, *size], 0 or 1."""
+    small = functional.interpolate(masks[:, None].float(), size=size, mode="bilinear", align_corners=False)
+    return (small[:, 0] >= 0.5).float()
+
+
+def imitation_loss(student: Sequence[Tensor], ideal: Sequence[Tensor]) -> Tensor:
+    """How far the student's answers point away from the ideal ones (section 3.2).
+
+    Over the images this is a sum, not a mean, as in the authors' code: their learning rate of 0.4 belongs to the sum
+    over a batch of 32, and with the mean, as the paper writes it, training would be 32 times as slow.
+
+    Args:
+        student: By level, float32 [B, C_k, h_k, w_k].
+        ideal: Likewise, directions.
+
+    Returns:
+        Mean over positions of one minus the cosine, summed over levels and images; float32 scalar.
+    """
+    pairs = zip(student, ideal, strict=True)
+    return torch.stack([(1 - (directions(level) * good).sum(1)).mean((1, 2)).sum() for level, good in pairs]).sum()
+
+
+def segmentation_loss(logits: Tensor, masks: Tensor, gamma: float) -> Tensor:
+    """Focal loss without class weights plus absolute error, weights 1 and 1 (section 3.3).
+
+    Args:
+        logits: float32 [B, h, w].
+        masks: float32 [B, h, w], 0 or 1.
+        gamma: Exponent of the focal loss: how little pixels count that are right already.
+
+    Returns:
+        Sum of the two means over all pixels; float32 scalar.
+    """
+    entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    focal = (1 - torch.exp(-entropy)) ** gamma * entropy
+    return focal.mean() + functional.l1_loss(torch.sigmoid(logits), masks)

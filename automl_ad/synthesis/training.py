@@ -1,0 +1,41 @@
+"""Training anomalies by recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from automl_ad.errors import InputError
+from automl_ad.synthesis.base import Context
+from automl_ad.synthesis.hard_cutpaste import HardCutPasteSource
+from automl_ad.synthesis.sdas.source import PictureStock, PoolSource
+from automl_ad.synthesis.sources import AnomalySource, MixedSource, Recipe, TextureSource
+
+
+def create_source(recipe: Recipe, context: Context, stock: Callable[[], PictureStock]) -> AnomalySource:
+    """Makes the source that a recipe describes.
+
+    Args:
+        recipe: Families, opacity and strength.
+        context: What the anomalies are drawn upon.
+        stock: Opens the pictures of ``sdas``; called only if the recipe names it.
+
+    Raises:
+        InputError: A family that nothing can be learned from, or no picture in the range of strengths.
+        StoreError: The pictures are lost.
+    """
+    sources = [_source(family, recipe, context, stock) for family in recipe.families]
+    return sources[0] if len(sources) == 1 else MixedSource(sources)
+
+
+def _source(family: str, recipe: Recipe, context: Context, stock: Callable[[], PictureStock]) -> AnomalySource:
+    if family == "texture":
+        return TextureSource(context, recipe.opacity)
+    if family == "cutpaste":
+        return HardCutPasteSource(context, recipe.opacity)
+    if family == "sdas":
+        return _pool_source(stock(), recipe, context)
+    raise InputError(f"Methods cannot learn from the family {family!r}: choose among texture, cutpaste and sdas.")
+
+
+def _pool_source(stock: PictureStock, recipe: Recipe, context: Context) -> PoolSource:
+    return PoolSource(stock.pool, recipe.strength, context.foreground, recipe.opacity, stock.seed)
