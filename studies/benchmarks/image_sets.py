@@ -1,12 +1,28 @@
-"""What the benchmarks over image sets share: their arguments, and a walk that goes on where it stopped."""
+"""What the benchmarks over image sets share: arguments, a walk that goes on where it stopped, sets and detectors."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
+from automl_ad.data.folder import find_images
+from automl_ad.data.image_set import ImageSet
+from automl_ad.data.labelled import labelled_images
+from automl_ad.data.preprocessing import Preprocessing
+from automl_ad.evaluation.metrics import image_auroc, pixel_metrics, resize_maps
+from automl_ad.evaluation.scoring import ScoringRule, score_all
+from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.registry import detector_class
+from automl_ad.methods.space import BackboneSpace, Effort, Space
 
 Row = dict[str, Any]
 
@@ -48,3 +64,40 @@ def table_of(lines: list[list[str]]) -> str:
     """Lines of cells as a Markdown table, heads first."""
     heads, *body = lines
     return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *body])
+
+
+class LabelledSet:
+    """Good training images, labelled test images and their masks at one size."""
+
+    def __init__(self, dataset: Path, side: int) -> None:
+        how = Preprocessing(height=side, width=side)
+        labelled = labelled_images(dataset)
+        self.normals = ImageSet.of(how.load_all(find_images(dataset))[0])
+        self.test = ImageSet.of(np.stack([how.load(image.path) for image in labelled]))
+        self.labels = np.array([image.anomalous for image in labelled])
+        # Without a mask, nobody knows which pixels of a defective image are good.
+        self.marked = np.array([not image.anomalous or image.mask is not None for image in labelled])
+        nothing = np.zeros(self.test.size, bool)
+        self.masks = np.stack([nothing if image.mask is None else how.mask(image.mask) for image in labelled])
+
+    def image_aurocs(self, maps: npt.NDArray[np.float32], rules: Iterable[ScoringRule]) -> dict[str, float]:
+        """By rule."""
+        return {
+            name: image_auroc(scores, self.labels) for name, scores in score_all(maps, rules, self.test.size).items()
+        }
+
+    def pixel_figures(self, maps: npt.NDArray[np.float32]) -> dict[str, float]:
+        """Of the images with masks; nothing for a set without."""
+        if not self.masks.any():
+            return {}
+        found = pixel_metrics(resize_maps(maps[self.marked], self.test.size), self.masks[self.marked])
+        return {"pixel_auroc": found.auroc, "pixel_ap": found.ap, "aupro": found.aupro}
+
+
+def published(method: str, backbone: Backbone, effort: Effort, seed: int, **changes: Any) -> Iterator[FeatureDetector]:
+    """Unfitted detectors of a method at its defaults on a backbone, some settings changed; features are not cached."""
+    own = BackboneSpace(backbone.name, backbone.levels, backbone.strides, backbone.channels)
+    cls = detector_class(method)
+    for settings in cls.defaults(Space((own,), effort)):
+        made = cls.settings_type(**{**settings, **changes})
+        yield cls(made, FeatureExtractor(NoBackbone() if made.backbone == NO_BACKBONE else backbone), seed)

@@ -11,28 +11,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from image_sets import parser_of, table_of, walk
+from image_sets import LabelledSet, parser_of, published, table_of, walk
 
-from automl_ad.backbones.extractor import FeatureExtractor
-from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.zoo import load_backbone
-from automl_ad.data.folder import find_images
-from automl_ad.data.image_set import ImageSet
-from automl_ad.data.labelled import labelled_images
-from automl_ad.data.preprocessing import Preprocessing
-from automl_ad.evaluation.metrics import image_auroc, pixel_metrics, resize_maps
-from automl_ad.evaluation.scoring import SCORING_RULES, ScoringRule, score_all
-from automl_ad.methods.base import MethodSettings
+from automl_ad.evaluation.scoring import SCORING_RULES, ScoringRule
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.registry import METHODS, detector_class
-from automl_ad.methods.space import BackboneSpace, Space
+from automl_ad.methods.registry import METHODS
 from automl_ad.search.anomalies import TrainingAnomalies
 from automl_ad.search.memory import PeakMemory
 from automl_ad.synthesis.sdas.source import PictureStock
@@ -55,26 +44,17 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Fits and judges every method on one set."""
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
-    images = _Images(dataset, arguments.side)
+    images = LabelledSet(dataset, arguments.side)
     backbone = load_backbone(arguments.backbone, arguments.weights_dir)
     rows = []
-    for cls, settings in _candidates(backbone, arguments):
-        extractor = FeatureExtractor(NoBackbone() if settings.backbone == NO_BACKBONE else backbone)
-        rows.append(_judge(cls(settings, extractor, arguments.seed), images, arguments.seed))
-        print(_line(rows[-1]), flush=True)
+    for method in arguments.methods.split(","):
+        for detector in published(method, backbone, arguments.effort, arguments.seed):
+            rows.append(_judge(detector, images, arguments.seed))
+            print(_line(rows[-1]), flush=True)
     return {"set": dataset.name, "methods": rows}
 
 
-def _candidates(backbone: Any, arguments: argparse.Namespace) -> Iterator[tuple[type[FeatureDetector], MethodSettings]]:
-    own = BackboneSpace(backbone.name, backbone.levels, backbone.strides, backbone.channels)
-    space = Space((own,), arguments.effort, arguments.side)
-    for method in arguments.methods.split(","):
-        cls = detector_class(method)
-        for settings in cls.defaults(space):
-            yield cls, cls.settings_type(**settings)
-
-
-def _judge(detector: FeatureDetector, images: _Images, seed: int) -> dict[str, Any]:
+def _judge(detector: FeatureDetector, images: LabelledSet, seed: int) -> dict[str, Any]:
     peak, start = PeakMemory(torch.device("cpu")), time.perf_counter()
     anomalies = TrainingAnomalies(seed, None, _no_pictures).of(detector.settings.recipe, images.normals)
     detector.fit(images.normals, anomalies, Budget(), ignore_progress)
@@ -103,34 +83,6 @@ def _judge(detector: FeatureDetector, images: _Images, seed: int) -> dict[str, A
 
 def _no_pictures() -> PictureStock:
     raise AssertionError("no published default here learns from sdas")
-
-
-class _Images:
-    """Good training images, labelled test images and their masks at one size."""
-
-    def __init__(self, dataset: Path, side: int) -> None:
-        how = Preprocessing(height=side, width=side)
-        labelled = labelled_images(dataset)
-        self.normals = ImageSet.of(how.load_all(find_images(dataset))[0])
-        self.test = ImageSet.of(np.stack([how.load(image.path) for image in labelled]))
-        self.labels = np.array([image.anomalous for image in labelled])
-        # Without a mask, nobody knows which pixels of a defective image are good.
-        self.marked = np.array([not image.anomalous or image.mask is not None for image in labelled])
-        nothing = np.zeros(self.test.size, bool)
-        self.masks = np.stack([nothing if image.mask is None else how.mask(image.mask) for image in labelled])
-
-    def image_aurocs(self, maps: npt.NDArray[np.float32], rules: Any) -> dict[str, float]:
-        """By rule."""
-        return {
-            name: image_auroc(scores, self.labels) for name, scores in score_all(maps, rules, self.test.size).items()
-        }
-
-    def pixel_figures(self, maps: npt.NDArray[np.float32]) -> dict[str, float]:
-        """Of the images with masks; nothing for a set without."""
-        if not self.masks.any():
-            return {}
-        found = pixel_metrics(resize_maps(maps[self.marked], self.test.size), self.masks[self.marked])
-        return {"pixel_auroc": found.auroc, "pixel_ap": found.ap, "aupro": found.aupro}
 
 
 HEADS = ["set", "method", "rule", "image AUROC", "best rule", "its AUROC", "pixel AUROC", "pixel AP", "AUPRO", "fit s"]
