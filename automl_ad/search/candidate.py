@@ -55,6 +55,11 @@ class Configuration:
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property
+    def trains(self) -> bool:
+        """Whether its fit is iterative."""
+        return detector_class(self.method).settings_type(**self.settings).trains
+
+    @property
     def backbone(self) -> str:
         """Name of the backbone."""
         return str(self.settings["backbone"])

@@ -14,6 +14,7 @@ from automl_ad.evaluation.thresholds import Threshold, overkill_threshold
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.search.candidate import Configuration, SuiteScores, away_cells, score_suite
 from automl_ad.search.selection import Finalist
+from automl_ad.search.trained_states import restore_state
 from automl_ad.search.trial import Bench, plan_for
 from automl_ad.store.records import CandidateRecord
 
@@ -45,7 +46,8 @@ def certify(bench: Bench, record: CandidateRecord, home: Collection[str]) -> tup
     path = bench.folder.trial(record.number) / f"certify_{views.certify.digest[:16]}.npz"
     if not path.is_file():
         detector = bench.build(configuration)
-        bench.fit(detector, views.normals.take(splits.fit))
+        if not restore_state(detector, bench.folder, record.number):
+            bench.fit(detector, views.normals.take(splits.fit))
         scores, _ = score_suite(detector, views.normals.take(splits.certify), views.certify)
         scores.save(path)
     return finalist_of(bench, record, SuiteScores.load(path), home)

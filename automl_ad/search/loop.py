@@ -13,11 +13,13 @@ from optuna.trial import TrialState
 
 from automl_ad.methods.space import Space
 from automl_ad.search.events import Event, Listener
+from automl_ad.search.finish import configuration_of
 from automl_ad.search.proposals import first_proposals, suggest
 from automl_ad.search.pruning import MethodPruner
 from automl_ad.search.ranking import limits_exceeded
 from automl_ad.search.seeds import derived_seed
 from automl_ad.search.settings import StudySettings
+from automl_ad.search.trained_states import drop_states
 from automl_ad.search.trial import Bench, ended, run_trial
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
@@ -55,8 +57,18 @@ class Clock:
 
 def closing_time(finished: Sequence[CandidateRecord], certified: int) -> float:
     """Seconds expected for certifying the best few, from the trials so far."""
-    best = sorted(finished, key=lambda record: -(record.proxy_score or 0))[:certified]
-    return sum(record.total_s or 0 for record in best)
+    return sum(_second_look_s(record) for record in best_by_proxy(finished, certified))
+
+
+def best_by_proxy(finished: Sequence[CandidateRecord], count: int) -> list[CandidateRecord]:
+    """So many candidates of the highest proxy scores, the best first."""
+    return sorted(finished, key=lambda record: -(record.proxy_score or 0))[:count]
+
+
+def _second_look_s(record: CandidateRecord) -> float:
+    """As long as the trial took, but what was trained is kept."""
+    trained = (record.fit_s or 0) if configuration_of(record).trains else 0
+    return (record.total_s or 0) - trained
 
 
 def open_optuna(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
@@ -89,6 +101,7 @@ def search_loop(
     while repeats < REPEATS_ALLOWED:
         records = repository.candidates(study.study_name)
         finished = [record for record in records if record.state == "complete"]
+        drop_states(bench.folder, {record.number for record in best_by_proxy(finished, settings.certified)})
         _announce(listener, records, finished, settings, clock)
         if _done(records, finished, settings, clock):
             return

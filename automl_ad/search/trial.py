@@ -29,6 +29,7 @@ from automl_ad.search.material import Material
 from automl_ad.search.memory import PeakMemory
 from automl_ad.search.seeds import derived_rng, derived_seed
 from automl_ad.search.settings import StudySettings
+from automl_ad.search.trained_states import keep_state
 from automl_ad.store.artifacts import StudyFolder, save_arrays
 from automl_ad.store.records import CandidateRecord
 from automl_ad.training import Budget, Report, ignore_progress
@@ -136,6 +137,7 @@ def _measure(
     folder = bench.folder.trial(number)
     save_arrays(folder / "maps.npz", **maps)
     scores.save(folder / "scores.npz")
+    keep_state(detector, bench.folder, number)
     return CandidateRecord(
         number=number,
         state="complete",

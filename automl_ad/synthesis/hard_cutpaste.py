@@ -1,4 +1,4 @@
-"""CutPaste from a heavily changed copy of the image: the anomalies of AnoSeg (arXiv 2110.03396, section 3.1)."""
+"""CutPaste from a heavily changed copy of the image: the anomalies of AnoSeg (arXiv 2110.03396, figure 3)."""
 
 from __future__ import annotations
 

@@ -12,17 +12,12 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
+from image_sets import LabelledSet, table_of
 
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.zoo import load_backbone
-from automl_ad.data.folder import find_images
-from automl_ad.data.image_set import ImageSet
-from automl_ad.data.labelled import labelled_images
-from automl_ad.data.preprocessing import Preprocessing
-from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.evaluation.scoring import SCORING_RULES, score_all
+from automl_ad.evaluation.scoring import SCORING_RULES, ScoringRule
 from automl_ad.methods.registry import detector_class
 from automl_ad.training import Budget, ignore_progress
 
@@ -45,30 +40,22 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
-    how = Preprocessing(height=arguments.side, width=arguments.side)
-    normals = ImageSet.of(how.load_all(find_images(arguments.dataset))[0])
-    labelled = labelled_images(arguments.dataset)
-    images = ImageSet.of(np.stack([how.load(image.path) for image in labelled]))
-    labels = np.array([image.anomalous for image in labelled])
+    images = LabelledSet(arguments.dataset, arguments.side)
     extractor = FeatureExtractor(load_backbone(arguments.backbone, arguments.weights_dir))
-    print("| method | settings | rule | real image AUROC | best rule | its AUROC | fit s | images/s |")
-    print("|---|---|---|---|---|---|---|---|")
+    lines = [["method", "settings", "rule", "real image AUROC", "best rule", "its AUROC", "fit s", "images/s"]]
     for method, settings, rule in RUNS:
         cls = detector_class(method)
         detector = cls(cls.settings_type(backbone=arguments.backbone, **settings), extractor)
         start = time.perf_counter()
-        detector.fit(normals, None, Budget(), ignore_progress)
+        detector.fit(images.normals, None, Budget(), ignore_progress)
         fitted = time.perf_counter()
-        maps = detector.anomaly_maps(images)
+        maps = detector.anomaly_maps(images.test)
         done = time.perf_counter()
-        aurocs = {name: image_auroc(s, labels) for name, s in score_all(maps, SCORING_RULES, images.size).items()}
-        aurocs["top100%"] = image_auroc(maps.mean((1, 2)), labels)
+        aurocs = images.image_aurocs(maps, (*SCORING_RULES, ScoringRule("top", fraction=1.0)))
         best = max(aurocs, key=lambda name: aurocs[name])
-        print(
-            f"| {method} | {settings} | {rule} | {aurocs[rule]:.4f} | {best} | {aurocs[best]:.4f} "
-            f"| {fitted - start:.1f} | {len(images) / (done - fitted):.1f} |",
-            flush=True,
-        )
+        figures = [f"{fitted - start:.1f}", f"{len(images.test) / (done - fitted):.1f}"]
+        lines.append([method, str(settings), rule, f"{aurocs[rule]:.4f}", best, f"{aurocs[best]:.4f}", *figures])
+    print(table_of(lines))
 
 
 if __name__ == "__main__":

@@ -464,7 +464,12 @@ def check_scores(study: automl_ad.Study) -> None:
 
 
 @pytest.mark.usefixtures("small_realnet")
-def test_a_study_with_a_method_that_learns_from_anomalies(parts: Path, tmp_path: Path) -> None:
+def test_a_study_with_a_method_that_learns_from_anomalies(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    fit = realnet.RealNet.fit
+    monkeypatch.setattr(realnet.RealNet, "fit", lambda self, *rest: trained.append(self.seed) or fit(self, *rest))
     file = tmp_path / "study.yaml"
     file.write_text("families: [texture, photometric]\nseverities: [0.7, 0.9]\nper_cell: 4\ncertified: 4\nfolds: 2\n")
     study = run(parts, tmp_path / "ws", study_file=file, methods=["padim", "realnet"], trials=4)
@@ -474,6 +479,7 @@ def test_a_study_with_a_method_that_learns_from_anomalies(parts: Path, tmp_path:
     assert learned == {number: ["texture"] * (method == "realnet") for number, method in methods.items()}
     assert set(methods.values()) == {"padim", "realnet"}
     check_scores(study)
+    assert len(trained) == list(methods.values()).count("realnet")  # once each: the second check trains nothing again
     assert set(answer["certified"]) == {0, 1, 2, 3}
     assert any("learned from anomalies of texture:" in gap for gap in answer["unknown"])
     for number in answer["certified"]:

@@ -1,4 +1,4 @@
-"""AnoSeg (arXiv 2110.03396): an image rebuilt and its mask predicted by one network that sees no other than these."""
+"""AnoSeg (Song et al., arXiv 2110.03396): a network without any pretraining rebuilds an image and predicts its mask."""
 
 from automl_ad.methods.anoseg.detector import AnoSeg, AnoSegSettings
 

@@ -66,7 +66,7 @@ def segmentation_loss(logits: Tensor, normal: Tensor, kind: Segmentation) -> Ten
     Args:
         logits: float32 [B, 1, H, W] of normal.
         normal: float32 [B, 1, H, W], 1 where normal and 0 where anomalous.
-        kind: ``l1`` is the published mean absolute error (equation 3). It is small already where all is called normal,
+        kind: ``l1`` is the published mean absolute error. It is small already where all is called normal,
             and the gradient of a sigmoid vanishes there, so that short trainings never find the anomalies.
             ``balanced`` is the cross entropy with as much weight on all anomalous pixels together as on all normal
             ones.
@@ -79,7 +79,7 @@ def segmentation_loss(logits: Tensor, normal: Tensor, kind: Segmentation) -> Ten
 
 
 def masked_reconstruction_loss(images: Tensor, rebuilt: Tensor, normal: Tensor) -> Tensor:
-    """Mean absolute error where images are normal, a scalar: E|x A - x' A| / E|A| (equation 4).
+    """Mean absolute error where images are normal, a scalar: E|x A - x' A| / E|A|.
 
     Args:
         images: float32 [B, 3, H, W].

@@ -19,13 +19,13 @@ PUBLISHED_WIDTH = 128
 STRIDE = 32
 """Image pixels a step of the published encoder's output."""
 FEATURE_WEIGHT, IMAGE_WEIGHT = 1.0, 0.1
-"""Alpha and beta of the image score (appendix B)."""
+"""Alpha and beta of the published image score."""
 _DECODED = (4, 2, 1, 1, 1, 1)
 """Channels of the decoder's stages, from the coarsest, as multiples of the width (table 6); each doubles the side."""
 
 
 def coordinate_channels(size: int) -> Tensor:
-    """The row and the column of every pixel, each linear from -1 to 1: float32 [1, 2, size, size] (section 3.3)."""
+    """The row and the column of every pixel, each linear from -1 to 1: float32 [1, 2, size, size]."""
     line = torch.linspace(-1, 1, size)
     return torch.stack(torch.meshgrid(line, line, indexing="ij"))[None]
 
@@ -48,27 +48,24 @@ class Decoder(nn.Sequential):
         widths = [width * factor for factor in _DECODED[-1 - doublings :]]
         layers = list(_conv(widths[0], widths[0]))
         for before, after in pairwise(widths):
-            layers += [*_doubling(before, before), *_conv(before, after)]
+            layers += [*_doubling(before), *_conv(before, after)]
         super().__init__(*layers, nn.Conv2d(widths[-1], outputs, 3, padding=1))
 
 
 def _conv(inputs: int, outputs: int) -> Iterator[nn.Module]:
     yield nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    yield from _norm(outputs)
+    yield nn.BatchNorm2d(outputs)
+    yield nn.ReLU()
 
 
-def _doubling(inputs: int, outputs: int) -> Iterator[nn.Module]:
-    yield nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-    yield from _norm(outputs)
-
-
-def _norm(channels: int) -> Iterator[nn.Module]:
+def _doubling(channels: int) -> Iterator[nn.Module]:
+    yield nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1, bias=False)
     yield nn.BatchNorm2d(channels)
     yield nn.ReLU()
 
 
 class Generator(nn.Module):
-    """Rebuilds an image and tells where it is normal, from one encoding (section 3.3).
+    """Rebuilds an image and tells where it is normal, from one encoding (section 3).
 
     Args:
         size: Side of the images in pixels, a multiple of 32.
@@ -189,10 +186,11 @@ class AnoSegHead(nn.Module):
         return found + self.image_score(images, rebuilt, logits)[:, None, None]
 
     def image_score(self, images: Tensor, rebuilt: Tensor, logits: Tensor) -> Tensor:
-        """How far each image as a whole is from what the generator makes of it, float32 [B] (appendix B).
+        """How far each image as a whole is from what the generator makes of it, float32 [B].
 
-        The paper trains a second pair of networks on good images for this. Here those at hand serve: the features of
-        the image as if all of it were normal are compared with those of what the generator made.
+        The paper (appendix) trains a second pair of networks on good images for this. Here those at hand serve: the
+        discriminator's features of the image, as if all of it were normal, are compared with those of what the
+        generator made, and the image with the rebuilt one.
         """
         assert self.discriminator is not None
         claimed = self.discriminator.features(images, torch.ones_like(logits))

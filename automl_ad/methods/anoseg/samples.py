@@ -43,7 +43,7 @@ class Samples:
 
         Returns:
             Images, float32 [count, 3, size, size] in 0 to 1, and their masks, float32 [count, 1, size, size]: 1 where
-            normal and 0 where anomalous, as published (section 3.1).
+            normal and 0 where anomalous, as published.
         """
         device = self.masks.device
         rows = torch.randint(len(self.masks), (count,), generator=generator).to(device)
