@@ -77,7 +77,7 @@ def test_all_called_normal_satisfies_l1_but_not_the_balanced_loss() -> None:
     for kind, least, most in (("l1", 0.0, 0.02), ("balanced", 2.0, 3.0)):
         logits = torch.full_like(normal, 5.0, requires_grad=True)
         loss = segmentation_loss(logits, normal, kind)  # type: ignore[arg-type]
-        assert least < float(loss) < most
+        assert least < loss.item() < most
         loss.backward()
         assert logits.grad is not None
         pull = float(logits.grad[normal == 0].sum()) / float(-logits.grad[normal == 1].sum())
