@@ -15,6 +15,7 @@ from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.extractor import BATCH, FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import Detector, MethodSettings
+from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import Space, decode_levels, encode_levels
 
 if TYPE_CHECKING:
@@ -148,6 +149,16 @@ class FeatureDetector(Detector):
 
     def _shown(self, images: Tensor) -> list[Tensor]:
         return [images.to(self.extractor.device)] if self.sees_images else []
+
+    def _needed(self, anomalies: PairSource | None) -> PairSource:
+        """The source of anomalies that the method cannot do without.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if anomalies is None:
+            raise ValueError(f"{self.name} learns from anomalies: fit needs a source of them")
+        return anomalies
 
     def _generator(self) -> torch.Generator:
         """A generator on the CPU, so that every device draws the same numbers."""

@@ -110,3 +110,22 @@ def variant(name: str, extractor: FeatureExtractor, seed: int = 0, **changes: An
     kind = detector_class(method)
     chosen = {"backbone": "embedded", "levels": EMBEDDED_LEVELS, **settings, **changes}
     return kind(kind.settings_type(**chosen), extractor, seed)
+
+
+class Squares:
+    """Anomalies: inverts a square at a random place.
+
+    Args:
+        side: Of the square, in pixels.
+    """
+
+    def __init__(self, side: int = 10) -> None:
+        self._side = side
+
+    def draw(
+        self, image: npt.NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        mask = np.zeros(image.shape[:2], np.bool_)
+        top, left = (int(rng.integers(0, side - self._side)) for side in mask.shape)
+        mask[top : top + self._side, left : left + self._side] = True
+        return np.where(mask[..., None], 255 - image, image), mask

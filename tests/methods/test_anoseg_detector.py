@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import optuna
 import pytest
 import torch
-from handmade import draw_discs, plant_squares
+from handmade import Squares, draw_discs, plant_squares
 
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
@@ -31,20 +30,8 @@ EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4
 EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
 
 
-class Squares:
-    """Inverts a square of 16 pixels at a random place."""
-
-    def draw(
-        self, image: npt.NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        mask = np.zeros(image.shape[:2], np.bool_)
-        top, left = (int(rng.integers(0, side - 16)) for side in mask.shape)
-        mask[top : top + 16, left : left + 16] = True
-        return np.where(mask[..., None], 255 - image, image), mask
-
-
 def source() -> PairSource:
-    return PairSource(Squares(), seed=0)
+    return PairSource(Squares(16), seed=0)
 
 
 def prepare(seed: int = 0, **settings: Any) -> AnoSeg:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import optuna
 import pytest
 import torch
-from handmade import draw_discs, noise, on_table, plant_squares, table_images
+from handmade import Squares, draw_discs, noise, on_table, plant_squares, table_images
 
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
@@ -30,18 +30,6 @@ EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4
 VIT = BackboneSpace("vit_small", tuple(range(-12, 0)), (16,) * 12)
 STEM = BackboneSpace("resnet18", (-5,), (2,))
 EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
-
-
-class Squares:
-    """Inverts a square of 10 pixels at a random place."""
-
-    def draw(
-        self, image: npt.NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        mask = np.zeros(image.shape[:2], np.bool_)
-        top, left = (int(rng.integers(0, side - 10)) for side in mask.shape)
-        mask[top : top + 10, left : left + 10] = True
-        return np.where(mask[..., None], 255 - image, image), mask
 
 
 def prepare(seed: int = 0, **settings: Any) -> RealNet:

@@ -121,8 +121,7 @@ class AnoSeg(FeatureDetector):
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
-        if anomalies is None:
-            raise ValueError("AnoSeg learns from anomalies: fit needs a source of them")
+        anomalies = self._needed(anomalies)
         made, device = self.settings, self.extractor.device
         samples = Samples.of(anomalies.pairs(normals, made.pairs), made.size, device)
         with torch.random.fork_rng(devices=[]):

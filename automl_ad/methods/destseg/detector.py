@@ -141,8 +141,7 @@ class DeStSeg(FeatureDetector):
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
-        if anomalies is None:
-            raise ValueError("DeSTSeg learns from anomalies: fit needs a source of them")
+        anomalies = self._needed(anomalies)
         turns = self.settings.rotation
         variation = "" if turns == "none" else f"rotation {turns}"
         pairs = anomalies.pairs(normals, self.settings.pairs, variation, turning(turns))

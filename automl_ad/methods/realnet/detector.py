@@ -101,8 +101,7 @@ class RealNet(FeatureDetector):
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
-        if anomalies is None:
-            raise ValueError("RealNet learns from anomalies: fit needs a source of them")
+        anomalies = self._needed(anomalies)
         pairs = anomalies.pairs(normals, self.settings.pairs)
         self.head = self._new_head(self._select(pairs)).to(self.extractor.device)
         features = self._keep(pairs)
