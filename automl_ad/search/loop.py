@@ -194,7 +194,7 @@ def _announce(
     settings: StudySettings,
     clock: Clock,
 ) -> None:
-    leader = max(finished, key=lambda record: record.proxy_score or 0, default=None)
+    leader = next(iter(best_by_proxy(finished, 1)), None)
     words = None
     if leader is not None:
         words = f"trial {leader.number}: {leader.method} on {leader.backbone}, proxy score {leader.proxy_score:.3f}"

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from painter import Painter
 
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
@@ -89,17 +90,6 @@ def test_drawings_vary_and_follow_the_seed() -> None:
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert (first[1] != second[1]).any()
-
-
-class Painter:
-    """Paints everything in one grey."""
-
-    def __init__(self, grey: int) -> None:
-        self.grey = grey
-
-    def draw(self, image: Image, rng: np.random.Generator) -> tuple[Image, npt.NDArray[np.bool_]]:
-        del rng
-        return np.full_like(image, self.grey), np.ones(image.shape[:2], np.bool_)
 
 
 def greys(seed: int, count: int = 300) -> list[int]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from painter import Painter
 
 from automl_ad.errors import InputError, StoreError
 from automl_ad.synthesis import training
@@ -129,17 +130,6 @@ def test_users_textures_are_used(tmp_path: Path) -> None:
     context = Context(PARTS, RULE, tmp_path)
     check_same(create_source(recipe, context, no_stock), TextureSource(context, (1.0, 1.0)))
     assert differ(create_source(recipe, context, no_stock), TextureSource(CONTEXT, (1.0, 1.0)))
-
-
-class Painter:
-    """Paints everything in one grey, in place of a source."""
-
-    def __init__(self, grey: int) -> None:
-        self.grey = grey
-
-    def draw(self, image: Image, rng: np.random.Generator) -> tuple[Image, npt.NDArray[np.bool_]]:
-        del rng
-        return np.full_like(image, self.grey), np.ones(image.shape[:2], np.bool_)
 
 
 def test_several_families_are_mixed_each_as_often(monkeypatch: pytest.MonkeyPatch, stock: PictureStock) -> None:

@@ -17,10 +17,10 @@ from automl_ad.methods.destseg.head import DeStSegHead, directions
 from automl_ad.methods.destseg.rotation import Rotation, turning
 from automl_ad.methods.destseg.training import Examples, Lessons, gathered, imitation_loss, on_grid, segmentation_loss
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_levels
+from automl_ad.methods.learners import FAMILIES, LearnerSettings, suggest_strength
 from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 Families = Literal["texture", "sdas", "both", "cutpaste"]
 Optimiser = Literal["adam", "sgd"]
 
-_FAMILIES: dict[Families, tuple[str, ...]] = {
-    "texture": ("texture",),
-    "sdas": ("sdas",),
-    "both": ("texture", "sdas"),
-    "cutpaste": ("cutpaste",),
-}
 _PUBLISHED = {"student_rate": 0.4, "head_optimiser": "sgd", "head_rate": 0.1, "head_share": 0.1} | {
     "gamma": 4.0,
     "normal_share": 0.0,
@@ -56,14 +50,13 @@ _PLANS: dict[Effort, dict[str, Any]] = {
     "faithful": {"width": 64, "blocks": 2, "head_width": 256, "stride": 4}
     | {"pairs": 2_048, "student_steps": 1_000, "head_steps": 4_000, "batch": 32, **_PUBLISHED},
 }
-_STRENGTHS = {"published": (0.1, 0.2), "wide": (0.1, 0.5)}
 _DECAY = 1e-4
 """Weight decay of SGD, as published."""
 _MATURE = 100
 """Steps of the segmentation network before which the student alone finds anomalies better, as seen on drawn parts."""
 
 
-class DeStSegSettings(MethodSettings):
+class DeStSegSettings(LearnerSettings):
     """Parameters of DeSTSeg.
 
     Attributes:
@@ -72,9 +65,7 @@ class DeStSegSettings(MethodSettings):
         head_width: Channels of the segmentation network.
         stride: Least image pixels a step of the map.
         rotation: How good images are turned before anomalies are drawn on them.
-        families: What anomalies it learns from.
-        opacity: Lowest opacity of these.
-        strength: Lowest and highest strength of those of ``sdas``.
+        families: What anomalies it learns from; for opacity and strength see ``LearnerSettings``.
         gamma: Exponent of the focal loss.
         normal_share: Share of good images that the segmentation network learns from.
         pairs: Pairs drawn for a fit.
@@ -91,8 +82,6 @@ class DeStSegSettings(MethodSettings):
     stride: int = Field(default=_PLANS["quick"]["stride"], ge=1)
     rotation: Rotation = "none"
     families: Families = "texture"
-    opacity: float = Field(default=0.2, ge=0, le=1)
-    strength: tuple[float, float] = (0.1, 0.2)
     gamma: float = Field(default=4.0, ge=1, le=8)
     normal_share: float = Field(default=0.0, ge=0, le=0.5)
     pairs: int = Field(default=_PLANS["quick"]["pairs"], ge=1)
@@ -103,16 +92,6 @@ class DeStSegSettings(MethodSettings):
     head_optimiser: Optimiser = _PLANS["quick"]["head_optimiser"]
     head_rate: float = Field(default=_PLANS["quick"]["head_rate"], gt=0)
     head_share: float = Field(default=_PLANS["quick"]["head_share"], gt=0)
-
-    @property
-    def trains(self) -> bool:
-        """See ``MethodSettings.trains``."""
-        return True
-
-    @property
-    def recipe(self) -> Recipe:
-        """See ``MethodSettings.recipe``."""
-        return Recipe(_FAMILIES[self.families], (self.opacity, 1.0), self.strength)
 
     @property
     def student_plan(self) -> TrainingPlan:
@@ -233,8 +212,8 @@ class DeStSeg(FeatureDetector):
             "student_rate": trial.suggest_categorical("destseg.student_rate", _rates(plan["student_rate"])),
             "head_rate": trial.suggest_categorical("destseg.head_rate", _rates(plan["head_rate"])),
         }
-        if "sdas" in _FAMILIES[settings["families"]]:
-            settings["strength"] = _STRENGTHS[str(trial.suggest_categorical("destseg.strength", list(_STRENGTHS)))]
+        if "sdas" in FAMILIES[settings["families"]]:
+            settings["strength"] = suggest_strength(trial, cls.name)
         return plan | settings
 
     @classmethod
@@ -249,9 +228,9 @@ def _half_of(budget: Budget) -> Budget:
     return budget if budget.seconds is None else Budget(budget.left / 2)
 
 
-def _families(space: Space) -> list[Families]:
+def _families(space: Space) -> list[str]:
     """What the sources of the space allow for; pieces of the product itself are always at hand."""
-    return [name for name, parts in _FAMILIES.items() if set(parts) <= {*space.sources, "cutpaste"}]
+    return [name for name, parts in FAMILIES.items() if set(parts) <= {*space.sources, "cutpaste"}]
 
 
 def _rates(usual: float) -> list[float]:

@@ -13,13 +13,13 @@ from automl_ad.backbones.extractor import BATCH
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_families, suggest_levels
+from automl_ad.methods.learners import LearnerSettings, suggest_strength
 from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.methods.realnet.head import Network, RealNetHead
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode
 from automl_ad.methods.realnet.training import FeaturePairs, joint_loss
 from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Families = Literal["texture", "sdas", "both"]
 
-_FAMILIES: dict[Families, tuple[str, ...]] = {"texture": ("texture",), "sdas": ("sdas",), "both": ("texture", "sdas")}
 _PLANS: dict[Effort, dict[str, Any]] = {
     "quick": {"network": "light", "pairs": 256, "steps": 400, "batch": 8, "rate": 1e-3},
     "balanced": {"network": "light", "pairs": 384, "steps": 1_000, "batch": 8, "rate": 1e-3},
@@ -36,12 +35,11 @@ _PLANS: dict[Effort, dict[str, Any]] = {
 }
 """``faithful``: 1000 passes over about 220 images in batches of 16."""
 _SHORT: tuple[Effort, ...] = ("quick", "balanced")
-_STRENGTHS = {"published": (0.1, 0.2), "wide": (0.1, 0.5)}
 _STEP = {"light": 16, "unet": 64}
 """Channel counts are multiples of this: the U-Net's attention has heads of 64 channels."""
 
 
-class RealNetSettings(MethodSettings):
+class RealNetSettings(LearnerSettings):
     """Parameters of RealNet.
 
     Attributes:
@@ -49,9 +47,7 @@ class RealNetSettings(MethodSettings):
         taper: By how much less of each coarser level goes on.
         kept: Share of the residual channels that are judged, r / m'.
         mode: How they are ranked.
-        families: What anomalies it learns from.
-        opacity: Lowest opacity of these.
-        strength: Lowest and highest strength of those of ``sdas``.
+        families: What anomalies it learns from; for opacity and strength see ``LearnerSettings``.
         normal_share: Share of the training images that stay good.
         network: What rebuilds a level.
         pairs, steps, batch, rate: Training.
@@ -62,24 +58,12 @@ class RealNetSettings(MethodSettings):
     kept: float = Field(default=1 / 3, gt=0, le=1)
     mode: Mode = "both"
     families: Families = "texture"
-    opacity: float = Field(default=0.2, ge=0, le=1)
-    strength: tuple[float, float] = (0.1, 0.2)
     normal_share: float = Field(default=0.5, ge=0, lt=1)
     network: Network = _PLANS["quick"]["network"]
     pairs: int = _PLANS["quick"]["pairs"]
     steps: int = _PLANS["quick"]["steps"]
     batch: int = _PLANS["quick"]["batch"]
     rate: float = _PLANS["quick"]["rate"]
-
-    @property
-    def trains(self) -> bool:
-        """See ``MethodSettings.trains``."""
-        return True
-
-    @property
-    def recipe(self) -> Recipe:
-        """See ``MethodSettings.recipe``."""
-        return Recipe(_FAMILIES[self.families], (self.opacity, 1.0), self.strength)
 
     def channels(self, available: Sequence[int]) -> list[int]:
         """m_k: how many of the available channels of each level go on, the finest level first."""
@@ -173,7 +157,7 @@ class RealNet(FeatureDetector):
             "rate": trial.suggest_categorical("realnet.rate", [plan["rate"] / 3, plan["rate"]]),
         }
         if settings["families"] != "texture":
-            settings["strength"] = _STRENGTHS[str(trial.suggest_categorical("realnet.strength", list(_STRENGTHS)))]
+            settings["strength"] = suggest_strength(trial, cls.name)
         return settings
 
     @classmethod
