@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from automl_ad.api import Study, audit, demo, evaluate, load_bundle, search, studies, synthesize
+    from automl_ad.api import Study, audit, demo, describe, evaluate, load_bundle, search, studies, synthesize
     from automl_ad.doctor import doctor
 
     __version__: str
@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "audit",
     "demo",
+    "describe",
     "doctor",
     "evaluate",
     "load_bundle",

@@ -30,7 +30,7 @@ from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
 from automl_ad.workspace import workspace_folder
 
-__all__ = ["Study", "audit", "demo", "evaluate", "load_bundle", "search", "studies", "synthesize"]
+__all__ = ["Study", "audit", "demo", "describe", "evaluate", "load_bundle", "search", "studies", "synthesize"]
 
 
 def search(
@@ -189,6 +189,7 @@ def evaluate(
     *,
     good: str | Path | None = None,
     defects: str | Path | None = None,
+    output: str | Path | None = None,
 ) -> dict[str, Any]:
     """Real metrics of a bundle on labelled images.
 
@@ -197,13 +198,43 @@ def evaluate(
         dataset: Labelled images in MVTec layout; or else both of the following.
         good: Folder of good images.
         defects: Folder of defective images; its sub-folders name the types.
+        output: Folder for a report to look at, ``evaluation.html``, and its figures, ``evaluation.json``.
+
+    Returns:
+        The metrics with their intervals; see `automl_ad.bundle.evaluating.evaluate`.
+
+    Raises:
+        AutomlAdError: The input cannot be used; the message says what to do.
     """
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    folder = None if output is None else Path(output)
     if dataset is not None:
-        return _evaluate(loaded, labelled_images(Path(dataset)))
+        return _evaluate(loaded, labelled_images(Path(dataset)), folder)
     if good is None or defects is None:
         raise InputError("Labelled images are missing: give DATASET in MVTec layout, or both --good and --defects.")
-    return _evaluate(loaded, labelled_from_folders(Path(good), Path(defects)))
+    return _evaluate(loaded, labelled_from_folders(Path(good), Path(defects)), folder)
+
+
+def describe(bundle: str | Path | Bundle) -> dict[str, Any]:
+    """What a bundle is and promises.
+
+    Returns:
+        ``method``, ``backbone``, ``precision``, ``threshold`` (of the score), ``overkill``, ``promise`` (a sentence),
+        ``parity`` (graph against PyTorch), ``speed`` and ``size_mb`` (of the graph).
+    """
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    manifest, threshold = loaded.manifest, loaded.threshold()
+    return {
+        "method": manifest["method"],
+        "backbone": manifest["backbone"]["name"],
+        "precision": manifest["precision"],
+        "threshold": threshold.value,
+        "overkill": threshold.overkill,
+        "promise": threshold.message,
+        "parity": manifest["parity"],
+        "speed": manifest["speed"],
+        "size_mb": manifest["speed"]["size_mb"],
+    }
 
 
 def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None) -> dict[str, Any]:

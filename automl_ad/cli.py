@@ -44,6 +44,14 @@ class Preset(str, Enum):
     faithful = "faithful"
 
 
+class Precision(str, Enum):
+    """Numbers that an exported graph computes with."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
 class _GuardedGroup(TyperGroup):
     """Turns whatever ends a command into one sentence and an exit code."""
 
@@ -267,6 +275,9 @@ def export(
     name: _Name,
     output: Annotated[Path, typer.Option(help="Folder or .zip file to write.", metavar="DIR|FILE.zip")],
     trial: Annotated[str, typer.Option(help="best, picked or a number.", metavar="best|picked|N")] = "best",
+    precision: Annotated[
+        Precision, typer.Option(help="Numbers that the graph computes with; fp32 is exact.")
+    ] = Precision.fp32,
     workspace: _Workspace = None,
     storage: _Storage = None,
     as_json: _Json = False,
@@ -275,30 +286,45 @@ def export(
     choice = _trial_choice(trial)
     with _library() as api, _progress() as listener:
         study = api.Study.open(name, workspace=workspace, storage=storage)
-        path = study.export(output, trial=choice, listener=listener)
-    _present({"study": name, "trial": choice, "bundle": str(path)}, "export_report", as_json)
+        path = study.export(output, trial=choice, listener=listener, precision=precision.value)
+        answer = {"study": name, "trial": choice, "bundle": str(path), **api.describe(path)}
+    _present(answer, "export_report", as_json)
 
 
 @app.command()
 def predict(
     bundle: _Bundle,
     images: Annotated[Path, typer.Argument(help="An image, or a folder of images.", metavar="IMAGES")],
-    output: Annotated[Path | None, typer.Option(help="Folder for heatmaps.", metavar="DIR")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for heatmaps and masks.", metavar="DIR")] = None,
     overkill: Annotated[
         float | None,
         typer.Option(
-            help="Share of good images that may be called anomalous, such as 0.01.",
-            metavar="X",
-            show_default="the bundle's",
+            help="Share of good images that may be rejected, such as 0.01.", metavar="X", show_default="the bundle's"
+        ),
+    ] = None,
+    review: Annotated[
+        float | None,
+        typer.Option(
+            help="Larger share of good images that may be reviewed.", metavar="X", show_default="the bundle's"
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Score above which images are rejected, instead of --overkill.", metavar="X")
+    ] = None,
+    mask: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of a good image's pixels that may be marked.", metavar="X", show_default="the bundle's"
         ),
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Judge images: scores, decisions and heatmaps."""
+    """Judge images: scores, decisions, heatmaps and masks."""
     _existing(bundle, "BUNDLE")
     _existing(images, "IMAGES")
     with _library() as api:
-        answer = api.load_bundle(bundle).predict(images, output=output, overkill=overkill)
+        options = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
+        answer = api.load_bundle(bundle).predict(images, output=output, **options)
     _present(answer, "predictions_report", as_json)
     results = answer["results"]
     if all(result.get("error") for result in results):
@@ -314,6 +340,7 @@ def evaluate(
     ] = None,
     good: Annotated[Path | None, typer.Option(help="Folder of good images.", metavar="DIR")] = None,
     defects: Annotated[Path | None, typer.Option(help="Folder of defective images.", metavar="DIR")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for a report.", metavar="DIR")] = None,
     as_json: _Json = False,
 ) -> None:
     """Measure a bundle on labelled images."""
@@ -323,7 +350,7 @@ def evaluate(
     for path, option in ((bundle, "BUNDLE"), (dataset, "DATASET"), (good, "--good"), (defects, "--defects")):
         _existing(path, option)
     with _library() as api:
-        answer = api.evaluate(bundle, **folders)
+        answer = api.evaluate(bundle, **folders, output=output)
     _present(answer, "metrics_report", as_json)
 
 

@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from automl_ad.bundle.figures import figures, marked_sentence, review_sentence
 from automl_ad.durations import format_duration
 
 Answer = Mapping[str, Any]
@@ -111,8 +112,16 @@ def pick_report(answer: Answer) -> Iterator[Part]:
 
 def export_report(answer: Answer) -> Iterator[Part]:
     """Where the bundle went, and what to do with it."""
+    speed, parity = answer["speed"], answer["parity"]
     yield f"Bundle written: {answer['bundle']}"
+    yield (
+        f"Its graph ({answer['precision']}, {speed['size_mb']:.1f} MB) takes {speed['latency_ms']:.0f} ms an image "
+        f"here. From PyTorch it differs by {parity['relative']:.1g} of the scores' spread on {parity['images']} images "
+        f"and in {parity['decisions_changed']} decisions."
+    )
+    yield answer["promise"]
     yield f"Try it with: automl-ad predict {answer['bundle']} IMAGES"
+    yield "Without automl-ad, in the (unzipped) bundle: pip install -r requirements.txt, then python predict.py IMAGES"
 
 
 def predictions_report(answer: Answer) -> Iterator[Part]:
@@ -134,16 +143,15 @@ def metrics_report(answer: Answer) -> Iterator[Part]:
     """Metrics on labelled images."""
     counts = answer["images"]
     yield _heading(f"{counts['good']} good and {counts['defect']} defective images")
-    table = _table(None, "metric", "value", "meaning", right={1})
-    for key, name, meaning in _METRICS:
-        table.add_row(name, _number(answer.get(key), 4), meaning)
-    for key, meaning in _MISTAKES:
-        table.add_row(key, _percent(answer.get(key)), meaning)
+    table = _table(None, "metric", "value", "90 %\ninterval", "meaning", right={1, 2})
+    for figure in figures(answer):
+        table.add_row(figure.name, figure.value, figure.interval, figure.meaning)
     yield table
-    if answer.get("image_auroc_interval"):
-        yield f"{_INTERVAL} of the image AUROC: {_interval(answer['image_auroc_interval'])}"
     yield from _by_defect(answer["by_defect"])
+    yield from filter(None, (answer.get("promise_note"), review_sentence(answer), marked_sentence(answer)))
     yield from _list("Left out", [f"{item['path']}: {item['error']}" for item in answer.get("errors", [])])
+    if answer.get("report"):
+        yield f"Report written: {answer['report']}"
 
 
 def assessment_report(answer: Answer) -> Iterator[Part]:
@@ -222,16 +230,6 @@ def csv_row(record: Answer) -> dict[str, Any]:
     return row
 
 
-_METRICS = (
-    ("image_auroc", "image AUROC", "chance that a defective image scores above a good one"),
-    ("image_ap", "image AP", "average precision of the image scores"),
-    ("pixel_auroc", "pixel AUROC", "the same for pixels; needs masks"),
-    ("pixel_ap", "pixel AP", "average precision of the pixel scores"),
-    ("aupro", "AUPRO", "overlap with each defect, large or small"),
-    ("iap", "IAP", "pixel precision averaged over the defects found"),
-    ("iap90", "IAP@90", "pixel precision when 90 % of the defects are found"),
-)
-_MISTAKES = (("overkill", "good images called anomalous"), ("escapes", "defective images missed"))
 _FOLDED = {"backbone", "decision", "heatmap", "image", "images", "meaning", "notes", "settings", "study", "trials"}
 _REACHED = {True: "answers", False: "does not answer", None: "not asked"}
 
@@ -311,6 +309,8 @@ def _costs(trial: Answer) -> dict[str, str]:
 def _decision(result: Answer) -> str:
     if result.get("error"):
         return f"error: {result['error']}"
+    if result.get("decision") == "review":
+        return "review"
     return "anomalous" if result.get("anomalous") else "good"
 
 
@@ -318,7 +318,9 @@ def _tally(answer: Answer) -> str:
     results = answer["results"]
     broken = sum(bool(result.get("error")) for result in results)
     flagged = sum(bool(result.get("anomalous")) for result in results)
-    ending = f", {broken} could not be read" if broken else ""
+    unsure = sum(result.get("decision") == "review" for result in results)
+    ending = f", {unsure} to review" if answer.get("review") is not None else ""
+    ending += f", {broken} could not be read" if broken else ""
     return (
         f"{flagged} of {len(results) - broken} images anomalous at threshold {_number(answer['threshold'], 4)}{ending}."
     )
@@ -326,9 +328,12 @@ def _tally(answer: Answer) -> str:
 
 def _by_defect(kinds: Answer) -> Iterator[Part]:
     if kinds:
-        table = _table("By kind of defect", "kind", "images", "image AUROC", right={1, 2})
+        columns = ("kind", "images", "found", "missed", "image\nAUROC", "90 %\ninterval")
+        table = _table("By kind of defect", *columns, right={1, 2, 3, 4, 5})
         for kind, facts in kinds.items():
-            table.add_row(Text(kind), str(facts["n"]), _score(facts["image_auroc"]))
+            counts = (str(facts[key]) for key in ("n", "found", "escapes"))
+            scores = (_score(facts["image_auroc"]), _interval(facts["image_auroc_interval"]))
+            table.add_row(Text(kind), *counts, *scores)
         yield table
 
 

@@ -63,6 +63,15 @@ RESULT = {"path": "a.png", "score": 1.0, "p_value": 0.5, "anomalous": False, "he
 BROKEN = dict.fromkeys(RESULT) | {"path": "b.png", "error": "cut short"}
 
 
+NOT_GIVEN = {"review": None, "threshold": None, "mask": None}
+DESCRIBED = {
+    "precision": "fp32",
+    "promise": "At most 5 % overkill.",
+    "parity": {"images": 96, "relative": 1e-6, "decisions_changed": 0},
+    "speed": {"latency_ms": 12.0, "images_s": 99.0, "threads": 2, "size_mb": 20.0},
+}
+
+
 class FakeLibrary(types.ModuleType):
     """Stands for `automl_ad.api`: keeps what it was called with and answers what it was told to."""
 
@@ -310,6 +319,7 @@ def test_trials_without_a_name_lists_the_studies(library: FakeLibrary) -> None:
 
 def test_show_pick_and_export_reach_the_study(library: FakeLibrary) -> None:
     library.answers |= {"show": TRIAL, "pick": {"study": "bolts", "trial": 3}, "export": Path("out.zip")}
+    library.answers["describe"] = DESCRIBED
     assert "Trial 3: padim on resnet18" in run("show", "bolts", "--trial", "3").stdout
     assert "Trial 3 is now the pick" in run("pick", "bolts", "--trial", "3", "--note", "fast").stdout
     assert "out.zip" in run("export", "bolts", "--output", "out.zip").stdout
@@ -317,16 +327,24 @@ def test_show_pick_and_export_reach_the_study(library: FakeLibrary) -> None:
     assert calls == [
         ("show", (3,), {}),
         ("pick", (3,), {"note": "fast"}),
-        ("export", (Path("out.zip"),), {"trial": "best"}),
+        ("export", (Path("out.zip"),), {"trial": "best", "precision": "fp32"}),
+        ("describe", (Path("out.zip"),), {}),
     ]
 
 
 @pytest.mark.parametrize(("text", "trial"), [("best", "best"), ("picked", "picked"), ("12", 12)])
 def test_export_chooses_a_trial(library: FakeLibrary, text: str, trial: str | int) -> None:
-    library.answers["export"] = Path("out")
-    document = json.loads(run("export", "bolts", "--output", "out", "--trial", text, "--json").stdout)
-    assert document == {"study": "bolts", "trial": trial, "bundle": "out"}
-    assert library.calls[-1][2] == {"trial": trial}
+    library.answers |= {"export": Path("out"), "describe": DESCRIBED}
+    command = ("export", "bolts", "--output", "out", "--trial", text, "--precision", "int8", "--json")
+    assert json.loads(run(*command).stdout) == {"study": "bolts", "trial": trial, "bundle": "out", **DESCRIBED}
+    assert library.calls[-2][2] == {"trial": trial, "precision": "int8"}
+
+
+def test_export_refuses_an_unknown_precision(library: FakeLibrary) -> None:
+    result = run("export", "bolts", "--output", "out", "--precision", "fp8")
+    assert result.exit_code == 2
+    assert "'fp32', 'fp16', 'int8'" in result.stderr
+    assert library.calls == []
 
 
 @pytest.mark.parametrize("text", ["worst", "-1", "1.5", "²", ""])
@@ -346,7 +364,7 @@ def test_predict_goes_on_after_an_unreadable_file(library: FakeLibrary, tmp_path
     assert [item["error"] for item in json.loads(result.stdout)["results"]] == [None, "cut short"]
     assert library.calls == [
         ("load_bundle", (tmp_path,), {}),
-        ("predict", (tmp_path,), {"output": Path("maps"), "overkill": 0.1}),
+        ("predict", (tmp_path,), {"output": Path("maps"), "overkill": 0.1, **NOT_GIVEN}),
     ]
 
 
@@ -363,8 +381,18 @@ def test_evaluate_takes_a_data_set_or_two_folders(library: FakeLibrary, tmp_path
     assert "0.7500" in run("evaluate", tmp_path, tmp_path).stdout
     assert run("evaluate", tmp_path, "--good", tmp_path, "--defects", tmp_path).exit_code == 0
     first, second = (call[2] for call in library.calls)
-    assert first == {"dataset": tmp_path, "good": None, "defects": None}
-    assert second == {"dataset": None, "good": tmp_path, "defects": tmp_path}
+    assert first == {"dataset": tmp_path, "good": None, "defects": None, "output": None}
+    assert second == {"dataset": None, "good": tmp_path, "defects": tmp_path, "output": None}
+
+
+def test_evaluate_writes_a_report_where_it_is_told(library: FakeLibrary, tmp_path: Path) -> None:
+    found = {"images": {"good": 1, "defect": 2}, "image_auroc": 0.75, "by_defect": {}, "report": "new/evaluation.html"}
+    library.answers["evaluate"] = found
+    result = run("evaluate", tmp_path, tmp_path, "--output", "new")
+    assert result.exit_code == 0
+    assert library.calls[0][2]["output"] == Path("new")
+    assert "Report written: new/evaluation.html" in result.stdout
+    assert "Folder for a report." in run("evaluate", "--help").stdout
 
 
 @pytest.mark.parametrize("options", [[], ["--good", "."], ["--defects", "."], [".", "--good", "."]])

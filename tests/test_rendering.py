@@ -162,15 +162,37 @@ def test_paths_are_never_markup_and_never_cut() -> None:
 def test_metrics_without_masks_leave_gaps() -> None:
     report = {"images": {"good": 10, "defect": 5}, "image_auroc": 0.98765, "image_ap": 0.9, "pixel_auroc": None}
     report |= {"image_auroc_interval": [0.9, 1.0], "errors": [{"path": "x.png", "error": "empty"}]}
-    report |= {"overkill": 0.1, "escapes": 0.0, "by_defect": {"scratch": {"image_auroc": 0.5, "n": 3}}}
+    scratch = {"image_auroc": 0.5, "image_auroc_interval": [0.25, 0.75], "n": 3, "found": 2, "escapes": 1}
+    report |= {"overkill": 0.1, "escapes": 0.0, "escapes_interval": [0.0, 0.4507], "by_defect": {"scratch": scratch}}
     text = text_of(rendering.metrics_report(report))
     assert "10 good and 5 defective images" in text
-    assert "0.9877" in row_of(text, "image AUROC ")
-    assert rendering.NONE in row_of(text, "pixel AUROC")
-    assert "10.0 %" in row_of(text, "overkill")
-    assert "0.500" in row_of(text, "scratch")
-    assert "90 % interval of the image AUROC: 0.900 to 1.000" in text
+    assert row_of(text, "image AUROC ").split()[2:6] == ["0.9877", "0.900", "to", "1.000"]
+    assert row_of(text, "pixel AUROC").split()[2:4] == [rendering.NONE, rendering.NONE]
+    assert row_of(text, "overkill").split()[1:4] == ["10", "%", rendering.NONE]
+    assert "0 % to 45.1 %" in row_of(text, "escapes")
+    assert row_of(text, "scratch").split() == ["scratch", "3", "2", "1", "0.500", "0.250", "to", "0.750"]
     assert "x.png: empty" in text
+    for words in ("mask IoU", "marked", "review", "Report"):
+        assert words not in text
+
+
+def test_metrics_say_what_was_promised_and_where_the_report_lies() -> None:
+    report = {"images": {"good": 10, "defect": 5}, "by_defect": {}, "promise_note": "1 of 10 [is] compatible."}
+    counts = {"good": {"reject": 1, "review": 2, "pass": 7}, "defect": {"reject": 3, "review": 1, "pass": 1}}
+    report |= {"review": {"threshold": 2.5, "promised": 0.35} | counts, "report": "out [1]/evaluation.html"}
+    report |= {"mask_iou": 0.51234, "mask_iou_interval": [0.4, 0.6], "marked_good": 0.0125, "marked_promised": 0.01}
+    text = text_of(rendering.metrics_report(report))
+    assert row_of(text, "mask IoU").split()[2:6] == ["0.5123", "0.400", "to", "0.600"]
+    assert "1.25 %" in row_of(text, "marked on good")
+    expected = [
+        "1 of 10 [is] compatible.",
+        "2 good and 1 defective images lie between the thresholds and go to review; 1 defective ones pass.",
+        "30 % of the good images; at most 35 % were promised.",
+        "1.25 % of the pixels are marked on average; at most 1 % were promised.",
+        "Report written: out [1]/evaluation.html",
+    ]
+    places = [text.index(words) for words in expected]
+    assert places == sorted(places)
 
 
 def test_the_demo_shows_the_search_and_what_real_defects_say() -> None:

@@ -22,6 +22,7 @@ class Backbone(nn.Module):
     Attributes:
         name: What the user calls it, for example ``resnet18`` or ``embedded``.
         origin: Where the weights came from, for reports.
+        licence: Of the weights, as far as it is known, for reports.
         weights_tag: Short digest that names the weights: two backbones with one tag give the same features.
         levels: Levels at hand, as negative indices, ascending.
         channels: Channels of each level.
@@ -30,6 +31,7 @@ class Backbone(nn.Module):
 
     name: str
     origin: str = "built in"
+    licence: str = "Apache-2.0, as a part of automl-ad"
     weights_tag: str
     levels: tuple[int, ...]
     channels: tuple[int, ...]

@@ -31,6 +31,8 @@ SMOOTHER = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 """Binomial taps between one octave and the next."""
 PAIR = (1 / 2, 1 / 2)
 """Taps of the plain mean of two by two."""
+HALF_DIFFERENCE = (1 / 2, -1 / 2)
+"""Taps whose squared answer is the variance of two values."""
 CONTRAST_FLOOR = 0.01
 """Contrast below one hundredth of full scale is noise; the floor keeps its logarithm from mattering."""
 MEAN_GAIN = 4.0
@@ -89,11 +91,36 @@ def _reduce_along(axis: int, maps: Tensor, taps: Sequence[float]) -> Tensor:
     return total
 
 
-def _window(maps: Tensor) -> Tensor:
-    """Mean of three by three, borders replicated: six by six pixels of the octave on the grid of every second."""
-    padded = functional.pad(maps, (1, 1, 1, 1), mode="replicate")
-    rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
-    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
+def _of_pairs(axis: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of neighbours two by two along ``axis``, from those of each."""
+    between = _reduce_along(axis, mean, HALF_DIFFERENCE) ** 2
+    return _reduce_along(axis, mean, PAIR), _reduce_along(axis, variance, PAIR) + between
+
+
+def _of_threes(axis: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of every three neighbours along ``axis``, from those of each."""
+    steps = mean.shape[axis] - 2
+    (a, within_a), (b, within_b), (c, within_c) = (
+        (mean.narrow(axis, start, steps), variance.narrow(axis, start, steps)) for start in range(3)
+    )
+    between = ((a - b) ** 2 + (b - c) ** 2 + (a - c) ** 2) / 9
+    return (a + b + c) / 3, (within_a + within_b + within_c) / 3 + between
+
+
+def _local_statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of six by six pixels, borders replicated, on the grid of every second pixel.
+
+    The variance of a set is the mean variance of its parts and the variance of their means, so differences of
+    neighbours are all that is squared. The mean square less the squared mean would leave, of a weak contrast on a
+    bright ground, rounding alone, and the logarithm would make it large.
+
+    Returns:
+        [B, C, h / 2, w / 2] each, for maps [B, C, h, w].
+    """
+    # Single rows have no variance yet, so the first step is a half difference alone.
+    pairs = _of_pairs(-1, _reduce_along(-2, maps, PAIR), _reduce_along(-2, maps, HALF_DIFFERENCE) ** 2)
+    padded = [functional.pad(values, (1, 1, 1, 1), mode="replicate") for values in pairs]
+    return _of_threes(-1, *_of_threes(-2, *padded))
 
 
 class EmbeddedBackbone(Backbone):
@@ -108,7 +135,7 @@ class EmbeddedBackbone(Backbone):
     def __init__(self) -> None:
         super().__init__()
         self.name = "embedded"
-        self.weights_tag = "gabor-3"
+        self.weights_tag = "gabor-4"
         self.levels = tuple(range(-LEVELS, 0))
         self.channels = (ORIENTATIONS + 6,) * LEVELS
         self.strides = tuple(4 * 2**k for k in range(LEVELS))
@@ -126,9 +153,9 @@ class EmbeddedBackbone(Backbone):
 
     def _level(self, octave: Tensor) -> Tensor:
         """One octave [B, 3, h, w] to features [B, 14, h / 4, w / 4]."""
-        mean, square = _window(_reduce(torch.cat([octave, octave**2], 1), PAIR)).chunk(2, 1)
-        powers = torch.cat([self._energy(octave[:, :1]), (square - mean**2).clamp_min(0)], 1)
-        contrast = torch.log(torch.sqrt(powers + 1e-8) + CONTRAST_FLOOR)
+        mean, variance = _local_statistics(octave)
+        powers = torch.cat([self._energy(octave[:, :1]), variance], 1)
+        contrast = torch.log(torch.sqrt(powers) + CONTRAST_FLOOR)
         return _reduce(torch.cat([contrast, MEAN_GAIN * mean], 1), PAIR)
 
     def _energy(self, lightness: Tensor) -> Tensor:

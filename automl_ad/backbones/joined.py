@@ -24,6 +24,7 @@ class JoinedBackbone(Backbone):
         self.filters = EmbeddedBackbone()
         self.name = f"{network.name}+filters"
         self.origin = network.origin
+        self.licence = network.licence
         self.weights_tag = f"{network.weights_tag}+{self.filters.weights_tag}"
         self.levels, self.strides = network.levels, network.strides
         self.channels = tuple(count + self.filters.channels[0] for count in network.channels)

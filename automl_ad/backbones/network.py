@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -36,6 +36,7 @@ class TimmBackbone(Backbone):
         self.weights_tag = weights.tag
         self.origin = weights.origin
         self.network = self._build(name)
+        self.licence = _licence(name, weights.origin, self.network.pretrained_cfg)
         info = self._level_facts()
         self._modules_of_levels = [str(entry["module"]) for entry in info]
         self._count = len(info)
@@ -119,6 +120,14 @@ def create_network(name: str) -> Any:
     if not hasattr(model, "forward_intermediates") or not getattr(model, "feature_info", None):
         raise InputError(f"Backbone {name!r} offers no intermediate features in timm; choose another model.")
     return model
+
+
+def _licence(name: str, origin: str, config: Mapping[str, Any]) -> str:
+    """What timm says of its own weights; of a file that merely bears the network's name it cannot know."""
+    stated = config.get("license") or "not stated"
+    if origin.startswith("hub:") or "." in name:
+        return f"{stated}, as timm says of {name}"
+    return f"unknown: that of the file's source (timm's own weights of {name}: {stated})"
 
 
 def _patch_size(network: nn.Module) -> int:

@@ -3,58 +3,134 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.bundle.prediction import Bundle, Judgement
+from automl_ad.bundle.evaluation_report import Scored, prepare_folder, write_report
+from automl_ad.bundle.judging import (
+    Judgement,
+    Judging,
+    Promise,
+    manifest_of,
+    mask_threshold,
+    preprocessing_of,
+    review_threshold,
+)
+from automl_ad.bundle.pixel_evaluating import Map, MarkedPixels, Mask, at_size, mark, mean_interval, pixel_figures
+from automl_ad.bundle.promises import promise_figures
 from automl_ad.data.labelled import LabelledImage
+from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import InputError
-from automl_ad.evaluation.intervals import auroc_interval
-from automl_ad.evaluation.metrics import image_ap, image_auroc, pixel_metrics, resize_maps
+from automl_ad.evaluation.intervals import BootstrapPlan, interval
+from automl_ad.evaluation.metrics import image_ap, image_auroc
+from automl_ad.evaluation.proportions import exact_interval
+from automl_ad.evaluation.resampled import average_precision_draws, binned
 
-_Pair = tuple[LabelledImage, Judgement]
-_PIXEL_KEYS = ("pixel_auroc", "pixel_ap", "aupro", "iap", "iap90")
+_Floats = npt.NDArray[np.float64]
+
+_ALL = ""
+"""The cell of all defects in the bootstrap; no type of defect has an empty name."""
 
 
-def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Judged:
+    """One labelled image, what the bundle says of it, and what is kept of its map.
+
+    Attributes:
+        image: The image.
+        score: NaN when there is an error.
+        error: Why there is no score.
+        pixels: Map and mask at the working size, where the two can be compared.
+        marked: What the threshold on pixels marks, where the bundle has one.
+    """
+
+    image: LabelledImage
+    score: float
+    error: str | None = None
+    pixels: tuple[Map, Mask] | None = None
+    marked: MarkedPixels | None = None
+
+
+def evaluate(bundle: Judging, labelled: Sequence[LabelledImage], output: Path | None = None) -> dict[str, Any]:
     """Judges labelled images and compares.
 
     Images that cannot be read are left out and listed. Pixel metrics are computed at the working size, over good
     images (without a mask: all normal) and over the defects that have a mask; without any mask they are None.
 
+    All intervals are of 90 %. Those of ``overkill`` and ``escapes`` are exact binomial ones; the others come from one
+    bootstrap over images, drawn within the good and within the defective ones (for ``by_defect`` within each type).
+
     Args:
         bundle: A loaded bundle.
         labelled: Good and defective images.
+        output: Folder for ``evaluation.html`` and ``evaluation.json``; created if needed. None for no report.
 
     Returns:
-        The ``evaluate`` answer: ``images`` (counts of ``good`` and ``defect``), ``image_auroc``,
-        ``image_auroc_interval`` (90 % bootstrap), ``image_ap``, ``pixel_auroc``, ``pixel_ap``, ``aupro``, ``iap``,
-        ``iap90``, ``threshold``, ``overkill`` and ``escapes`` (shares at the bundle's threshold), ``by_defect``
-        (``image_auroc`` against all good images and ``n``, for each type) and ``errors`` (``path``, ``error``).
+        The ``evaluate`` answer: ``images`` (counts of ``good`` and ``defect``), ``image_auroc``, ``image_ap``,
+        ``pixel_auroc``, ``pixel_ap``, ``aupro`` (each with ``<key>_interval``), ``iap``, ``iap90``, ``threshold``,
+        ``overkill`` and ``escapes`` (shares at the bundle's threshold, each with ``<key>_interval``), ``promised`` (the
+        overkill that the threshold promises), ``promise_kept`` (whether a one-sided binomial test at 5 % lets the
+        observed overkill pass), ``promise_note`` (the same in sentences), ``by_defect`` (for each type ``image_auroc``
+        against all good images and its interval, ``n``, and the counts ``found`` and ``escapes``), ``errors``
+        (``path``, ``error``) and ``report`` (path of the page, or None).
+
+        For a bundle with a review threshold also ``review``: ``threshold``, ``promised``, and for ``good`` and
+        ``defect`` the counts ``reject``, ``review`` and ``pass``. For one with a threshold on pixels also
+        ``mask_threshold``, ``mask_iou`` (mean over the defects with a mask, or None), ``marked_good`` (mean marked
+        share of good images), both with ``<key>_interval``, and ``marked_promised`` (what that share should not
+        exceed).
 
     Raises:
-        InputError: No good or no defective image can be read, or a mask cannot.
+        InputError: No good or no defective image can be read, a mask cannot, or ``output`` cannot be written.
     """
-    judged = list(zip(labelled, bundle.judge([image.path for image in labelled]), strict=True))
-    pairs = [pair for pair in judged if pair[1].error is None]
-    scores = np.array([judgement.score for _, judgement in pairs])
-    labels = np.array([image.anomalous for image, _ in pairs], dtype=bool)
-    _require_both(labels, len(judged))
-    threshold = bundle.threshold().value
-    return {
-        "images": {"good": int((~labels).sum()), "defect": int(labels.sum())},
-        "image_auroc": image_auroc(scores, labels),
-        "image_auroc_interval": list(auroc_interval(scores, labels, np.random.default_rng(bundle.manifest.facts.seed))),
-        "image_ap": image_ap(scores, labels),
-        **_pixel_metrics(bundle, pairs),
-        "threshold": threshold,
-        "overkill": float((scores[~labels] > threshold).mean()),
-        "escapes": float((scores[labels] <= threshold).mean()),
-        "by_defect": _by_defect(pairs, scores, labels),
-        "errors": [{"path": str(image.path), "error": j.error} for image, j in judged if j.error is not None],
+    if output is not None:
+        prepare_folder(output)
+    everything = _judge(bundle, labelled)
+    judged = [item for item in everything if item.error is None]
+    labels = np.array([item.image.anomalous for item in judged], dtype=bool)
+    _require_both(labels, len(everything))
+    answer = _figures(bundle, judged, labels) | {
+        "errors": [{"path": str(item.image.path), "error": item.error} for item in everything if item.error],
+        "report": None,
     }
+    if output is not None:
+        scored = [Scored(item.image, item.score) for item in judged]
+        answer["report"] = str(write_report(bundle, answer, scored, output))
+    return answer
+
+
+def _judge(bundle: Judging, labelled: Sequence[LabelledImage]) -> list[_Judged]:
+    preprocessing, pixels = preprocessing_of(bundle), mask_threshold(bundle)
+    compare = any(image.mask is not None for image in labelled)
+    judgements = bundle.judge([image.path for image in labelled])
+    return [
+        _judged(image, judgement, preprocessing, compare, pixels)
+        for image, judgement in zip(labelled, judgements, strict=True)
+    ]
+
+
+def _judged(
+    image: LabelledImage, judgement: Judgement, preprocessing: Preprocessing, compare: bool, threshold: Promise | None
+) -> _Judged:
+    if judgement.error is not None or judgement.anomaly_map is None:
+        return _Judged(image, judgement.score, judgement.error)
+    anomaly_map = at_size(judgement.anomaly_map, (preprocessing.height, preprocessing.width))
+    mask = _mask(image, preprocessing)
+    # Maps are large and images may be many: what nothing is compared with is not kept.
+    pixels = (anomaly_map, mask) if compare and mask is not None else None
+    marked = mark(anomaly_map, mask, threshold.value) if threshold else None
+    return _Judged(image, judgement.score, None, pixels, marked)
+
+
+def _mask(image: LabelledImage, preprocessing: Preprocessing) -> Mask | None:
+    """None for a defect without a mask: it has anomalous pixels at places unknown."""
+    if image.mask is not None:
+        return preprocessing.mask(image.mask)
+    return None if image.anomalous else np.zeros((preprocessing.height, preprocessing.width), dtype=np.bool_)
 
 
 def _require_both(labels: npt.NDArray[np.bool_], given: int) -> None:
@@ -65,36 +141,102 @@ def _require_both(labels: npt.NDArray[np.bool_], given: int) -> None:
             )
 
 
+def _figures(bundle: Judging, judged: Sequence[_Judged], labels: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    scores = np.array([item.score for item in judged], dtype=np.float64)
+    types = np.array([item.image.defect for item in judged])[labels]
+    good, bad, threshold = scores[~labels], scores[labels], bundle.threshold()
+    plan = _plan(bundle, len(good), types)
+    weights = np.empty((len(plan.normals), len(judged)))
+    weights[:, ~labels], weights[:, labels] = plan.normals, plan.cells[_ALL]
+    return {
+        "images": {"good": len(good), "defect": len(bad)},
+        "image_auroc": image_auroc(scores, labels),
+        "image_auroc_interval": list(interval(plan.cell(_ALL, good, bad))),
+        "image_ap": image_ap(scores, labels),
+        "image_ap_interval": _ap_interval(scores, labels, weights),
+        **_pixel_figures(judged, weights),
+        "threshold": threshold.value,
+        **_share("overkill", good > threshold.value),
+        **promise_figures(good, threshold, bundle.calibration),
+        **_share("escapes", bad <= threshold.value),
+        **_review(bundle, good, bad),
+        **_marked(bundle, judged, weights),
+        "by_defect": _by_defect(plan, good, bad, types, threshold.value),
+    }
+
+
+def _plan(bundle: Judging, good: int, types: npt.NDArray[np.str_]) -> BootstrapPlan:
+    """One resampling of the good images for all figures; all defects first, then each type on its own."""
+    seed = manifest_of(bundle)["facts"].get("seed") or 0
+    counts = {str(name): int((types == name).sum()) for name in np.unique(types)}
+    return BootstrapPlan.draw(good, {_ALL: len(types)} | counts, rng=np.random.default_rng(seed))
+
+
+def _share(name: str, chosen: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    count, of = int(chosen.sum()), len(chosen)
+    return {name: count / of, f"{name}_interval": list(exact_interval(count, of))}
+
+
+def _ap_interval(scores: _Floats, labels: npt.NDArray[np.bool_], weights: _Floats) -> list[float]:
+    levels, bins = np.unique(scores, return_inverse=True)
+    normal, anomalous = (binned(weights[:, kind], bins[kind], len(levels)) for kind in (~labels, labels))
+    return list(interval(average_precision_draws(normal, anomalous)))
+
+
 def _by_defect(
-    pairs: Sequence[_Pair], scores: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_]
-) -> dict[str, dict[str, float | int]]:
-    types = np.array([image.defect for image, _ in pairs])
-    answer: dict[str, dict[str, float | int]] = {}
-    for name in sorted(set(types[labels])):
-        chosen = ~labels | (labels & (types == name))
-        answer[str(name)] = {
-            "image_auroc": image_auroc(scores[chosen], labels[chosen]),
-            "n": int(labels[chosen].sum()),
+    plan: BootstrapPlan, good: _Floats, bad: _Floats, types: npt.NDArray[np.str_], threshold: float
+) -> dict[str, dict[str, Any]]:
+    answer: dict[str, dict[str, Any]] = {}
+    for name in map(str, np.unique(types)):
+        scores = bad[types == name]
+        labels = np.repeat([False, True], [len(good), len(scores)])
+        answer[name] = {
+            "image_auroc": image_auroc(np.concatenate([good, scores]), labels),
+            "image_auroc_interval": list(interval(plan.cell(name, good, scores))),
+            "n": len(scores),
+            "found": int((scores > threshold).sum()),
+            "escapes": int((scores <= threshold).sum()),
         }
     return answer
 
 
-def _pixel_metrics(bundle: Bundle, pairs: Sequence[_Pair]) -> dict[str, float | None]:
-    nothing: dict[str, float | None] = dict.fromkeys(_PIXEL_KEYS)
-    # A defect without a mask has anomalous pixels at places unknown.
-    usable = [(image, j.anomaly_map) for image, j in pairs if image.mask is not None or not image.anomalous]
-    if not any(image.anomalous for image, _ in usable):
-        return nothing
-    masks = np.stack([_mask(bundle, image) for image, _ in usable])
-    if masks.all() or not masks.any():
-        return nothing
-    maps = resize_maps(np.stack([anomaly_map for _, anomaly_map in usable if anomaly_map is not None]), bundle.size)
-    found = pixel_metrics(maps, masks)
-    values = (found.auroc, found.ap, found.aupro, found.iap, found.iap_at_90)
-    return dict(zip(_PIXEL_KEYS, values, strict=True))
+def _pixel_figures(judged: Sequence[_Judged], weights: _Floats) -> dict[str, Any]:
+    kept = [index for index, item in enumerate(judged) if item.pixels is not None]
+    pixels = [item.pixels for item in judged if item.pixels is not None]
+    return pixel_figures([each for each, _ in pixels], [mask for _, mask in pixels], weights[:, kept])
 
 
-def _mask(bundle: Bundle, image: LabelledImage) -> npt.NDArray[np.bool_]:
-    if image.mask is None:
-        return np.zeros(bundle.size, dtype=bool)
-    return bundle.manifest.preprocessing.mask(image.mask)
+def _review(bundle: Judging, good: _Floats, bad: _Floats) -> dict[str, Any]:
+    review = review_threshold(bundle)
+    if review is None:
+        return {}
+    reject = bundle.threshold().value
+    counts = {"good": _decisions(good, reject, review.value), "defect": _decisions(bad, reject, review.value)}
+    return {"review": {"threshold": review.value, "promised": review.overkill} | counts}
+
+
+def _decisions(scores: _Floats, reject: float, review: float) -> dict[str, int]:
+    rejected = scores > reject
+    reviewed = ~rejected & (scores > review)
+    counts = {"reject": rejected.sum(), "review": reviewed.sum(), "pass": (~rejected & ~reviewed).sum()}
+    return {decision: int(count) for decision, count in counts.items()}
+
+
+def _marked(bundle: Judging, judged: Sequence[_Judged], weights: _Floats) -> dict[str, Any]:
+    threshold = mask_threshold(bundle)
+    if threshold is None:
+        return {}
+    overlaps = {i: j.marked.iou for i, j in enumerate(judged) if j.marked and j.marked.iou is not None}
+    shares = {i: j.marked.share for i, j in enumerate(judged) if j.marked and not j.image.anomalous}
+    return {
+        "mask_threshold": threshold.value,
+        **_mean("mask_iou", overlaps, weights),
+        **_mean("marked_good", shares, weights),
+        "marked_promised": threshold.overkill,
+    }
+
+
+def _mean(name: str, values: dict[int, float], weights: _Floats) -> dict[str, Any]:
+    """The mean of what some of the images have, by their places, and its interval."""
+    mean = float(np.mean(list(values.values()))) if values else None
+    return {name: mean, f"{name}_interval": mean_interval(list(values.values()), weights[:, list(values)])}

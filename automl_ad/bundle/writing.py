@@ -12,28 +12,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
-from automl_ad.bundle.container import open_container, read_manifest
-from automl_ad.bundle.manifest import CALIBRATION, MANIFEST, WEIGHTS, BackboneFacts, Manifest, StudyFacts, Versions
+from automl_ad.bundle import runtime
+from automl_ad.bundle.calibration import Calibration
+from automl_ad.bundle.manifest import BackboneFacts, Decision, Manifest, Speed, StudyFacts, Versions
+from automl_ad.bundle.model_card import model_card
+from automl_ad.bundle.parity import Parity
+from automl_ad.bundle.precision import Precision
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import BundleError, InputError
-from automl_ad.evaluation.metrics import finite_scores
 from automl_ad.evaluation.scoring import ScoringRule
-from automl_ad.evaluation.thresholds import Threshold
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.store.plain_json import plain
 
+WEIGHTS = "weights.safetensors"
+CARD, REQUIREMENTS, PROGRAM = "model_card.md", "requirements.txt", "predict.py"
+SAMPLES = "samples/"
 DETECTOR_PREFIX = "detector."
 BACKBONE_PREFIX = "backbone."
-CALIBRATION_KEY = "scores"
+RUNTIME_PACKAGES = {"onnxruntime": ">=1.18,<2", "numpy": ">=1.26,<3", "pillow": ">=10.3,<13"}
+"""All that a bundle needs where it runs."""
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -44,23 +45,33 @@ class BundleContents:
 
     Attributes:
         detector: Fitted on all normals.
-        weights_origin: Where the backbone's weights came from.
+        graph: The same as an ONNX file, with preprocessing, map and score.
+        precision: Numbers that the graph computes with.
         preprocessing: How the detector's images were made.
         rule: Turns its maps into scores.
-        calibration: float64 [n], scores of normals by detectors that did not see them.
-        threshold: Chosen on ``calibration``.
+        calibration: Of normals by detectors that did not see them.
+        decision: What counts as anomalous.
         map_range: Map values of normal pixels, (usual, highest), for example their quantiles 0.5 and 0.999.
-        facts: Values of ``StudyFacts``.
+        facts: Where the detector came from.
+        parity: How far the graph is from the detector.
+        speed: How fast the graph is.
+        samples: Heatmaps as PNG files, by plain file name.
+        notes: Sentences for the model card.
     """
 
     detector: FeatureDetector
-    weights_origin: str
+    graph: bytes
+    precision: Precision
     preprocessing: Preprocessing
     rule: ScoringRule
-    calibration: npt.NDArray[np.float64]
-    threshold: Threshold
+    calibration: Calibration
+    decision: Decision
     map_range: tuple[float, float]
-    facts: Mapping[str, Any]
+    facts: StudyFacts
+    parity: Parity
+    speed: Speed
+    samples: Mapping[str, bytes]
+    notes: tuple[str, ...] = ()
 
 
 def write_bundle(output: Path, contents: BundleContents) -> Path:
@@ -74,11 +85,7 @@ def write_bundle(output: Path, contents: BundleContents) -> Path:
 
     Raises:
         InputError: Something that is not a bundle lies at ``output``, or nothing can be written there.
-        ValueError: The calibration scores are not a vector of finite numbers.
     """
-    scores = finite_scores(contents.calibration, "calibration scores").astype(np.float64)
-    if scores.ndim != 1 or not len(scores):
-        raise ValueError(f"a bundle needs a vector of calibration scores but got shape {scores.shape}")
     check_output(output)
     place = Path(os.path.realpath(output))
     try:
@@ -86,7 +93,7 @@ def write_bundle(output: Path, contents: BundleContents) -> Path:
         with _temporary_folder(place.parent) as scratch:
             folder = scratch / "bundle"
             folder.mkdir()
-            _write_files(folder, contents, scores)
+            _write_files(folder, contents)
             _move(_zipped(folder) if _is_zip(output) else folder, place, scratch / "replaced")
     except (OSError, SafetensorError) as error:
         raise _unwritable(output, error) from error
@@ -127,11 +134,18 @@ def _unwritable(output: Path, error: Exception) -> InputError:
 def _strange_part(place: Path) -> str:
     """What keeps ``place`` from being a bundle and nothing more; empty when it is one."""
     try:
-        with open_container(place) as container:
-            strangers = container.names() - {MANIFEST} - read_manifest(container).files.keys()
+        listed = runtime.read_manifest(place)["files"].keys()
     except BundleError:
         return "is not a bundle that this version reads"
+    strangers = _files_in(place) - {runtime.MANIFEST} - listed
     return f"holds {min(strangers)} beside a bundle" if strangers else ""
+
+
+def _files_in(place: Path) -> set[str]:
+    if place.is_dir():
+        return set(_names(place))
+    with zipfile.ZipFile(place) as archive:
+        return set(archive.namelist())
 
 
 @contextmanager
@@ -145,12 +159,38 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_files(folder: Path, contents: BundleContents, scores: npt.NDArray[np.float64]) -> None:
+def _write_files(folder: Path, contents: BundleContents) -> None:
     # As bytes, and not by safetensors' own writer: its files are readable by their owner only.
-    (folder / WEIGHTS).write_bytes(save(_tensors(contents.detector)))
-    (folder / CALIBRATION).write_bytes(save_arrays({CALIBRATION_KEY: np.ascontiguousarray(scores)}))
-    digests = {name: _digest(folder / name) for name in (WEIGHTS, CALIBRATION)}
-    (folder / MANIFEST).write_bytes(_manifest(contents, digests).encode())
+    for name, content in _static_files(contents).items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    # The card tells of the manifest, which lists the card: it is written from a manifest that lists nothing yet.
+    card = model_card(_manifest(contents, {}), contents.calibration, contents.notes)
+    (folder / CARD).write_bytes(card.encode())
+    (folder / runtime.MANIFEST).write_bytes(_manifest(contents, _digests(folder)).encode())
+
+
+def _static_files(contents: BundleContents) -> dict[str, bytes]:
+    program = Path(runtime.__file__).read_bytes()
+    requirements = "".join(f"{name}{versions}\n" for name, versions in RUNTIME_PACKAGES.items())
+    return {
+        runtime.MODEL: contents.graph,
+        WEIGHTS: save(_tensors(contents.detector)),
+        runtime.CALIBRATION: contents.calibration.encode(),
+        PROGRAM: program,
+        REQUIREMENTS: requirements.encode(),
+        **{SAMPLES + name: picture for name, picture in contents.samples.items()},
+    }
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: _digest(folder / name) for name in _names(folder)}
+
+
+def _names(folder: Path) -> list[str]:
+    """Every file below ``folder``, as names of a bundle, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _tensors(detector: FeatureDetector) -> dict[str, Tensor]:
@@ -172,30 +212,40 @@ def _digest(path: Path) -> str:
 def _manifest(contents: BundleContents, digests: dict[str, str]) -> Manifest:
     detector = contents.detector
     backbone = detector.extractor.backbone
+    packages = ("automl-ad", "torch", "timm", "onnx", "onnxruntime")
     return Manifest(
+        decision=contents.decision,
         method=detector.name,
         settings=detector.settings.model_dump(mode="json"),
         backbone=BackboneFacts(
             name=backbone.name,
             levels=detector.settings.levels,
-            weights_origin=contents.weights_origin,
+            weights_origin=_origin(backbone.origin),
             weights_tag=backbone.weights_tag,
+            licence=backbone.licence,
         ),
         preprocessing=contents.preprocessing,
         rule=contents.rule.name,
-        threshold=contents.threshold,
+        precision=contents.precision,
         map_range=contents.map_range,
-        facts=StudyFacts.model_validate(plain(contents.facts)),
-        versions=Versions(automl_ad=version("automl-ad"), torch=version("torch"), timm=version("timm")),
+        facts=contents.facts,
+        parity=contents.parity,
+        speed=contents.speed,
+        versions=Versions(**{name.replace("-", "_"): version(name) for name in packages}),
         files=digests,
     )
+
+
+def _origin(origin: str) -> str:
+    """Without folders: a bundle goes to others, whom this machine's folders do not concern."""
+    return Path(origin).name if Path(origin).is_absolute() else origin
 
 
 def _zipped(folder: Path) -> Path:
     """The files of ``folder`` as an archive beside it, uncompressed (weights do not shrink) and without dates."""
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in (MANIFEST, WEIGHTS, CALIBRATION):
+        for name in _names(folder):
             entry = zipfile.ZipInfo(name, _ZIP_DATE)
             entry.external_attr = 0o644 << 16
             entry.file_size = (folder / name).stat().st_size

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -47,7 +46,7 @@ def working_size(sizes: Sequence[tuple[int, int]], side: int = 256) -> tuple[int
 
 
 def reduce(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Averages an image of one working size down to another.
+    """Averages an image of one working size down to another, by Pillow: a bundle's runtime has no other library.
 
     Args:
         image: uint8 [H, W, 3].
@@ -56,7 +55,7 @@ def reduce(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
     Returns:
         uint8 [height, width, 3].
     """
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
 
 
 class Preprocessing(BaseModel):

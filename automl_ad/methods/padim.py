@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +25,8 @@ _LEAST_RIDGE = 1e-5
 """Smallest ridge in units of a position's own mean variance: with less, rounding can make a covariance singular."""
 _IMAGES = 32
 """Images whose products are added at once: every addition walks over all covariances, so few large ones are faster."""
+_STRIPS = 3
+"""Strips of rows in which whiteners are applied; more save less than they cost."""
 _BLOCK = 512
 """Positions whose covariances are factored at once; bounds the memory of the fit."""
 
@@ -62,21 +65,36 @@ class PadimHead(nn.Module):
         self.register_buffer("whitener", whitener)
         self.register_buffer("grid", grid)
         self._size = (int(grid[0]), int(grid[1]))
+        self._kept = [int(channel) for channel in index]
 
     def embed(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [h * w, B, D]: one row of vectors a position."""
         chosen, start = [], 0
         for level in maps:  # channels are dropped before levels are resized: most of the work would be thrown away
-            own = self.index[(self.index >= start) & (self.index < start + level.shape[1])] - start
-            chosen.append(level[:, own])
+            own = [channel - start for channel in self._kept if start <= channel < start + level.shape[1]]
+            chosen.append(level.index_select(1, torch.tensor(own, dtype=torch.int64, device=level.device)))
             start += level.shape[1]
         return align(chosen, self._size).flatten(2).permute(2, 0, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [B, h, w] distances."""
         centred = (self.embed(maps) - self.mean[:, None]).contiguous()  # strided products take three times as long
-        whitened = torch.bmm(centred, self.whitener.transpose(1, 2))
-        return whitened.square().sum(2).sqrt().T.reshape(-1, *self._size)
+        return self._squared(centred).sqrt().T.reshape(-1, *self._size)
+
+    def _squared(self, centred: Tensor) -> Tensor:
+        """Squared distances, float32 [h * w, B], of float32 [h * w, B, D] vectors less their means.
+
+        To read the whiteners takes longer than to multiply by them, and they are triangular. An exported graph applies
+        them in strips of rows, each as wide as it is filled, so that a third of the memory is never touched; torch
+        gains nothing from that.
+        """
+        if not torch.compiler.is_exporting():
+            return torch.bmm(self.whitener, centred.transpose(1, 2)).square().sum(1)
+        depth = len(self._kept)
+        strip = max(1, math.ceil(depth / _STRIPS))
+        bounds = [(top, min(top + strip, depth)) for top in range(0, depth, strip)]
+        factors = [(end, self.whitener[:, top:end, :end].transpose(1, 2)) for top, end in bounds]
+        return torch.stack([torch.bmm(centred[:, :, :end], factor).square().sum(2) for end, factor in factors]).sum(0)
 
 
 def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -25,6 +26,8 @@ PROJECTION = 128
 """Dimensions of the random projection in which the memory is chosen."""
 _MAX_PATCHES = 400_000
 """Patches looked at; beyond, each image gives a random share. Bounds the memory of the fit."""
+_HELD = 2**21
+"""Distances held at once, 8 MB; bounds the memory of scoring. Of each image in an exported graph, of all else."""
 
 
 class PatchCoreSettings(MethodSettings):
@@ -41,6 +44,32 @@ class PatchCoreSettings(MethodSettings):
     ratio: float = 0.01
     neighbours: int = 9
     standardise: bool = False
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some channels of the patches on a grid, and the same channels of the memory.
+
+    Attributes:
+        vectors: float32 [B, h, w, C].
+        memory: float32 [M, C].
+    """
+
+    vectors: Tensor
+    memory: Tensor
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.vectors.shape[1], self.vectors.shape[2]
+
+    def lengths(self) -> Tensor:
+        """Squared, float32 [B, h, w]."""
+        return self.vectors.square().sum(3)
+
+    def products(self, rows: slice = slice(None)) -> Tensor:
+        """Times -2, what a squared distance has beside two squared lengths: float32 [B, rows, w, M]."""
+        return self.vectors[:, rows] @ (-2 * self.memory).T
 
 
 class PatchCoreHead(nn.Module):
@@ -63,28 +92,111 @@ class PatchCoreHead(nn.Module):
             self.register_buffer(key, value)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Feature levels to float32 [B, h, w]."""
-        patches = embed_patches(maps)
-        height, width = patches.shape[-2:]
-        vectors = (patches.permute(0, 2, 3, 1) - self.shift) / self.scale
-        return torch.stack([self._score(image.flatten(0, 1)) for image in vectors]).reshape(-1, height, width)
+        """Feature levels to float32 [B, h, w].
 
-    def _score(self, vectors: Tensor) -> Tensor:
-        """float32 [P, D] to [P]: equation 7 of the paper, applied to every patch and not only to the worst one."""
-        squared = torch.addmm(self.memory.square().sum(1), vectors, self.memory.T, alpha=-2)
-        distances = (squared + vectors.square().sum(1, keepdim=True)).clamp_min(0).sqrt()
-        nearest, which = distances.min(1)
+        A coarse level belongs interpolated to the finest grid. Interpolation is as linear as products with the memory
+        are, so these are taken on the level's own small grid and interpolated in its stead.
+        """
+        fine, coarse = self._parts(maps)
+        aligned = [_Part(_enlarged(part.vectors, fine.grid), part.memory) for part in coarse]
+        lengths = torch.stack([part.lengths() for part in (fine, *aligned)]).sum(0)
+        norms = torch.stack([part.memory.square().sum(1) for part in (fine, *coarse)]).sum(0)
+        cells = [part.products() + norms / len(coarse) for part in coarse]  # norms are added where there is least
+        images = 1 if torch.compiler.is_exporting() else len(lengths)
+        rows = max(1, _HELD // (images * fine.grid[1] * len(norms)))
+        blocks = [slice(top, top + rows) for top in range(0, fine.grid[0], rows)]
+
+        def squared(block: slice) -> Tensor:
+            others = [_enlarged(cell, fine.grid, block) for cell in cells]
+            return sum(others or [norms], start=fine.products(block))
+
+        return torch.cat([self._score(squared(block), lengths[:, block]) for block in blocks], 1)
+
+    def _parts(self, maps: Sequence[Tensor]) -> tuple[_Part, list[_Part]]:
+        """The channels on the grid of the finest level, and those whose products are worth taking on a coarser one."""
+        levels = smoothed(maps)
+        size, counts = _grid(levels[0]), [level.shape[1] for level in levels]
+        fine: list[_Part] = []
+        coarse: list[_Part] = []
+        centre = self.memory.mean(0)  # squares of vectors far from zero would lose the digits of small distances
+        origin = self.shift + self.scale * centre
+        own = (torch.split(values, counts, -1) for values in (origin, self.scale, self.memory - centre))
+        for level, start, scale, memory in zip(levels, *own, strict=True):
+            pays = _pays(level, size)
+            cells = level if pays else align([level], size)
+            (coarse if pays else fine).append(_Part((cells.permute(0, 2, 3, 1) - start) / scale, memory))
+        vectors, memories = zip(*((part.vectors, part.memory) for part in fine), strict=True)
+        return _Part(torch.cat(vectors, 3), torch.cat(memories, 1)), coarse
+
+    def _score(self, squared: Tensor, lengths: Tensor) -> Tensor:
+        """Equation 7 of the paper, applied to every patch and not only to the worst one.
+
+        Args:
+            squared: float32 [..., M], squared distances to the memory less the squared length of the patch, which
+                does not change what is nearest.
+            lengths: float32 [...], that squared length.
+
+        Returns:
+            float32 [...].
+        """
+        least, which = _least(squared)
+        nearest = _root(least + lengths)
         if self.near.shape[1] < 2:
             return nearest
-        around = distances.gather(1, self.near[which])
-        return nearest * (1 - torch.exp(nearest - torch.logsumexp(around, 1)))
+        around = _root(squared.gather(-1, self.near[which]) + lengths[..., None])
+        return nearest * (1 - torch.exp(nearest - torch.logsumexp(around, -1)))
+
+
+def _least(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The least along the last axis, and where it is."""
+    if torch.compiler.is_exporting():  # one operator of ONNX Runtime is twice as fast as two that look for a minimum
+        found = values.topk(1, largest=False)
+        return found.values[..., 0], found.indices[..., 0]
+    least = values.min(-1)
+    return least.values, least.indices
+
+
+def _root(squared: Tensor) -> Tensor:
+    """Distances; rounding can leave the square of a small one below zero."""
+    return squared.clamp_min(0).sqrt()
+
+
+def _grid(level: Tensor) -> tuple[int, int]:
+    return int(level.shape[-2]), int(level.shape[-1])
+
+
+def _pays(level: Tensor, size: tuple[int, int]) -> bool:
+    """Whether products with one vector on a coarser grid, and their interpolation, take less than on the finest."""
+    height, width = _grid(level)
+    saved = level.shape[1] * (size[0] * size[1] - height * width)
+    return height < size[0] and width < size[1] and saved > size[0] * width * (height + size[1])
+
+
+def _enlarged(cells: Tensor, size: tuple[int, int], rows: slice = slice(None)) -> Tensor:
+    """Interpolates float32 [B, h, w, K] to ``rows`` of a finer grid, [B, rows, size[1], K].
+
+    The same as torch's bilinear interpolation without aligned corners, which has the channels foremost.
+    """
+    down, across = (_weights(cells.shape[axis + 1], size[axis], cells.device) for axis in (0, 1))
+    tall = down[rows] @ cells.flatten(2)
+    return across @ tall.reshape(tall.shape[0], tall.shape[1], *cells.shape[2:])
+
+
+def _weights(coarse: int, fine: int, device: torch.device) -> Tensor:
+    """How much of each of ``coarse`` values a linear interpolation takes for each of ``fine``: [fine, coarse]."""
+    places = ((torch.arange(fine, device=device) + 0.5) * (coarse / fine) - 0.5).clamp(0, coarse - 1)
+    return (1 - (places[:, None] - torch.arange(coarse, device=device)).abs()).clamp_min(0)
+
+
+def smoothed(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Averages each level over 3 x 3 neighbours."""
+    return [functional.avg_pool2d(level, 3, stride=1, padding=1) for level in maps]
 
 
 def embed_patches(maps: Sequence[Tensor]) -> Tensor:
     """Averages each level over 3 x 3 neighbours and stacks all at the finest level's grid: float32 [B, D, h, w]."""
-    smooth = [functional.avg_pool2d(level, 3, stride=1, padding=1) for level in maps]
-    size = smooth[0].shape[-2:]
-    return align(smooth, (int(size[0]), int(size[1])))
+    smooth = smoothed(maps)
+    return align(smooth, _grid(smooth[0]))
 
 
 @register

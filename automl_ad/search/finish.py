@@ -1,25 +1,29 @@
-"""The end of a search: certify the best few, decide, and give the winner its threshold."""
+"""The end of a search: certify the best few, decide, and refit the winner."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import GroupKFold
 
-from automl_ad.evaluation.scoring import ScoringRule, score_maps
-from automl_ad.evaluation.thresholds import Threshold, overkill_threshold
+from automl_ad.bundle.calibration import Calibration
+from automl_ad.data.image_set import ImageSet
+from automl_ad.evaluation.scoring import ScoringRule
 from automl_ad.methods.features import FeatureDetector
+from automl_ad.search.calibrating import OutOfFold
 from automl_ad.search.candidate import Configuration, SuiteScores, away_cells, score_suite
 from automl_ad.search.selection import Finalist
 from automl_ad.search.trained_states import restore_state
 from automl_ad.search.trial import Bench, plan_for
 from automl_ad.store.records import CandidateRecord
 
-DEFAULT_OVERKILL = 0.05
-"""Share of good parts that may be called anomalous, unless the user asks for another."""
+
+def _unheard(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+    del done, total
 
 
 def configuration_of(record: CandidateRecord) -> Configuration:
@@ -68,58 +72,47 @@ def finalist_of(
 
 @dataclass(frozen=True)
 class Winner:
-    """A candidate refitted on all normals, with its promise.
+    """A candidate refitted on all normals, with what its promises rest on.
 
     Attributes:
         detector: Fitted on every normal of the study.
         rule: How its maps become scores.
-        calibration: Out-of-fold scores of all distinct normals, float64 [n].
-        threshold: From these scores.
+        calibration: Of the distinct normals, out of fold.
+        rows: Which normals these are.
         map_range: Middle (0.5) and top (0.999) quantile of the normals' out-of-fold maps, to colour heatmaps by.
     """
 
     detector: FeatureDetector
     rule: ScoringRule
-    calibration: npt.NDArray[np.float64]
-    threshold: Threshold
+    calibration: Calibration
+    rows: npt.NDArray[np.int64]
     map_range: tuple[float, float]
 
 
-def refit(bench: Bench, record: CandidateRecord, folds: int, overkill: float = DEFAULT_OVERKILL) -> Winner:
+def refit(bench: Bench, record: CandidateRecord, folds: int, tell: Callable[[int, int], None] = _unheard) -> Winner:
     """Fits a candidate on all normals and calibrates it on folds that it did not see.
 
-    Near-duplicates stay in one fold, so that no score is of an image that the fit had all but seen.
+    Args:
+        bench: The study's images and backbones.
+        record: The candidate.
+        folds: Parts of the normals, each seen by a detector fitted to the others.
+        tell: Called before each fit with how many are done and how many there are.
     """
     configuration = configuration_of(record)
-    views = bench.material.at(configuration.side)
-    rule = ScoringRule.parse(str(record.rule))
-    maps = _out_of_fold(bench, configuration, folds)
-    calibration = _one_a_group(score_maps(maps, rule, views.normals.size), bench.material.normals.groups)
-    detector = bench.build(configuration)
-    bench.fit(detector, views.normals)
-    quantiles = np.quantile(maps, [0.5, 0.999])
-    threshold = overkill_threshold(calibration, overkill)
-    return Winner(detector, rule, calibration, threshold, (float(quantiles[0]), float(quantiles[1])))
+    views, groups = bench.material.at(configuration.side), bench.material.normals.groups
+    rule, fits = ScoringRule.parse(str(record.rule)), count()
+    total = min(folds, len(set(groups))) + 1
 
-
-def _one_a_group(scores: npt.NDArray[np.float64], groups: Sequence[int]) -> npt.NDArray[np.float64]:
-    """The highest score of each group of near-duplicates: one picture saved often promises no more than once."""
-    marks = np.array(groups)
-    return np.array([scores[marks == group].max() for group in dict.fromkeys(groups)])
-
-
-def _out_of_fold(bench: Bench, configuration: Configuration, folds: int) -> npt.NDArray[np.float32]:
-    """Maps of all normals, each from a fit that did not see it, float32 [n, h, w]."""
-    normals = bench.material.at(configuration.side).normals
-    groups = np.array(bench.material.normals.groups)
-    splitter = GroupKFold(n_splits=min(folds, len(set(groups.tolist()))))
-    parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
-    for train, held in splitter.split(groups, groups=groups):
+    def fit(normals: ImageSet) -> FeatureDetector:
+        tell(next(fits), total)
         detector = bench.build(configuration)
-        bench.fit(detector, normals.take(train))
-        parts.append((held, detector.anomaly_maps(normals.take(held))))
-    order = np.argsort(np.concatenate([held for held, _ in parts]))
-    return np.concatenate([maps for _, maps in parts])[order]
+        bench.fit(detector, normals)
+        return detector
+
+    unseen = OutOfFold.of(fit, views.normals, groups, rule, folds)
+    quantiles = np.quantile(unseen.maps, [0.5, 0.999])
+    map_range = (float(quantiles[0]), float(quantiles[1]))
+    return Winner(fit(views.normals), rule, unseen.calibration, unseen.rows, map_range)
 
 
 def families_learned(records: Sequence[CandidateRecord]) -> frozenset[str]:

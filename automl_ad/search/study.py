@@ -13,13 +13,15 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 
 from automl_ad.backbones.cache import FeatureCache
-from automl_ad.bundle.writing import BundleContents, check_output, write_bundle
+from automl_ad.bundle.precision import Precision
+from automl_ad.bundle.writing import check_output, write_bundle
 from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.search.assess import assess_study
 from automl_ad.search.backbones import BackboneRack, load_rack
 from automl_ad.search.devices import resolve_device
 from automl_ad.search.events import Event, Listener, ignore_events
-from automl_ad.search.finish import certified_summary, certify, configuration_of, families_learned, refit, shortlist
+from automl_ad.search.exporting import bundle_contents
+from automl_ad.search.finish import certified_summary, certify, families_learned, refit, shortlist
 from automl_ad.search.loop import Clock, open_optuna, search_loop
 from automl_ad.search.material import Normals, draw_material, read_normals
 from automl_ad.search.ranking import ranked, usable
@@ -141,47 +143,46 @@ class Study:
         self._repository.add_pick(self.name, pick)
         return {"study": self.name, "trial": number, "note": note, "who": pick.who, "at": pick.at.isoformat()}
 
-    def export(self, output: str | Path, trial: str | int = "best", listener: Listener | None = None) -> Path:
+    def export(
+        self,
+        output: str | Path,
+        trial: str | int = "best",
+        listener: Listener | None = None,
+        precision: Precision = "fp32",
+    ) -> Path:
         """Refits a candidate on all normals and writes it as a bundle.
 
         Args:
             output: Folder, or file ending in ``.zip``.
             trial: ``best``, ``picked`` or a trial number.
             listener: Told what is going on.
+            precision: Numbers that the graph computes with: ``fp32``, ``fp16`` or ``int8``.
 
         Raises:
             StudyError: There is no such candidate.
             InputError: The images changed since the search, or the output cannot be written.
+            BundleError: The candidate cannot be written as a graph that agrees with it.
         """
         record = self._chosen(trial)
         check_output(Path(output))
         tell = listener or ignore_events
-        tell(Event("finish", f"Refitting trial {record.number} on all good images"))
         bench = self._bench(self.settings)
-        winner = refit(bench, record, self.settings.folds)
-        configuration = configuration_of(record)
+
+        def fitting(done: int, total: int) -> None:
+            what = "Calibrating" if done < total - 1 else "Fitting"
+            tell(Event("finish", f"{what} trial {record.number} on good images", done, total))
+
+        winner = refit(bench, record, self.settings.folds, fitting)
+        tell(Event("finish", f"Writing trial {record.number} as a graph"))
         study = self._record()
-        contents = BundleContents(
-            detector=winner.detector,
-            weights_origin=winner.detector.extractor.backbone.origin,
-            preprocessing=bench.material.at(configuration.side).preprocessing,
-            rule=winner.rule,
-            calibration=winner.calibration,
-            threshold=winner.threshold,
-            map_range=winner.map_range,
-            facts={
-                "study": self.name,
-                "trial": record.number,
-                "suite": study.suite_hash,
-                "fingerprint": study.fingerprint,
-                "proxy_score": record.proxy_score,
-                "interval": record.interval,
-                "latency_ms": record.latency_ms,
-                "size_mb": record.size_mb,
-                "seed": self.settings.seed,
-            },
-        )
-        return write_bundle(Path(output), contents)
+        facts = {
+            "study": self.name,
+            "images": len(bench.material.normals.images),
+            "suite": study.suite_hash,
+            "fingerprint": study.fingerprint,
+            "seed": self.settings.seed,
+        }
+        return write_bundle(Path(output), bundle_contents(bench, record, winner, precision, facts))
 
     def assess(self, dataset: str | Path, listener: Listener | None = None) -> dict[str, Any]:
         """Judges every finished trial on labelled images, beside its proxy score.

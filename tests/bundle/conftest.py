@@ -10,11 +10,14 @@ import pytest
 
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.bundle.calibration import Calibration
+from automl_ad.bundle.manifest import Decision, Speed, StudyFacts
+from automl_ad.bundle.onnx_export import export_graph
+from automl_ad.bundle.parity import Parity
 from automl_ad.bundle.writing import BundleContents, write_bundle
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
-from automl_ad.evaluation.thresholds import overkill_threshold
 from automl_ad.methods.dfr import Dfr, DfrSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.padim import Padim, PadimSettings
@@ -24,6 +27,19 @@ from automl_ad.training import Budget
 SIDE = 64
 LEVELS = (-4, -3)
 RULE = ScoringRule("top", fraction=0.02, sigma=4)
+FACTS = StudyFacts(
+    study="discs",
+    trial=7,
+    images=12,
+    suite="abc",
+    fingerprint="def",
+    proxy_score=0.9,
+    interval=(0.8, 0.95),
+    families={"texture": 0.85, "poisson": 0.95},
+    learned_from=("texture",),
+    size_mb=1.5,
+    seed=3,
+)
 
 
 def draw_parts(count: int, seed: int) -> npt.NDArray[np.uint8]:
@@ -68,28 +84,23 @@ def make_contents() -> Callable[..., BundleContents]:
 
     def make(detector: FeatureDetector, **changes: Any) -> BundleContents:
         maps = detector.anomaly_maps(as_set(draw_parts(30, 1)))
-        calibration = score_maps(maps, RULE, (SIDE, SIDE))
+        scores = score_maps(maps, RULE, (SIDE, SIDE))
         low, high = np.quantile(maps, [0.5, 0.999])
         contents: dict[str, Any] = {
             "detector": detector,
-            "weights_origin": "none",
+            "precision": "fp32",
             "preprocessing": Preprocessing(height=SIDE, width=SIDE),
             "rule": RULE,
-            "calibration": calibration,
-            "threshold": overkill_threshold(calibration, 0.1),
+            "calibration": Calibration.of(scores, maps, (SIDE, SIDE)),
+            "decision": Decision(overkill=0.1, mask=0.05),
             "map_range": (float(low), float(high)),
-            "facts": {
-                "study": "discs",
-                "trial": 7,
-                "suite": "abc",
-                "fingerprint": "def",
-                "proxy_score": np.float64(0.9),
-                "interval": (0.8, 0.95),
-                "latency_ms": float("nan"),
-                "size_mb": 1.5,
-                "seed": 3,
-            },
+            "facts": FACTS,
+            "parity": Parity(8, 1e-6, 1.0, 1e-6, 1e-6, 0, 0.9, 0.9),
+            "speed": Speed(latency_ms=12.5, images_s=100.0, threads=2, size_mb=3.5),
+            "samples": {"texture.png": b"drawn"},
         }
+        if "graph" not in changes:
+            contents["graph"] = export_graph(detector, RULE, (SIDE, SIDE))
         return BundleContents(**contents | changes)
 
     return make

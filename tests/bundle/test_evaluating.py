@@ -1,115 +1,215 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from evaluated import MASK, SIDE, FullBundle, HandBundle, labelled, plane
 from PIL import Image
 
 from automl_ad.bundle.evaluating import evaluate
 from automl_ad.bundle.loading import load_bundle
-from automl_ad.bundle.prediction import Bundle
-from automl_ad.data.labelled import LabelledImage
+from automl_ad.data.labelled import GOOD, LabelledImage
 from automl_ad.errors import InputError
-from automl_ad.evaluation.metrics import pixel_auroc, resize_maps
+from automl_ad.evaluation.intervals import BootstrapPlan, auroc_interval
+from automl_ad.evaluation.metrics import image_ap, pixel_metrics
 
 PIXEL_KEYS = ("pixel_auroc", "pixel_ap", "aupro", "iap", "iap90")
+SCORES, LABELS = [1, 2, 3, 4, 2.5, 5, 6], [0, 0, 0, 0, 1, 1, 1]
 
 
-@pytest.fixture
-def bundle(bundle_path: Path) -> Bundle:
-    return load_bundle(bundle_path)
-
-
-@pytest.fixture
-def labelled(parts: Callable[[int, int], npt.NDArray[np.uint8]], tmp_path: Path) -> list[LabelledImage]:
-    """Ten good parts, three with a bright patch and a mask of it, two that differ in nothing and have no mask."""
-    images = parts(15, 11)
-    found = []
-    for i, image in enumerate(images):
-        path, mask = tmp_path / f"{i:02}.png", None
-        if 10 <= i < 13:
-            image[24:40, 8:24] = (255, 40, 40)
-            marks = np.zeros((64, 64), np.uint8)
-            marks[24:40, 8:24] = 255
-            mask = tmp_path / f"{i:02}_mask.png"
-            Image.fromarray(marks).save(mask)
-        Image.fromarray(image).save(path)
-        found.append(LabelledImage(path, i >= 10, "good" if i < 10 else "patch" if i < 13 else "unseen", mask))
-    return found
-
-
-def test_the_answer_against_its_definition(bundle: Bundle, labelled: list[LabelledImage]) -> None:
-    answer = evaluate(bundle, labelled)
+def test_the_figures_by_hand(tmp_path: Path) -> None:
+    answer = evaluate(HandBundle(), labelled(tmp_path))
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
-    results = bundle.predict([image.path for image in labelled])["results"]
-    good, bad = (np.array([r["score"] for r in part]) for part in (results[:10], results[10:]))
-    threshold = bundle.manifest.threshold.value
-    wins = (bad[:, None] > good).astype(float)
-    assert answer["images"] == {"good": 10, "defect": 5}
-    assert answer["image_auroc"] == pytest.approx(wins.mean())
-    assert answer["overkill"] == pytest.approx((good > threshold).mean())
-    assert answer["escapes"] == pytest.approx((bad <= threshold).mean())
-    assert answer["by_defect"] == {
-        "patch": {"image_auroc": pytest.approx(wins[:3].mean()), "n": 3},
-        "unseen": {"image_auroc": pytest.approx(wins[3:].mean()), "n": 2},
-    }
-    assert answer["by_defect"]["patch"]["image_auroc"] == 1.0
-    low, high = answer["image_auroc_interval"]
-    assert 0 <= low <= answer["image_auroc"] <= high <= 1
-    assert low < high
+    assert answer["images"] == {"good": 4, "defect": 3}
+    assert answer["image_auroc"] == pytest.approx(10 / 12)
+    assert answer["image_ap"] == pytest.approx((1 + 1 + 3 / 5) / 3)
+    assert answer["threshold"] == 3.5
+    assert answer["overkill"] == 1 / 4
+    assert answer["escapes"] == pytest.approx(1 / 3)
     assert answer["errors"] == []
+    assert answer["report"] is None
 
 
-def test_pixel_metrics_leave_defects_without_a_mask_out(bundle: Bundle, labelled: list[LabelledImage]) -> None:
-    answer = evaluate(bundle, labelled)
-    maps = resize_maps(bundle.maps([image.path for image in labelled[:13]]), (64, 64))
-    masks = np.zeros((13, 64, 64), bool)
-    masks[10:, 24:40, 8:24] = True
-    assert answer["pixel_auroc"] == pytest.approx(pixel_auroc(maps, masks), abs=1e-6)
-    assert answer["pixel_auroc"] > 0.9
-    without = evaluate(bundle, labelled[:13])
-    assert [answer[key] for key in PIXEL_KEYS] == pytest.approx([without[key] for key in PIXEL_KEYS], abs=1e-6)
+def test_the_kinds_of_defects_by_hand(tmp_path: Path) -> None:
+    kinds = evaluate(HandBundle(), labelled(tmp_path))["by_defect"]
+    assert {name: [kind[key] for key in ("n", "found", "escapes")] for name, kind in kinds.items()} == {
+        "dent": [1, 1, 0],
+        "scratch": [2, 1, 1],
+    }
+    assert kinds["dent"]["image_auroc"] == 1.0
+    assert kinds["dent"]["image_auroc_interval"] == [1.0, 1.0]
+    assert kinds["scratch"]["image_auroc"] == pytest.approx(6 / 8)
+    low, high = kinds["scratch"]["image_auroc_interval"]
+    assert 0 <= low < 6 / 8 < high <= 1
 
 
-def test_pixel_metrics_are_none_without_masks(bundle: Bundle, labelled: list[LabelledImage]) -> None:
-    bare = [LabelledImage(image.path, image.anomalous, image.defect, None) for image in labelled]
-    answer = evaluate(bundle, bare)
+def test_shares_have_exact_intervals(tmp_path: Path) -> None:
+    answer = evaluate(HandBundle(), labelled(tmp_path))
+    assert answer["overkill_interval"][0] == pytest.approx(1 - 0.95 ** (1 / 4))
+    assert answer["escapes_interval"][0] == pytest.approx(1 - 0.95 ** (1 / 3))
+    none = evaluate(HandBundle(cut=10), labelled(tmp_path))
+    assert none["overkill_interval"] == [0.0, pytest.approx(1 - 0.05 ** (1 / 4))]
+    assert none["escapes_interval"] == [pytest.approx(0.05 ** (1 / 3)), 1.0]
+
+
+def test_one_bootstrap_serves_the_rank_metrics(tmp_path: Path) -> None:
+    answer = evaluate(HandBundle(), labelled(tmp_path))
+    assert answer["image_auroc_interval"] == list(auroc_interval(SCORES, LABELS, np.random.default_rng(3)))
+    plan = BootstrapPlan.draw(4, {"all": 3}, rng=np.random.default_rng(3))
+    drawn = [
+        image_ap(np.repeat(SCORES, times), np.repeat(LABELS, times))
+        for times in np.concatenate([plan.normals, plan.cells["all"]], axis=1).astype(int)
+    ]
+    assert answer["image_ap_interval"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist())
+
+
+def test_a_promise_is_kept_broken_or_broken_by_luck(tmp_path: Path) -> None:
+    images = [LabelledImage(tmp_path / f"g{n}.png", False, GOOD, None) for n in range(20)] + labelled(tmp_path)[4:]
+    few, many = np.arange(9.0), np.linspace(-1, 15.5, 199)
+    kept = evaluate(HandBundle(cut=18.5, promised=0.1, calibration=few), images)
+    assert (kept["promised"], kept["promise_kept"]) == (0.1, True)
+    assert "1 of 20 good images" in kept["promise_note"]
+    assert "is compatible with the promise of at most 10 % overkill" in kept["promise_note"]
+    assert "exact one-sided binomial test at 5 %: p = 0.88" in kept["promise_note"]
+    lucky = evaluate(HandBundle(cut=14.5, promised=0.1, calibration=few), images)
+    assert not lucky["promise_kept"]
+    assert "p = 0.043" in lucky["promise_note"]
+    assert "rest on 9 calibration images, 13 % would show as much" in lucky["promise_note"]
+    broken = evaluate(HandBundle(cut=11.5, promised=0.1, calibration=many), images)
+    assert not broken["promise_kept"]
+    assert "p < 0.001" in broken["promise_note"]
+
+
+def test_a_bundle_without_review_and_masks_says_nothing_of_them(tmp_path: Path) -> None:
+    answer = evaluate(HandBundle(), labelled(tmp_path, masks=True))
+    assert not {"review", "mask_threshold", "mask_iou", "marked_good", "marked_promised"} & answer.keys()
+    assert "review" not in evaluate(FullBundle(review=None), labelled(tmp_path))
+
+
+def test_review_counts_by_hand(tmp_path: Path) -> None:
+    assert evaluate(FullBundle(), labelled(tmp_path))["review"] == {
+        "threshold": 2.5,
+        "promised": 0.3,
+        "good": {"reject": 1, "review": 1, "pass": 2},
+        "defect": {"reject": 2, "review": 0, "pass": 1},
+    }
+
+
+def test_marked_pixels_by_hand(tmp_path: Path) -> None:
+    """One scratch is half covered, one wholly and with as much again elsewhere; one of four good parts is marked."""
+    half, whole = plane(left=1.0), plane(left=1.0, right=1.0)
+    whole[20:28, 20:28] = 1.0
+    bundle = FullBundle(maps={"s2.5": half, "s5": whole, "g3": plane(corner=0.6, left=0.5)})
+    answer = evaluate(bundle, labelled(tmp_path, masks=True))
+    assert answer["mask_threshold"] == 0.5
+    assert answer["mask_iou"] == pytest.approx(0.5)
+    assert answer["mask_iou_interval"] == [0.5, 0.5]
+    assert answer["marked_good"] == pytest.approx(16 / 1024 / 4)
+    low, high = answer["marked_good_interval"]
+    assert low == 0 < answer["marked_good"] < high <= 16 / 1024
+    assert answer["marked_promised"] == 0.01
+
+
+def test_marks_on_good_images_need_no_masks(tmp_path: Path) -> None:
+    answer = evaluate(FullBundle(maps={"g1": plane(corner=1.0)}), labelled(tmp_path))
+    assert answer["marked_good"] == pytest.approx(16 / 1024 / 4)
+    assert (answer["mask_iou"], answer["mask_iou_interval"]) == (None, None)
+
+
+def test_pixel_metrics_leave_defects_without_a_mask_out(tmp_path: Path) -> None:
+    maps = {"s2.5": plane(left=2.0, corner=1.0), "s5": plane(right=1.0), "g2": plane(corner=3.0)}
+    images = labelled(tmp_path, masks=True)
+    answer = evaluate(HandBundle(maps=maps | {"d6": plane(corner=9.0)}), images)
+    usable = np.stack([maps.get(image.path.stem, plane()) for image in images[:6]])
+    masks = np.zeros((6, SIDE, SIDE), bool)
+    masks[4:, MASK[0], MASK[1]] = True
+    exact = pixel_metrics(usable, masks)
+    expected = [exact.auroc, exact.ap, exact.aupro, exact.iap, exact.iap_at_90]
+    assert [answer[key] for key in PIXEL_KEYS] == pytest.approx(expected)
+    # By hand: of 128 defective pixels 32 have 16 normal ones above them, 32 have 16 above and 16 beside them, and 64
+    # have 32 above and all others beside them.
+    normal = 6 * 1024 - 128
+    won = 32 * (normal - 16) + 32 * (normal - 32 + 16 / 2) + 64 * (normal - 32) / 2
+    assert answer["pixel_auroc"] == pytest.approx(won / (128 * normal))
+    for key in PIXEL_KEYS[:3]:
+        low, high = answer[f"{key}_interval"]
+        assert 0 <= low <= answer[key] <= high <= 1
+        assert low < high
+
+
+def test_pixel_intervals_come_from_the_exact_metrics_of_resampled_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    images = labelled(tmp_path, masks=True)[:6]
+    maps = {image.path.stem: rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32) for image in images}
+    masks = np.zeros((6, SIDE, SIDE), bool)
+    masks[4:, MASK[0], MASK[1]] = True
+    maps["s2.5"][MASK] += 1.5
+    maps["s5"][MASK] += 0.5
+    answer = evaluate(HandBundle(maps=maps), images)
+    plan = BootstrapPlan.draw(4, {"all": 2}, rng=np.random.default_rng(3))
+    stacked = np.stack(list(maps.values()))
+    draws = []
+    for times in np.concatenate([plan.normals, plan.cells["all"]], axis=1).astype(int):
+        found = pixel_metrics(np.repeat(stacked, times, axis=0), np.repeat(masks, times, axis=0))
+        draws.append((found.auroc, found.ap, found.aupro))
+    for key, drawn in zip(PIXEL_KEYS[:3], np.array(draws).T, strict=True):
+        assert answer[f"{key}_interval"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist(), abs=0.01)
+
+
+def test_small_maps_are_compared_at_the_working_size(tmp_path: Path) -> None:
+    small = np.zeros((8, 8), np.float32)
+    small[2:4, 2:4] = 1.0
+    answer = evaluate(HandBundle(maps={"s2.5": small, "s5": small}), labelled(tmp_path, masks=True))
+    assert answer["pixel_auroc"] > 0.99
+
+
+def test_pixel_metrics_are_none_without_masks(tmp_path: Path) -> None:
+    answer = evaluate(HandBundle(), labelled(tmp_path))
     assert [answer[key] for key in PIXEL_KEYS] == [None] * 5
-    assert answer["image_auroc"] == evaluate(bundle, labelled)["image_auroc"]
+    assert [answer[f"{key}_interval"] for key in PIXEL_KEYS[:3]] == [None] * 3
 
 
-def test_masks_without_a_white_pixel_count_as_no_masks(bundle: Bundle, labelled: list[LabelledImage]) -> None:
-    for image in labelled:
-        if image.mask is not None:
-            Image.new("L", (64, 64)).save(image.mask)
-    assert [evaluate(bundle, labelled)[key] for key in PIXEL_KEYS] == [None] * 5
+def test_masks_without_a_white_pixel_count_as_no_masks(tmp_path: Path) -> None:
+    images = labelled(tmp_path, masks=True)
+    Image.new("L", (SIDE, SIDE)).save(tmp_path / "mask.png")
+    answer = evaluate(FullBundle(), images)
+    assert [answer[key] for key in (*PIXEL_KEYS, "mask_iou")] == [None] * 6
 
 
-def test_unreadable_images_are_listed_and_left_out(bundle: Bundle, labelled: list[LabelledImage]) -> None:
-    expected = evaluate(bundle, labelled[1:12] + labelled[13:])
-    labelled[0].path.write_bytes(b"x")
-    labelled[12].path.unlink()
-    answer = evaluate(bundle, labelled)
-    assert [entry["path"] for entry in answer["errors"]] == [str(labelled[0].path), str(labelled[12].path)]
-    assert "does not exist" in answer["errors"][1]["error"]
-    assert answer["images"] == {"good": 9, "defect": 4}
-    assert answer["by_defect"]["patch"]["n"] == 2
-    assert answer["pixel_ap"] == pytest.approx(expected["pixel_ap"], abs=1e-6)
+def test_unreadable_images_are_listed_and_left_out(tmp_path: Path) -> None:
+    images = labelled(tmp_path, masks=True)
+    bundle = FullBundle(errors={"g1": "it is cut short", "s5": "it does not exist"})
+    answer = evaluate(bundle, images)
+    kept = [image for image in images if image.path.stem not in bundle.errors]
+    assert answer["errors"] == [
+        {"path": str(tmp_path / "g1.png"), "error": "it is cut short"},
+        {"path": str(tmp_path / "s5.png"), "error": "it does not exist"},
+    ]
+    assert answer | {"errors": []} == evaluate(FullBundle(), kept)
 
 
-@pytest.mark.parametrize(("kept", "missing"), [(slice(0, 10), "defective"), (slice(10, 15), "good")])
-def test_both_kinds_are_needed(bundle: Bundle, labelled: list[LabelledImage], kept: slice, missing: str) -> None:
+@pytest.mark.parametrize(("kept", "missing"), [(slice(0, 4), "defective"), (slice(4, 7), "good")])
+def test_both_kinds_are_needed(tmp_path: Path, kept: slice, missing: str) -> None:
     with pytest.raises(InputError, match=f"no {missing} one can be judged"):
-        evaluate(bundle, labelled[kept])
+        evaluate(HandBundle(), labelled(tmp_path)[kept])
 
 
-def test_a_mask_that_cannot_be_read_is_named(bundle: Bundle, labelled: list[LabelledImage]) -> None:
-    mask = labelled[10].mask
-    assert mask is not None
-    mask.write_bytes(b"x")
-    with pytest.raises(InputError, match=r"10_mask\.png is not an image"):
-        evaluate(bundle, labelled)
+def test_a_mask_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    images = labelled(tmp_path, masks=True)
+    (tmp_path / "mask.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"mask\.png is not an image"):
+        evaluate(HandBundle(), images)
+
+
+def test_a_written_bundle_is_evaluated_and_reported(bundle_path: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = []
+    for kind, level in ((GOOD, 90), ("bright", 250)):
+        path = tmp_path / f"{kind}.png"
+        Image.fromarray(rng.normal(level, 6, (64, 64, 3)).clip(0, 255).astype(np.uint8)).save(path)
+        images.append(LabelledImage(path, kind != GOOD, kind, None))
+    answer = evaluate(load_bundle(bundle_path), images, tmp_path / "report")
+    assert answer["images"] == {"good": 1, "defect": 1}
+    assert Path(answer["report"]).read_text().count("data:image/jpeg") == 4

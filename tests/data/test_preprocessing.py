@@ -78,7 +78,7 @@ def test_reducing_averages_blocks() -> None:
     means = image.reshape(32, 2, 32, 4, 3).mean(axis=(1, 3))
     reduced = reduce(image, (32, 32))
     assert reduced.dtype == np.uint8
-    assert np.abs(reduced - means).max() <= 0.5 + 1e-6
+    assert np.abs(reduced - means).max() <= 1  # Pillow rounds after each axis
 
 
 def test_by_way_of_a_larger_size_it_is_what_a_study_of_several_sizes_sees(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import torch
 from handmade import Floats, fitted, map_of, noise, on_table, table_images
 from scipy.ndimage import uniform_filter
 from torch import Tensor
+from torch.nn import functional
 
 from automl_ad.methods import patchcore
-from automl_ad.methods.patchcore import PatchCore, PatchCoreHead, embed_patches
+from automl_ad.methods.patchcore import PatchCore, PatchCoreHead, _enlarged, embed_patches
 
 SIZE = (4, 5)
 
@@ -60,6 +61,46 @@ def test_coarser_levels_are_interpolated_bilinearly() -> None:
     wide = torch.tensor([0.0, 0, 9, 0, 0, 0]).reshape(1, 1, 1, 6)
     row = embed_patches([torch.zeros(1, 1, 1, 12), wide])[0, 1, 0]
     np.testing.assert_allclose(row, [0, 0.25, 0.75, 1, 1, 1, 1, 0.75, 0.25, 0, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("small", "large"), [((4, 6), (8, 12)), ((3, 5), (7, 16)), ((1, 2), (5, 3)), ((4, 4), (4, 9))])
+def test_enlarging_is_bilinear_interpolation(small: tuple[int, int], large: tuple[int, int]) -> None:
+    cells = noise(2, 3, *small)
+    expected = functional.interpolate(cells, size=large, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(_enlarged(cells.permute(0, 2, 3, 1), large), expected, atol=1e-6)
+    some = _enlarged(cells.permute(0, 2, 3, 1), large, slice(1, 4))
+    np.testing.assert_allclose(some, expected[:, 1:4], atol=1e-6)
+
+
+@pytest.mark.parametrize("held", [1, 700, 2**21])
+@pytest.mark.parametrize(
+    ("shapes", "coarse"),
+    [
+        (((3, 8, 12), (200, 4, 6)), 1),
+        (((5, 9, 13), (150, 4, 6), (120, 2, 3)), 2),
+        (((3, 8, 12), (4, 16, 24), (200, 4, 6)), 1),  # the second level is finer than the grid
+        (((3, 8, 12), (2, 4, 6)), 0),  # too few channels to be worth it
+        (((3, 8, 12), (200, 8, 6)), 0),
+    ],
+)
+def test_products_on_coarser_grids_give_the_distances(
+    shapes: tuple[tuple[int, int, int], ...], coarse: int, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patchcore, "_HELD", held)
+    maps = [noise(2, *shape, seed=place) for place, shape in enumerate(shapes)]
+    depth = sum(shape[0] for shape in shapes)
+    memory, shift, scale = noise(40, depth, seed=7), noise(depth, seed=8), noise(depth, seed=9).abs() + 0.5
+    head = PatchCoreHead(memory, torch.zeros(40, 0, dtype=torch.int64), shift, scale)
+    assert len(head._parts(maps)[1]) == coarse
+    vectors = (embed_patches(maps).permute(0, 2, 3, 1) - shift) / scale
+    expected = torch.cdist(vectors.flatten(0, 2).double(), memory.double()).amin(1).reshape(vectors.shape[:3])
+    np.testing.assert_allclose(map_of(head, maps), expected, rtol=1e-5)
+
+
+def test_features_far_from_zero_keep_small_distances() -> None:
+    memory = noise(30, 6) * 0.1 + 100
+    level = memory[:1, :, None, None].expand(-1, -1, 3, 3) + 0.01
+    np.testing.assert_allclose(map_of(head_on(memory, 1), [level])[0, 1, 1], 0.01 * 6**0.5, rtol=1e-2)
 
 
 def test_without_neighbours_the_map_is_the_distance_to_the_nearest_patch() -> None:

@@ -200,7 +200,7 @@ def test_a_pick_is_kept_and_exported(study: automl_ad.Study, tmp_path: Path) -> 
     assert study.pick(other, "my favourite")["trial"] == other
     assert next(row for row in study.trials() if row["picked"])["number"] == other
     bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial="picked"))
-    assert bundle.manifest.facts.trial == other
+    assert bundle.manifest["facts"]["trial"] == other
 
 
 def test_picking_what_does_not_exist_is_refused(study: automl_ad.Study) -> None:
@@ -421,7 +421,7 @@ def test_a_study_with_anomalies_of_a_diffusion_model(
 
     tiny_sdas.clear()
     sampled.clear()
-    assert automl_ad.load_bundle(study.export(tmp_path / "bundle")).manifest.facts.study == "parts"
+    assert automl_ad.load_bundle(study.export(tmp_path / "bundle")).manifest["facts"]["study"] == "parts"
     assert scored(run(parts, tmp_path / "ws", study_file=file, trials=3)) == scored(study)
     assert (tiny_sdas, sampled) == ([], [])
 
@@ -490,7 +490,7 @@ def test_a_study_with_a_method_that_learns_from_anomalies(
 
     number = next(number for number, method in methods.items() if method == "realnet")
     bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial=number))
-    assert bundle.manifest.facts.trial == number
+    assert bundle.manifest["facts"]["trial"] == number
     assert len(study.assess(parts)["trials"]) == 4
 
 

@@ -20,6 +20,8 @@ STRIDE = 32
 """Image pixels a step of the published encoder's output."""
 FEATURE_WEIGHT, IMAGE_WEIGHT = 1.0, 0.1
 """Alpha and beta of the published image score."""
+_LEAST_SPREAD = 0.02
+"""Contrast below which a product counts as plain: noise must not be blown up."""
 _DECODED = (4, 2, 1, 1, 1, 1)
 """Channels of the decoder's stages, from the coarsest, as multiples of the width (table 6); each doubles the side."""
 
@@ -73,11 +75,17 @@ class Generator(nn.Module):
         coordinates: Whether the encoder is told where each pixel lies.
         stride: Image pixels a step of the encoding: 8, 16 or, as published, 32.
 
+    Buffers:
+        centre: float32 [1, 3, 1, 1], and spread, float32 scalar: what the encoder takes for black and for one unit of
+            contrast; see `settle`.
+
     Raises:
         ValueError: The size is no multiple of 32.
     """
 
     places: Tensor
+    centre: Tensor
+    spread: Tensor
 
     def __init__(self, size: int, width: int = PUBLISHED_WIDTH, coordinates: bool = True, stride: int = STRIDE) -> None:
         super().__init__()
@@ -86,10 +94,21 @@ class Generator(nn.Module):
         self.size = size
         places = coordinate_channels(size) if coordinates else torch.empty(1, 0, size, size)
         self.register_buffer("places", places, persistent=False)
+        self.register_buffer("centre", torch.zeros(1, 3, 1, 1))
+        self.register_buffer("spread", torch.ones(()))
         halved = int(math.log2(stride))
         self.encoder = resnet18(3 + places.shape[1], width // 2, halved)
         self.rebuild = Decoder(width, 3, halved)
         self.locate = Decoder(width, 1, halved)
+
+    def settle(self, images: Tensor) -> None:
+        """Lets the encoder see good images, float32 [N, 3, H, W], with zero mean and unit variance.
+
+        Pictures of one product differ by a tenth of the range, coordinates by all of it: side by side as they are, the
+        first layer would see little but coordinates, and a short training never gets to the picture.
+        """
+        self.centre.copy_(images.mean((0, 2, 3), keepdim=True))
+        self.spread.copy_((images - self.centre).std().clamp_min(_LEAST_SPREAD))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Looks at images.
@@ -101,7 +120,8 @@ class Generator(nn.Module):
             The rebuilt images, float32 [B, 3, size, size] in 0 to 1, and the logits of normal, float32
             [B, 1, size, size]: high where an image is normal, as published.
         """
-        placed = torch.cat([images, self.places.expand(len(images), -1, -1, -1)], 1)
+        seen = (images - self.centre) / self.spread
+        placed = torch.cat([seen, self.places.expand(images.shape[0], -1, -1, -1)], 1)
         encoded = self.encoder(placed.contiguous(memory_format=torch.channels_last))
         return torch.sigmoid(self.rebuild(encoded)), self.locate(encoded)
 

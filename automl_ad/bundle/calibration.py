@@ -1,0 +1,92 @@
+"""What a bundle's promises are computed from: scores and pixels of normals by detectors that did not see them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.evaluation.metrics import finite_scores, resize_maps
+
+LEVELS = 256
+"""Map values at which the share of normal pixels above is kept."""
+_HIGHEST_SHARE, _LOWEST_SHARE = 0.5, 1e-6
+_SAMPLED = 2_000_000
+"""Pixels looked at to choose these values; the shares are then counted over all pixels."""
+_BLOCK = 64
+"""Maps enlarged at once; bounds the memory."""
+
+Floats = npt.NDArray[np.float64]
+Maps = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Normals as seen by detectors that did not learn from them.
+
+    Attributes:
+        scores: float64 [n], one an image.
+        pixel_shares: float64 [k], descending, 0 to 1.
+        pixel_values: float64 [k], ascending: exactly the share at the same place of all pixels lies above.
+    """
+
+    scores: Floats
+    pixel_shares: Floats
+    pixel_values: Floats
+
+    @classmethod
+    def of(cls, scores: npt.ArrayLike, maps: Maps, size: tuple[int, int]) -> Calibration:
+        """Counts the pixels of maps at the size at which a bundle marks them.
+
+        Args:
+            scores: [n], out-of-fold scores of distinct normals.
+            maps: [n, h, w], their out-of-fold maps.
+            size: (height, width) of the working size.
+
+        Raises:
+            ValueError: There are no scores, they are no vector, or one is not finite.
+        """
+        checked = finite_scores(scores, "calibration scores").astype(np.float64)
+        if checked.ndim != 1 or not len(checked):
+            raise ValueError(f"a bundle needs a vector of calibration scores but got shape {checked.shape}")
+        values = _candidates(maps)
+        return cls(checked, _shares_above(values, maps, size), values)
+
+    def shifted(self, by: npt.ArrayLike) -> Calibration:
+        """The same with a number added to each score: what another precision of the same graph adds."""
+        return Calibration(self.scores + np.asarray(by, np.float64), self.pixel_shares, self.pixel_values)
+
+    def encode(self) -> bytes:
+        """As JSON, whose numbers read back exactly."""
+        content = {
+            "scores": self.scores.tolist(),
+            "pixel_shares": self.pixel_shares.tolist(),
+            "pixel_values": self.pixel_values.tolist(),
+        }
+        return json.dumps(content, allow_nan=False).encode() + b"\n"
+
+
+def _candidates(maps: Maps) -> Floats:
+    """Values that spread the upper half of the pixels, finer the rarer they are; ascending, no two alike."""
+    flat = maps.reshape(-1)
+    shares = np.geomspace(_HIGHEST_SHARE, _LOWEST_SHARE, LEVELS)
+    # Enlarging interpolates, so no enlarged pixel lies above the highest of the maps: that value closes the table.
+    return np.unique(np.append(np.quantile(flat[:: 1 + len(flat) // _SAMPLED], 1 - shares), flat.max()).astype(float))
+
+
+def _shares_above(values: Floats, maps: Maps, size: tuple[int, int]) -> Floats:
+    above, count = np.zeros(len(values)), 0
+    for pixels in _enlarged(maps, size):
+        places = np.searchsorted(values, pixels, side="left")  # how many of the values each pixel lies above
+        reached = np.bincount(places, minlength=len(values) + 1)
+        above += np.cumsum(reached[::-1])[::-1][1:]
+        count += pixels.size
+    return np.asarray(above / count, np.float64)
+
+
+def _enlarged(maps: Maps, size: tuple[int, int]) -> Iterator[Floats]:
+    for start in range(0, len(maps), _BLOCK):
+        yield resize_maps(maps[start : start + _BLOCK], size).astype(np.float64).reshape(-1)

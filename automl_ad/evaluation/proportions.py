@@ -1,0 +1,74 @@
+"""Counted shares: how sure they are, and whether they fit a promise. Exact, for counts are often small."""
+
+from __future__ import annotations
+
+from scipy import stats
+
+
+def exact_interval(count: int, of: int, level: float = 0.9) -> tuple[float, float]:
+    """The interval of Clopper and Pearson (Biometrika 1934) for a share that was counted.
+
+    Unlike a bootstrap, it does not shrink to a point when none or all were counted.
+
+    Args:
+        count: How many had the property, 0 to ``of``.
+        of: How many were looked at, at least 1.
+        level: At least so often the interval holds the true share, between 0 and 1.
+
+    Returns:
+        (low, high), each 0 to 1.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+    _check(count, of)
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1 but got {level}")
+    tail = (1 - level) / 2
+    low = float(stats.beta.ppf(tail, count, of - count + 1)) if count else 0.0
+    high = float(stats.beta.ppf(1 - tail, count + 1, of - count)) if count < of else 1.0
+    return low, high
+
+
+def chance_of_as_many(count: int, of: int, share: float) -> float:
+    """The p-value of the exact one-sided binomial test: the chance of ``count`` or more when ``share`` is the truth.
+
+    Args:
+        count: How many had the property, 0 to ``of``.
+        of: How many were looked at, at least 1.
+        share: The true share under the hypothesis, 0 to 1.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+    _check(count, of)
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be 0 to 1 but got {share}")
+    return float(stats.binom.sf(count - 1, of, share))
+
+
+def chance_by_calibration(count: int, of: int, rank: int, n: int) -> float:
+    """The chance of ``count`` or more alarms on good images when the threshold is itself a draw.
+
+    The share of good images above the ``rank``-th highest of n calibration scores differs from one set of calibration
+    images to the next: it follows Beta(rank, n + 1 - rank), so that the alarms are beta-binomial (Vovk 2012,
+    Conditional validity of inductive conformal predictors).
+
+    Args:
+        count: Alarms, 0 to ``of``.
+        of: Good images that were looked at, at least 1.
+        rank: Place of the threshold among the calibration scores, 1 the highest; n + 1 for one below all of them.
+        n: Calibration images, at least 1.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+    _check(count, of)
+    if not 1 <= rank <= n + 1:
+        raise ValueError(f"rank must be 1 to {n + 1} but got {rank}")
+    return float(stats.betabinom.sf(count - 1, of, rank, n + 1 - rank)) if rank <= n else 1.0
+
+
+def _check(count: int, of: int) -> None:
+    if of < 1 or not 0 <= count <= of:
+        raise ValueError(f"a share needs a count between 0 and the number looked at, but got {count} of {of}")

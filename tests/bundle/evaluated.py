@@ -1,0 +1,105 @@
+"""A bundle whose scores and maps are set by hand, and labelled images for it, for tests of evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from automl_ad.data.labelled import GOOD, LabelledImage
+from automl_ad.bundle.runtime import Threshold
+
+SIDE = 32
+MASK = (slice(8, 16), slice(8, 16))
+"""Where defects with a mask are: 64 of 1024 pixels."""
+
+Map = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class HandJudgement:
+    source: Path
+    picture: npt.NDArray[np.uint8] | None
+    anomaly_map: Map | None
+    score: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class HandBundle:
+    """Knows its images by the stem of their names: ``g2.png`` scores 2 unless ``scores`` says otherwise."""
+
+    cut: float = 3.5
+    promised: float = 0.1
+    scores: Mapping[str, float] = field(default_factory=dict)
+    maps: Mapping[str, Map] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    calibration: npt.NDArray[np.float64] = field(default_factory=lambda: np.arange(9) / 2)
+    path: Path = Path("made/bundle.zip")
+    size: tuple[int, int] = (SIDE, SIDE)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return {
+            "method": "padim",
+            "rule": "max",
+            "backbone": {"name": "embedded"},
+            "preprocessing": {"height": SIDE, "width": SIDE, "white_level": 65535, "via": None},
+            "map_range": [0.0, 1.0],
+            "facts": {"study": "bolts & nuts", "trial": 7, "seed": 3},
+        }
+
+    def threshold(self) -> Threshold:
+        return Threshold(self.cut, self.promised, self.promised, True, len(self.calibration), "a promise")
+
+    def judge(self, sources: Sequence[Path], pictures: bool = False) -> Iterator[HandJudgement]:
+        for source in sources:
+            name = source.stem
+            if name in self.errors:
+                yield HandJudgement(source, None, None, float("nan"), self.errors[name])
+                continue
+            picture = np.full((400, 640, 3), 90, np.uint8) if pictures else None
+            score = self.scores[name] if name in self.scores else float(name.lstrip("gsd"))
+            yield HandJudgement(source, picture, self.maps.get(name, np.zeros((SIDE, SIDE), np.float32)), score, None)
+
+
+@dataclass(frozen=True)
+class FullBundle(HandBundle):
+    """One that also has images reviewed and pixels marked."""
+
+    review: float | None = 2.5
+
+    def review_threshold(self) -> Threshold | None:
+        return None if self.review is None else Threshold(self.review, 0.3, 0.3, True, 9, "another promise")
+
+    def mask_threshold(self) -> Threshold:
+        return Threshold(0.5, 0.01, 0.01, True, 9, "a promise of pixels")
+
+
+def labelled(folder: Path, masks: bool = False) -> list[LabelledImage]:
+    """Good images that score 1 to 4; scratches that score 2.5 and 5, a dent that scores 6.
+
+    With ``masks`` the scratches have one each.
+    """
+    mask = folder / "mask.png"
+    if masks:
+        marks = np.zeros((SIDE, SIDE), np.uint8)
+        marks[MASK] = 255
+        Image.fromarray(marks).save(mask)
+    good = [LabelledImage(folder / f"g{score}.png", False, GOOD, None) for score in (1, 2, 3, 4)]
+    scratched = [LabelledImage(folder / f"s{s}.png", True, "scratch", mask if masks else None) for s in ("2.5", "5")]
+    return [*good, *scratched, LabelledImage(folder / "d6.png", True, "dent", None)]
+
+
+def plane(**squares: float) -> Map:
+    """Zeros, but for values at ``left`` and ``right``, the halves of the masked square, or at ``corner``, 4 x 4."""
+    places = {"left": np.s_[8:16, 8:12], "right": np.s_[8:16, 12:16], "corner": np.s_[:4, :4]}
+    found = np.zeros((SIDE, SIDE), np.float32)
+    for name, value in squares.items():
+        found[places[name]] = value
+    return found
