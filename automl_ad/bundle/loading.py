@@ -14,14 +14,31 @@ from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.weights import Weights
 from automl_ad.backbones.zoo import build_backbone
+from automl_ad.bundle import runtime
 from automl_ad.bundle.manifest import BackboneFacts, Manifest
-from automl_ad.bundle.runtime import Bundle, load_bundle, read_bundle
+from automl_ad.bundle.runtime import Bundle, read_bundle
 from automl_ad.bundle.writing import BACKBONE_PREFIX, DETECTOR_PREFIX, WEIGHTS
+from automl_ad.data.reading import read_image
 from automl_ad.errors import AutomlAdError, BundleError
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import detector_class
 
 __all__ = ["Bundle", "load_bundle", "load_detector"]
+
+
+def load_bundle(path: str | Path, device: str = "cpu", threads: int | None = None) -> Bundle:
+    """Loads a bundle to judge images with: the runtime that lies in it, which here also reads 16-bit colour.
+
+    Args:
+        path: Its folder or zip file.
+        device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
+        threads: Threads of the graph; as many as there are cores when None.
+
+    Raises:
+        BundleError: A file is missing or altered, or the bundle is of another version.
+        InputError: The device or the number of threads cannot be had.
+    """
+    return runtime.load_bundle(path, device, threads, read_image)
 
 
 def load_detector(path: str | Path, device: torch.device | str = "cpu") -> FeatureDetector:

@@ -15,8 +15,8 @@ LARGEST_RELATIVE = 1e-3
 """By how much of their spread scores of a float32 graph may differ."""
 LARGEST_LOSS = 0.05
 """Image AUROC that a graph of fewer bits may cost."""
-_ROUNDING = 1e-5
-"""Scores that spread by less than this share of their size are equal up to rounding."""
+_LEAST_SPREAD = 1e-3
+"""Share of the size of scores that counts as their spread at least: of less, float32 leaves too few digits."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Parity:
         images: How many were compared.
         largest: Largest absolute difference of scores.
         spread: Standard deviation of the detector's scores.
-        relative: ``largest`` as a share of ``spread``; of the size of the scores where they are all equal.
+        relative: ``largest`` as a share of ``spread``, which counts as a thousandth of the largest score at least.
         map_largest: Largest absolute difference of maps.
         decisions_changed: Images on the other side of the threshold.
         auroc_torch, auroc_onnx: Image AUROC by the detector's and by the graph's scores; None without images of both
@@ -115,7 +115,7 @@ def _size(maps: Floats) -> tuple[int, int]:
 
 
 def _relative(largest: float, spread: float, size: float) -> float:
-    unit = spread if spread > _ROUNDING * size else size
+    unit = max(spread, _LEAST_SPREAD * size)
     return largest / unit if unit else largest
 
 

@@ -57,6 +57,7 @@ Floats = npt.NDArray[np.float64]
 Maps = npt.NDArray[np.float32]
 Source = Path | Array
 """One image: a file, or uint8 [H, W, 3]."""
+Reader = Callable[[Path, int], Array]
 Pictures = str | os.PathLike[str] | Array | Sequence[str | os.PathLike[str] | Array]
 
 MANIFEST, MODEL, CALIBRATION = "bundle.json", "model.onnx", "calibration.json"
@@ -941,6 +942,7 @@ class Bundle:
     calibration: Floats = field(repr=False)
     _table: _Calibration = field(repr=False)
     _graph: _Graph = field(repr=False)
+    _read: Reader = field(default=read_picture, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -1095,7 +1097,7 @@ class Bundle:
             sources: Files and arrays; see `list_sources`.
             pictures: Whether to hand out the pictures too, which may be large.
         """
-        load = partial(_load, preprocessing=self.manifest["preprocessing"], keep=pictures)
+        load = partial(_load, read=self._read, preprocessing=self.manifest["preprocessing"], keep=pictures)
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(sources), BATCH):
                 batch = sources[start : start + BATCH]
@@ -1142,9 +1144,9 @@ class Bundle:
         return {**answer, "error": None}
 
 
-def _load(source: Source, preprocessing: Mapping[str, Any], keep: bool) -> _Loaded:
+def _load(source: Source, read: Reader, preprocessing: Mapping[str, Any], keep: bool) -> _Loaded:
     try:
-        picture = read_picture(source, preprocessing["white_level"]) if isinstance(source, Path) else source
+        picture = read(source, preprocessing["white_level"]) if isinstance(source, Path) else source
         return picture if keep else None, prepare(picture, preprocessing)
     except InputError as fault:
         return None, str(fault)
@@ -1177,13 +1179,16 @@ def _round_up(share: float) -> float:
     return nearest if nearest >= share else round(nearest + 1e-6, 6)
 
 
-def load_bundle(path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None) -> Bundle:
+def load_bundle(
+    path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None, read: Reader = read_picture
+) -> Bundle:
     """Loads a bundle from its folder or zip file, checked, and executing nothing that it holds.
 
     Args:
         path: What the export wrote.
         device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
         threads: Threads of the graph; as many as there are cores when None.
+        read: Reads a file, given the value of its white, as uint8 [H, W, 3]; automl-ad knows more formats.
 
     Raises:
         BundleError: A file is missing or altered, or the bundle is of another version.
@@ -1194,7 +1199,7 @@ def load_bundle(path: str | os.PathLike[str], device: str = "cpu", threads: int 
     table = _read_calibration(contents[CALIBRATION], _place(path, CALIBRATION))
     size = manifest["preprocessing"]["height"], manifest["preprocessing"]["width"]
     graph = _Graph(contents[MODEL], _place(path, MODEL), size, device, threads)
-    return Bundle(path, manifest, table.scores, table, graph)
+    return Bundle(path, manifest, table.scores, table, graph, read)
 
 
 def read_bundle(path: Path, wanted: Collection[str]) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from automl_ad.data.labelled import GOOD, LabelledImage
 from automl_ad.bundle.runtime import Threshold
+from automl_ad.data.labelled import GOOD, LabelledImage
 
 SIDE = 32
 MASK = (slice(8, 16), slice(8, 16))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -18,6 +19,7 @@ from automl_ad.backbones.weights import Weights
 from automl_ad.backbones.zoo import build_backbone
 from automl_ad.bundle.loading import load_bundle, load_detector
 from automl_ad.bundle.manifest import encode_manifest
+from automl_ad.bundle.runtime import load_bundle as bare_load
 from automl_ad.bundle.writing import BundleContents, write_bundle
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import BundleError
@@ -60,6 +62,14 @@ def test_a_bundle_judges_as_the_detector_did(
     assert int(np.argmax(scores)) == 3
     np.testing.assert_array_equal(bundle.calibration, contents.calibration.scores)
     assert bundle.threshold().overkill == contents.decision.overkill
+
+
+def test_deep_colour_is_read_here_and_refused_by_the_copy(bundle_path: Path, parts: Parts, tmp_path: Path) -> None:
+    deep = parts(1, 5)[0].astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "deep.png"), deep[:, :, ::-1])
+    here, copy = (load(bundle_path).predict(tmp_path / "deep.png")["results"] for load in (load_bundle, bare_load))
+    assert here[0]["score"] == pytest.approx(load_bundle(bundle_path).predict(parts(1, 5))["results"][0]["score"])
+    assert "16-bit colour" in copy[0]["error"]
 
 
 @pytest.mark.parametrize(

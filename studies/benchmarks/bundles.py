@@ -1,0 +1,173 @@
+"""Exported graphs against their detectors on real images: differences of scores, AUROC, latency and size.
+
+Each method at its default of an effort, exported in 32 bits, 16 bits and 8-bit integers. Latency is given as a ratio to
+the bare backbone (the levels that the detector reads, exported alone and timed in turns with it); methods without a
+backbone are compared with the levels that DeSTSeg reads.
+
+    python studies/benchmarks/bundles.py DATA [SET ...] --weights-dir WEIGHTS --output OUT [--methods padim,patchcore]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from image_sets import LabelledSet, parser_of, published, table_of, walk
+from torch import Tensor, nn
+
+from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.zoo import load_backbone
+from automl_ad.bundle.onnx_export import BATCH, export_graph, run_graph, session_of
+from automl_ad.bundle.parity import compare
+from automl_ad.bundle.precision import PRECISIONS, converted
+from automl_ad.data.image_set import ImageSet
+from automl_ad.errors import BundleError
+from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.evaluation.scoring import ScoringRule, score_maps
+from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.registry import METHODS
+from automl_ad.search.anomalies import TrainingAnomalies
+from automl_ad.synthesis.sdas.source import PictureStock
+from automl_ad.training import Budget, ignore_progress
+
+RULE = ScoringRule("pool", pool=16)
+QUANTISED_ON = 64
+OVERKILL = 0.05
+RUNS = 15
+
+
+def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fits, exports and compares every method on one set."""
+    torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)
+    images = LabelledSet(dataset, arguments.side)
+    backbone = load_backbone(arguments.backbone, arguments.weights_dir)
+    rows = []
+    for method in arguments.methods.split(","):
+        for detector in published(method, backbone, arguments.effort, arguments.seed):
+            anomalies = TrainingAnomalies(arguments.seed, None, _no_pictures).of(
+                detector.settings.recipe, images.normals
+            )
+            detector.fit(images.normals, anomalies, Budget(), ignore_progress)
+            rows += _precisions(detector, images, backbone)
+    return {"set": dataset.name, "graphs": rows}
+
+
+def _precisions(detector: FeatureDetector, images: LabelledSet, backbone: Backbone) -> list[dict[str, Any]]:
+    maps = _exact_maps(detector, images.test)
+    scores = score_maps(maps, RULE, images.test.size)
+    limit = float(np.quantile(scores[~images.labels], 1 - OVERKILL))
+    exact = export_graph(detector, RULE, images.test.size)
+    levels = detector.settings.levels or (-4, -3, -2)
+    bare = _bare(backbone if not detector.settings.levels else detector.extractor.backbone, levels, images.test.size)
+    form = getattr(detector.settings, "model", "")
+    rows = []
+    for precision in PRECISIONS:
+        row: dict[str, Any] = {"method": f"{detector.name} {form}".strip(), "precision": precision}
+        try:
+            graph = converted(exact, precision, images.normals.pictures[:: max(1, len(images.normals) // QUANTISED_ON)])
+        except BundleError as error:
+            rows.append(row | {"error": str(error)})
+            continue
+        found_maps, found = run_graph(graph, images.test.pictures)
+        parity = compare(scores, maps, found, found_maps, limit, images.labels)
+        change = image_auroc(found, images.labels) - image_auroc(scores, images.labels)
+        row |= {"relative": parity.relative, "changed": parity.decisions_changed, "images": parity.images}
+        row |= {"auroc_change": change, "mb": len(graph) / 1e6, **_latency(graph, bare, images.test.pictures)}
+        rows.append(row)
+        print("  " + "  ".join(_cells(row)), flush=True)
+    return rows
+
+
+def _exact_maps(detector: FeatureDetector, images: ImageSet) -> npt.NDArray[np.float32]:
+    batches = (torch.from_numpy(batch) for batch in images.batches(BATCH))
+    return np.concatenate([detector.anomaly_map(batch).numpy() for batch in batches])
+
+
+class _Levels(nn.Module):
+    """Some levels of a backbone, each as one number an image, so that nothing else takes time."""
+
+    def __init__(self, backbone: Backbone, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.levels = levels
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = self.backbone(images.permute(0, 3, 1, 2).float() / 255, self.levels)
+        return tuple(level.amax((1, 2, 3)) for level in maps)
+
+
+def _bare(backbone: Backbone, levels: tuple[int, ...], size: tuple[int, int]) -> bytes:
+    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("n", min=1, max=1024)
+    program = torch.onnx.export(
+        _Levels(backbone, levels).eval(),
+        (example,),
+        dynamo=True,
+        dynamic_shapes=({0: batch},),
+        input_names=["images"],
+        verbose=False,
+    )
+    assert program is not None
+    data: bytes = program.model_proto.SerializeToString()
+    return data
+
+
+def _latency(graph: bytes, bare: bytes, pictures: npt.NDArray[np.uint8]) -> dict[str, float]:
+    """Median seconds of graph and bare backbone, in turns, so that what else the machine does weighs on both."""
+    sessions = [session_of(model) for model in (graph, bare)]
+    found: dict[str, float] = {}
+    for count in (1, BATCH):
+        times: list[list[float]] = [[], []]
+        for run in range(RUNS + 2):
+            for own, session in zip(times, sessions, strict=True):
+                start = time.perf_counter()
+                session.run(None, {"images": pictures[:count]})
+                own += [time.perf_counter() - start] if run >= 2 else []
+        whole, part = (float(np.median(own)) for own in times)
+        found |= {f"ms_{count}": 1000 * whole / count, f"ratio_{count}": whole / part}
+    return found
+
+
+def _no_pictures() -> PictureStock:
+    raise AssertionError("no published default here learns from sdas")
+
+
+HEADS = ["set", "method", "precision", "largest difference, of the spread", "decisions changed", "AUROC change"]
+HEADS += ["MB", "ms, one image", "of the backbone's", "ms an image of 8", "of the backbone's"]
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    head = [row["method"], row["precision"]]
+    if "error" in row:
+        return [*head, row["error"].partition(";")[0], *[""] * 7]
+    changed = f"{row['changed']} of {row['images']}"
+    cells = [*head, f"{row['relative']:.1e}", changed, f"{100 * row['auroc_change']:+.2f} points", f"{row['mb']:.1f}"]
+    return cells + [f"{row[key]:.{digits}f}" for key, digits in TIMES]
+
+
+TIMES = (("ms_1", 1), ("ratio_1", 2), ("ms_8", 1), ("ratio_8", 2))
+
+
+def markdown(sets: list[dict[str, Any]]) -> str:
+    """A row a set, method and precision."""
+    return table_of([HEADS, *([one["set"], *_cells(row)] for one in sets for row in one["graphs"])])
+
+
+def main() -> None:
+    parser = parser_of(__doc__, time_budget="")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--effort", default="quick")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
+    walk(parser.parse_args(), run_set, lambda row: row["set"], markdown)
+
+
+if __name__ == "__main__":
+    main()
