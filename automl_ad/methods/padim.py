@@ -79,22 +79,23 @@ class PadimHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [B, h, w] distances."""
         centred = (self.embed(maps) - self.mean[:, None]).contiguous()  # strided products take three times as long
-        return self._squared(centred).sqrt().T.reshape(-1, *self._size)
+        return self._lengths(centred).T.reshape(-1, *self._size)
 
-    def _squared(self, centred: Tensor) -> Tensor:
-        """Squared distances, float32 [h * w, B], of float32 [h * w, B, D] vectors less their means.
+    def _lengths(self, centred: Tensor) -> Tensor:
+        """Whitened lengths, float32 [h * w, B], of float32 [h * w, B, D] vectors less their means.
 
         To read the whiteners takes longer than to multiply by them, and they are triangular. An exported graph applies
         them in strips of rows, each as wide as it is filled, so that a third of the memory is never touched; torch
         gains nothing from that.
         """
         if not torch.compiler.is_exporting():
-            return torch.bmm(self.whitener, centred.transpose(1, 2)).square().sum(1)
+            return torch.linalg.vector_norm(torch.bmm(self.whitener, centred.transpose(1, 2)), dim=1)
         depth = len(self._kept)
         strip = max(1, math.ceil(depth / _STRIPS))
         bounds = [(top, min(top + strip, depth)) for top in range(0, depth, strip)]
         factors = [(end, self.whitener[:, top:end, :end].transpose(1, 2)) for top, end in bounds]
-        return torch.stack([torch.bmm(centred[:, :, :end], factor).square().sum(2) for end, factor in factors]).sum(0)
+        strips = [torch.bmm(centred[:, :, :end], factor) for end, factor in factors]
+        return torch.linalg.vector_norm(torch.cat(strips, 2), dim=2)
 
 
 def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
