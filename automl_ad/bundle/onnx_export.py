@@ -55,6 +55,8 @@ def export_graph(detector: FeatureDetector, rule: ScoringRule, size: tuple[int, 
             model = _exported(DetectorGraph(module, rule, size), size)
             _require_room(model.ByteSize(), detector.name)
             _require_plain(model)
+        except ImportError as error:
+            raise BundleError(f"Writing ONNX needs the package {error.name or error}; install it.") from error
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             raise BundleError(
                 f"Detector {detector.name} on backbone {detector.extractor.backbone.name} cannot be written as ONNX "

@@ -24,23 +24,10 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _NETWORKS = (*_CONVOLUTIONS, "LayerNormalization", "Softmax")
 """Operators that only networks have: a product with a matrix that comes before one is part of a network."""
-_ELEMENTWISE = (
-    "Relu",
-    "LeakyRelu",
-    "Clip",
-    "Sigmoid",
-    "HardSigmoid",
-    "HardSwish",
-    "Tanh",
-    "Erf",
-    "Gelu",
-    "Add",
-    "Mul",
-    "Div",
-)
+_ELEMENTWISE = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Erf", "Gelu", "Add", "Mul")
 _POOLING = ("MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean")
 _LIGHT = frozenset((*_ELEMENTWISE, *_POOLING, "Concat", "Transpose"))
-"""Operators that half precision does no harm to, whose inputs are all of one type."""
+"""Operators that half precision does no harm to, whose inputs are all of one type; a small divisor would become 0."""
 _HALF = "_half"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
@@ -65,7 +52,8 @@ def converted(model: bytes, precision: Precision, pictures: npt.NDArray[np.uint8
     try:
         changed = _halved(model) if precision == "fp16" else _quantised(model, pictures)
     except ImportError as error:
-        raise BundleError(f"Precision {precision} needs the package {error.name}; install it or use fp32.") from error
+        missing = error.name or error
+        raise BundleError(f"Precision {precision} needs the package {missing}; install it or use fp32.") from error
     strip(changed)
     data: bytes = changed.SerializeToString(deterministic=True)
     return data

@@ -133,6 +133,12 @@ def test_what_does_not_fit_into_a_file_is_refused(monkeypatch: pytest.MonkeyPatc
         export_graph(fitted("patchcore"), RULE, SIZE)
 
 
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(BundleError, match="needs the package onnxscript"):
+        export_graph(fitted("anoseg"), RULE, SIZE)
+
+
 def test_what_is_no_graph_is_refused() -> None:
     with pytest.raises(BundleError, match="ONNX Runtime cannot read"):
         run_graph(b"no graph", pictures())

@@ -120,6 +120,27 @@ def test_the_encoder_sees_the_image_and_its_coordinates(coordinates: bool) -> No
     torch.testing.assert_close(seen[0], torch.cat([images, *extra], 1))
 
 
+def test_a_settled_encoder_sees_zero_mean_and_unit_variance() -> None:
+    """Else coordinates, which span all of -1 to 1, would drown a picture of little contrast."""
+    generator = Generator(32, 8)
+    seen: list[Tensor] = []
+    generator.encoder.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    images = 0.4 + 0.05 * noise(6, 3, 32, 32) + torch.tensor([0.0, 0.1, 0.2])[:, None, None]
+    generator.settle(images)
+    generator(images)
+    shown, places = seen[0][:, :3], seen[0][:, 3:]
+    assert shown.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    assert float(shown.var()) == pytest.approx(1, rel=1e-3)
+    assert float(places.abs().max()) == 1
+    assert {"centre", "spread"} <= generator.state_dict().keys()
+
+
+def test_noise_on_a_plain_product_is_not_blown_up() -> None:
+    generator = Generator(32, 8)
+    generator.settle(torch.full((2, 3, 32, 32), 0.5))
+    assert float(generator.spread) == pytest.approx(0.02)
+
+
 @pytest.mark.parametrize("size", [0, 40, 100])
 def test_a_size_that_cannot_be_halved_five_times_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="multiple of 32"):
