@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from exportable import draw_parts, graph_of, pictures
 
-from automl_ad.bundle.onnx_export import run_graph
+from automl_ad.bundle.onnx_export import run_graph, session_of
 from automl_ad.bundle.precision import Precision, converted
 from automl_ad.errors import BundleError
 
@@ -54,6 +54,22 @@ def test_distances_and_scores_keep_their_digits() -> None:
     for node in half.node:
         if node.op_type in ("MatMul", "Sqrt", "TopK", "Resize"):
             assert not any(name.endswith("_half") for name in node.input)
+
+
+def test_divisors_are_not_rounded_to_zero() -> None:
+    """Between two convolutions: activations over something tiny."""
+    weights = [onnx.numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), name) for name in ("first", "second")]
+    tiny = onnx.numpy_helper.from_array(np.float32(1e-12), "tiny")
+    make = onnx.helper.make_node
+    nodes = [make("Conv", ["x", "first"], ["a"], "one"), make("Clip", ["a", "tiny"], ["b"], "at_least")]
+    nodes += [make("Div", ["a", "b"], ["c"], "over"), make("Conv", ["c", "second"], ["y"], "two")]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2, 1, 1]) for name in ("x", "y")]
+    made = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], [*weights, tiny])
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    half = converted(model.SerializeToString(), "fp16", pictures())
+    zeros = np.zeros((1, 2, 1, 1), np.float32)
+    (found,) = session_of(half).run(None, {"x": zeros})
+    np.testing.assert_array_equal(found, zeros)
 
 
 def test_what_lies_between_convolutions_is_not_cast() -> None:

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from automl_ad.bundle.manifest import Manifest
+from automl_ad.bundle.model_card import model_card
+from automl_ad.bundle.runtime import overkill_threshold, read_manifest
+from automl_ad.bundle.writing import BundleContents
+
+
+def card(path: Path, contents: BundleContents, *notes: str) -> str:
+    return model_card(Manifest.model_validate(read_manifest(path)), contents.calibration, notes)
+
+
+def test_it_lies_in_the_bundle(bundle_path: Path, contents: BundleContents) -> None:
+    assert (bundle_path / "model_card.md").read_text() == card(bundle_path, contents)
+
+
+def test_it_promises_what_the_images_support_and_no_more(bundle_path: Path, contents: BundleContents) -> None:
+    lines = card(bundle_path, contents).splitlines()
+    value = overkill_threshold(contents.calibration.scores, 0.1).value
+    assert f"| 10 % | {value:.6g} |" in lines
+    assert "| 2 % | too few parts |" in lines  # 30 images promise no less than 1 in 31
+    assert any("no less than 3.23 % can be promised" in line for line in lines)
+    many = dataclasses.replace(contents.calibration, scores=np.arange(999.0))
+    promised = card(bundle_path, dataclasses.replace(contents, calibration=many)).splitlines()
+    assert "| 0.5 % | 994 |" in promised
+
+
+def test_what_it_says_of_the_proxy_is_no_accuracy(bundle_path: Path, contents: BundleContents) -> None:
+    text = card(bundle_path, contents)
+    assert "Proxy score 0.900 (90 % interval 0.800 to 0.950" in text
+    assert "It is no accuracy" in text
+    assert "| texture (learned from, does not count) | 0.850 |" in text
+    assert "| poisson | 0.950 |" in text
+    assert "Synthetic anomalies it learned from: texture." in text
+
+
+def test_origin_speed_and_notes(bundle_path: Path, contents: BundleContents) -> None:
+    text = card(bundle_path, contents, "Something could not be promised.")
+    assert "licence: Apache-2.0, as a part of automl-ad" in text
+    assert "12.5 ms for one image" in text
+    assert "0 decisions changed" in text
+    assert "\nSomething could not be promised.\n" in text
