@@ -89,13 +89,16 @@ class PadimHead(nn.Module):
         gains nothing from that.
         """
         if not torch.compiler.is_exporting():
-            return torch.linalg.vector_norm(torch.bmm(self.whitener, centred.transpose(1, 2)), dim=1)
+            whitened = torch.bmm(self.whitener, centred.transpose(1, 2))
+            lengths: Tensor = torch.linalg.vector_norm(whitened, dim=1)
+            return lengths
         depth = len(self._kept)
         strip = max(1, math.ceil(depth / _STRIPS))
         bounds = [(top, min(top + strip, depth)) for top in range(0, depth, strip)]
         factors = [(end, self.whitener[:, top:end, :end].transpose(1, 2)) for top, end in bounds]
         strips = [torch.bmm(centred[:, :, :end], factor) for end, factor in factors]
-        return torch.linalg.vector_norm(torch.cat(strips, 2), dim=2)
+        lengths = torch.linalg.vector_norm(torch.cat(strips, 2), dim=2)
+        return lengths
 
 
 def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
