@@ -55,9 +55,18 @@ class Calibration:
         values = _candidates(maps)
         return cls(checked, _shares_above(values, maps, size), values)
 
-    def shifted(self, by: npt.ArrayLike) -> Calibration:
-        """The same with a number added to each score: what another precision of the same graph adds."""
-        return Calibration(self.scores + np.asarray(by, np.float64), self.pixel_shares, self.pixel_values)
+    def moved(self, scores: npt.ArrayLike, before: Maps, after: Maps) -> Calibration:
+        """The calibration of a graph in another precision, of which no fold has been made.
+
+        Args:
+            scores: [n], what the precision adds to the score of each image.
+            before, after: [m, H, W], maps of normals in both precisions; each pixel value moves by what the quantile at
+                its share does.
+        """
+        levels = 1 - self.pixel_shares
+        added = np.quantile(after, levels) - np.quantile(before, levels)
+        values = np.maximum.accumulate(self.pixel_values + added)
+        return Calibration(self.scores + np.asarray(scores, np.float64), self.pixel_shares, values)
 
     def encode(self) -> bytes:
         """As JSON, whose numbers read back exactly."""

@@ -11,17 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.bundle.evaluation_report import Scored, prepare_folder, write_report
-from automl_ad.bundle.judging import (
-    Judgement,
-    Judging,
-    Promise,
-    manifest_of,
-    mask_threshold,
-    preprocessing_of,
-    review_threshold,
-)
-from automl_ad.bundle.pixel_evaluating import Map, MarkedPixels, Mask, at_size, mark, mean_interval, pixel_figures
+from automl_ad.bundle.pixel_evaluating import Map, MarkedPixels, Mask, mark, mean_interval, pixel_figures
 from automl_ad.bundle.promises import promise_figures
+from automl_ad.bundle.runtime import Bundle, Judgement, Threshold
 from automl_ad.data.labelled import LabelledImage
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import InputError
@@ -45,7 +37,7 @@ class _Judged:
         score: NaN when there is an error.
         error: Why there is no score.
         pixels: Map and mask at the working size, where the two can be compared.
-        marked: What the threshold on pixels marks, where the bundle has one.
+        marked: What the threshold on pixels marks.
     """
 
     image: LabelledImage
@@ -55,7 +47,7 @@ class _Judged:
     marked: MarkedPixels | None = None
 
 
-def evaluate(bundle: Judging, labelled: Sequence[LabelledImage], output: Path | None = None) -> dict[str, Any]:
+def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | None = None) -> dict[str, Any]:
     """Judges labelled images and compares.
 
     Images that cannot be read are left out and listed. Pixel metrics are computed at the working size, over good
@@ -103,8 +95,8 @@ def evaluate(bundle: Judging, labelled: Sequence[LabelledImage], output: Path | 
     return answer
 
 
-def _judge(bundle: Judging, labelled: Sequence[LabelledImage]) -> list[_Judged]:
-    preprocessing, pixels = preprocessing_of(bundle), mask_threshold(bundle)
+def _judge(bundle: Bundle, labelled: Sequence[LabelledImage]) -> list[_Judged]:
+    preprocessing, pixels = Preprocessing.model_validate(bundle.manifest["preprocessing"]), bundle.mask_threshold()
     compare = any(image.mask is not None for image in labelled)
     judgements = bundle.judge([image.path for image in labelled])
     return [
@@ -114,16 +106,14 @@ def _judge(bundle: Judging, labelled: Sequence[LabelledImage]) -> list[_Judged]:
 
 
 def _judged(
-    image: LabelledImage, judgement: Judgement, preprocessing: Preprocessing, compare: bool, threshold: Promise | None
+    image: LabelledImage, judgement: Judgement, preprocessing: Preprocessing, compare: bool, threshold: Threshold
 ) -> _Judged:
     if judgement.error is not None or judgement.anomaly_map is None:
         return _Judged(image, judgement.score, judgement.error)
-    anomaly_map = at_size(judgement.anomaly_map, (preprocessing.height, preprocessing.width))
-    mask = _mask(image, preprocessing)
+    anomaly_map, mask = judgement.anomaly_map, _mask(image, preprocessing)
     # Maps are large and images may be many: what nothing is compared with is not kept.
     pixels = (anomaly_map, mask) if compare and mask is not None else None
-    marked = mark(anomaly_map, mask, threshold.value) if threshold else None
-    return _Judged(image, judgement.score, None, pixels, marked)
+    return _Judged(image, judgement.score, None, pixels, mark(anomaly_map, mask, threshold.value))
 
 
 def _mask(image: LabelledImage, preprocessing: Preprocessing) -> Mask | None:
@@ -141,7 +131,7 @@ def _require_both(labels: npt.NDArray[np.bool_], given: int) -> None:
             )
 
 
-def _figures(bundle: Judging, judged: Sequence[_Judged], labels: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _figures(bundle: Bundle, judged: Sequence[_Judged], labels: npt.NDArray[np.bool_]) -> dict[str, Any]:
     scores = np.array([item.score for item in judged], dtype=np.float64)
     types = np.array([item.image.defect for item in judged])[labels]
     good, bad, threshold = scores[~labels], scores[labels], bundle.threshold()
@@ -165,9 +155,9 @@ def _figures(bundle: Judging, judged: Sequence[_Judged], labels: npt.NDArray[np.
     }
 
 
-def _plan(bundle: Judging, good: int, types: npt.NDArray[np.str_]) -> BootstrapPlan:
+def _plan(bundle: Bundle, good: int, types: npt.NDArray[np.str_]) -> BootstrapPlan:
     """One resampling of the good images for all figures; all defects first, then each type on its own."""
-    seed = manifest_of(bundle)["facts"].get("seed") or 0
+    seed = bundle.manifest["facts"].get("seed") or 0
     counts = {str(name): int((types == name).sum()) for name in np.unique(types)}
     return BootstrapPlan.draw(good, {_ALL: len(types)} | counts, rng=np.random.default_rng(seed))
 
@@ -206,8 +196,8 @@ def _pixel_figures(judged: Sequence[_Judged], weights: _Floats) -> dict[str, Any
     return pixel_figures([each for each, _ in pixels], [mask for _, mask in pixels], weights[:, kept])
 
 
-def _review(bundle: Judging, good: _Floats, bad: _Floats) -> dict[str, Any]:
-    review = review_threshold(bundle)
+def _review(bundle: Bundle, good: _Floats, bad: _Floats) -> dict[str, Any]:
+    review = bundle.review_threshold()
     if review is None:
         return {}
     reject = bundle.threshold().value
@@ -222,10 +212,8 @@ def _decisions(scores: _Floats, reject: float, review: float) -> dict[str, int]:
     return {decision: int(count) for decision, count in counts.items()}
 
 
-def _marked(bundle: Judging, judged: Sequence[_Judged], weights: _Floats) -> dict[str, Any]:
-    threshold = mask_threshold(bundle)
-    if threshold is None:
-        return {}
+def _marked(bundle: Bundle, judged: Sequence[_Judged], weights: _Floats) -> dict[str, Any]:
+    threshold = bundle.mask_threshold()
     overlaps = {i: j.marked.iou for i, j in enumerate(judged) if j.marked and j.marked.iou is not None}
     shares = {i: j.marked.share for i, j in enumerate(judged) if j.marked and not j.image.anomalous}
     return {

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.bundle.judging import Judging, manifest_of, preprocessing_of
-from automl_ad.bundle.runtime import heat, overlay
+from automl_ad.bundle.runtime import Bundle, heat, overlay
 from automl_ad.data.labelled import LabelledImage
+from automl_ad.data.preprocessing import Preprocessing
 
 _Picture = npt.NDArray[np.uint8]
 _Map = npt.NDArray[np.float32]
@@ -50,13 +50,13 @@ class Exhibit:
     heatmap: str
 
 
-def exhibits(bundle: Judging, chosen: Sequence[Scored]) -> Iterator[Exhibit]:
+def exhibits(bundle: Bundle, chosen: Sequence[Scored]) -> Iterator[Exhibit]:
     """Judges a few images once more, now with their pictures; those that have become unreadable are left out.
 
     Judging again costs little and spares keeping the pictures of all images.
     """
-    low, high = manifest_of(bundle)["map_range"]
-    preprocessing = preprocessing_of(bundle)
+    low, high = bundle.manifest["map_range"]
+    preprocessing = Preprocessing.model_validate(bundle.manifest["preprocessing"])
     judgements = bundle.judge([scored.image.path for scored in chosen], pictures=True)
     for scored, judgement in zip(chosen, judgements, strict=True):
         mask = preprocessing.mask(scored.image.mask) if scored.image.mask is not None else None

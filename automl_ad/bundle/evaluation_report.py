@@ -15,8 +15,7 @@ import numpy.typing as npt
 from automl_ad.bundle.evaluation_gallery import Exhibit, Scored, exhibits
 from automl_ad.bundle.evaluation_plots import roc_plot, score_plot
 from automl_ad.bundle.figures import escapes_sentence, figures, marked_sentence, review_sentence, score, score_interval
-from automl_ad.bundle.judging import Judging, manifest_of
-from automl_ad.bundle.runtime import p_values
+from automl_ad.bundle.runtime import Bundle, p_values
 from automl_ad.data.labelled import GOOD
 from automl_ad.errors import InputError, StoreError
 from automl_ad.store.artifacts import write_atomically
@@ -82,7 +81,7 @@ def prepare_folder(output: Path) -> None:
         raise _unwritable(output, PermissionError("it is read-only"))
 
 
-def write_report(bundle: Judging, answer: Answer, images: Sequence[Scored], output: Path) -> Path:
+def write_report(bundle: Bundle, answer: Answer, images: Sequence[Scored], output: Path) -> Path:
     """Writes ``evaluation.html`` and ``evaluation.json``, each complete or not at all.
 
     Args:
@@ -104,7 +103,7 @@ def write_report(bundle: Judging, answer: Answer, images: Sequence[Scored], outp
     return page
 
 
-def evaluation_page(bundle: Judging, answer: Answer, images: Sequence[Scored]) -> str:
+def evaluation_page(bundle: Bundle, answer: Answer, images: Sequence[Scored]) -> str:
     """The page as text; arguments as for `write_report`."""
     title = f"Evaluation of {bundle.path.name}"
     lowest = sorted((each for each in images if each.image.anomalous), key=lambda each: each.score)
@@ -124,8 +123,8 @@ def evaluation_page(bundle: Judging, answer: Answer, images: Sequence[Scored]) -
     return "\n".join(filter(None, parts))
 
 
-def _facts(bundle: Judging, answer: Answer) -> str:
-    manifest = manifest_of(bundle)
+def _facts(bundle: Bundle, answer: Answer) -> str:
+    manifest = bundle.manifest
     facts, counts, (height, width) = manifest["facts"], answer["images"], bundle.size
     shown = {
         "Bundle": bundle.path,
@@ -189,13 +188,13 @@ def _by_type(images: Sequence[Scored]) -> dict[str, npt.NDArray[np.float64]]:
     return {name: scores[[kind == name for kind in types]] for name in order}
 
 
-def _gallery(title: str, bundle: Judging, answer: Answer, chosen: Sequence[Scored]) -> str:
+def _gallery(title: str, bundle: Bundle, answer: Answer, chosen: Sequence[Scored]) -> str:
     cards = "\n".join(_card(bundle, answer, exhibit) for exhibit in exhibits(bundle, chosen))
     note = "Left the picture, with the defect outlined where a mask tells it; right the same picture under its heatmap."
     return _section(title, f'<p>{note}</p>\n<div class="gallery">\n{cards}\n</div>')
 
 
-def _card(bundle: Judging, answer: Answer, exhibit: Exhibit) -> str:
+def _card(bundle: Bundle, answer: Answer, exhibit: Exhibit) -> str:
     image, value = exhibit.scored.image, exhibit.scored.score
     name, path, kind = escape(image.path.name), escape(str(image.path)), escape(image.defect)
     p_value = float(p_values([value], bundle.calibration)[0])

@@ -51,6 +51,7 @@ def compare(
     onnx_maps: Floats,
     threshold: float,
     anomalous: npt.NDArray[np.bool_],
+    graph_threshold: float | None = None,
 ) -> Parity:
     """Compares the answers to the same images.
 
@@ -61,9 +62,11 @@ def compare(
         onnx_maps: [N, H, W], of the graph.
         threshold: Score above which an image is rejected.
         anomalous: bool [N].
+        graph_threshold: That of the graph, where it has one of its own.
     """
     expected, found = np.asarray(torch_scores, np.float64), np.asarray(onnx_scores, np.float64)
     large = torch_maps if torch_maps.shape == onnx_maps.shape else resize_maps(torch_maps, _size(onnx_maps))
+    limit = threshold if graph_threshold is None else graph_threshold
     largest, spread = float(np.abs(expected - found).max()), float(expected.std())
     return Parity(
         images=len(expected),
@@ -71,7 +74,7 @@ def compare(
         spread=spread,
         relative=_relative(largest, spread, float(np.abs(expected).max())),
         map_largest=float(np.abs(large - onnx_maps).max()),
-        decisions_changed=int(((expected > threshold) != (found > threshold)).sum()),
+        decisions_changed=int(((expected > threshold) != (found > limit)).sum()),
         auroc_torch=_auroc(expected, anomalous),
         auroc_onnx=_auroc(found, anomalous),
     )

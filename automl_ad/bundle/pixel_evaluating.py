@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.evaluation.intervals import interval
-from automl_ad.evaluation.metrics import pixel_metrics, resize_maps
+from automl_ad.evaluation.metrics import pixel_metrics
 from automl_ad.evaluation.resampled import aupro_draws, auroc_draws, average_precision_draws, quantile_edges
 
 Map = npt.NDArray[np.float32]
@@ -34,11 +34,6 @@ class MarkedPixels:
 
     share: float
     iou: float | None
-
-
-def at_size(anomaly_map: Map, size: tuple[int, int]) -> Map:
-    """A map at the working size, (height, width)."""
-    return anomaly_map if anomaly_map.shape == size else resize_maps(anomaly_map[None], size)[0]
 
 
 def mark(anomaly_map: Map, mask: Mask | None, value: float) -> MarkedPixels:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.bundle.figures import percent, percent_interval
-from automl_ad.bundle.judging import Promise
+from automl_ad.bundle.runtime import Threshold
 from automl_ad.evaluation.proportions import chance_by_calibration, chance_of_as_many, exact_interval
 
 LEVEL = 0.05
@@ -18,7 +18,7 @@ _TEST = "exact one-sided binomial test at 5 %"
 
 
 def promise_figures(
-    good: npt.NDArray[np.float64], threshold: Promise, calibration: npt.NDArray[np.float64]
+    good: npt.NDArray[np.float64], threshold: Threshold, calibration: npt.NDArray[np.float64]
 ) -> dict[str, Any]:
     """Compares the overkill on good images with the promise.
 

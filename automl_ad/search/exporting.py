@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from automl_ad.bundle.calibration import Calibration
 from automl_ad.bundle.manifest import Decision, StudyFacts
 from automl_ad.bundle.onnx_export import BATCH, export_graph, run_graph
 from automl_ad.bundle.parity import Parity, compare, require
@@ -35,7 +36,7 @@ DEFAULT_MASK = 0.01
 """Share of a good part's pixels that may be marked."""
 GOOD_CHECKED, ANOMALIES_CHECKED = 32, 64
 """Images on which graph and detector are compared."""
-_QUANTISED_ON = 64
+_QUANTISED_ON = _MAPS_COMPARED = 64
 _SAMPLES = 6
 
 Pictures = npt.NDArray[np.uint8]
@@ -61,7 +62,7 @@ def bundle_contents(
     graph = converted(exact, precision, _spread(views.normals, _QUANTISED_ON).pictures)
     calibration = winner.calibration
     if precision != "fp32":
-        calibration = calibration.shifted(_added(exact, graph, views.normals.take(winner.rows).pictures))
+        calibration = _moved(calibration, exact, graph, views.normals.take(winner.rows))
     overkill = overkill_threshold(calibration.scores, DEFAULT_OVERKILL)
     marking = mask_threshold(calibration.pixel_shares, calibration.pixel_values, len(calibration.scores), DEFAULT_MASK)
     checked = Checked.of(views)
@@ -109,13 +110,16 @@ def _spread(images: ImageSet, count: int) -> ImageSet:
     return images.take(np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)))
 
 
-def _added(exact: bytes, graph: bytes, pictures: Pictures) -> npt.NDArray[np.float64]:
-    """What another precision adds to the score of each picture.
+def _moved(calibration: Calibration, exact: bytes, graph: bytes, normals: ImageSet) -> Calibration:
+    """The calibration of a graph in another precision.
 
-    The out-of-fold scores are those of detectors in full precision; with this added they stand for detectors in the
-    precision of the graph, without exporting one a fold.
+    Out-of-fold scores are those of detectors in full precision; with what the graph adds to the score of each image
+    they stand for detectors in its precision, without exporting one a fold.
     """
-    return np.asarray(run_graph(graph, pictures)[1], np.float64) - run_graph(exact, pictures)[1]
+    scores = [run_graph(model, normals.pictures)[1].astype(np.float64) for model in (exact, graph)]
+    few = _spread(normals, _MAPS_COMPARED).pictures
+    before, after = (run_graph(model, few)[0] for model in (exact, graph))
+    return calibration.moved(scores[1] - scores[0], before, after)
 
 
 def _parity(winner: Winner, graph: bytes, checked: Checked, threshold: float) -> Parity:
@@ -125,7 +129,8 @@ def _parity(winner: Winner, graph: bytes, checked: Checked, threshold: float) ->
     size = checked.images.size
     maps, scores = run_graph(graph, checked.images.pictures)
     own = score_maps(raw, winner.rule, size)
-    return compare(own, resize_maps(raw, size), scores, maps, threshold, checked.anomalous)
+    exact = overkill_threshold(winner.calibration.scores, DEFAULT_OVERKILL).value
+    return compare(own, resize_maps(raw, size), scores, maps, exact, checked.anomalous, threshold)
 
 
 def _facts(record: CandidateRecord, facts: Mapping[str, Any]) -> StudyFacts:

@@ -57,6 +57,12 @@ class HandBundle:
     def threshold(self) -> Threshold:
         return Threshold(self.cut, self.promised, self.promised, True, len(self.calibration), "a promise")
 
+    def review_threshold(self) -> Threshold | None:
+        return None
+
+    def mask_threshold(self) -> Threshold:
+        return Threshold(0.5, 0.01, 0.01, True, 9, "a promise of pixels")
+
     def judge(self, sources: Sequence[Path], pictures: bool = False) -> Iterator[HandJudgement]:
         for source in sources:
             name = source.stem
@@ -70,15 +76,12 @@ class HandBundle:
 
 @dataclass(frozen=True)
 class FullBundle(HandBundle):
-    """One that also has images reviewed and pixels marked."""
+    """One that also has images reviewed."""
 
     review: float | None = 2.5
 
     def review_threshold(self) -> Threshold | None:
         return None if self.review is None else Threshold(self.review, 0.3, 0.3, True, 9, "another promise")
-
-    def mask_threshold(self) -> Threshold:
-        return Threshold(0.5, 0.01, 0.01, True, 9, "a promise of pixels")
 
 
 def labelled(folder: Path, masks: bool = False) -> list[LabelledImage]:

@@ -51,11 +51,19 @@ def test_numbers_read_back_exactly() -> None:
         assert np.array_equal(np.array(values), getattr(made, key))
 
 
-def test_a_shift_moves_scores_alone() -> None:
+def test_another_precision_moves_scores_one_by_one_and_pixels_by_quantile() -> None:
     made = Calibration.of([1.0, 2.0, 3.0], maps(3), (8, 8))
-    moved = made.shifted([0.5, 0, -1])
+    moved = made.moved([0.5, 0, -1], maps(3), 2 * maps(3) + 1)
     assert moved.scores.tolist() == [1.5, 2.0, 2.0]
-    assert np.array_equal(moved.pixel_values, made.pixel_values)
+    assert np.array_equal(moved.pixel_shares, made.pixel_shares)
+    added = 1 + np.quantile(maps(3), 1 - made.pixel_shares)
+    np.testing.assert_allclose(moved.pixel_values, made.pixel_values + added, rtol=1e-6)
+
+
+def test_moved_values_stay_in_order() -> None:
+    made = Calibration.of([1.0, 2.0, 3.0], maps(3), (8, 8))
+    moved = made.moved([0, 0, 0], maps(3), -5 * maps(3))
+    assert (np.diff(moved.pixel_values) >= 0).all()
 
 
 @pytest.mark.parametrize("scores", [[], [1.0, np.nan], [[1.0, 2.0]]])
