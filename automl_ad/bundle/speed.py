@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.bundle.manifest import Speed
-from automl_ad.bundle.onnx_export import session_of
+from automl_ad.bundle.onnx_export import BATCH, session_of
 
-BATCH = 8
 _RUNS, _SECONDS = 15, 3.0
 """Runs at most, and seconds after which no further one is begun: an export must not take minutes for a number."""
 

@@ -21,7 +21,6 @@ from automl_ad.bundle.runtime import heat, mask_threshold, overkill_threshold, o
 from automl_ad.bundle.speed import measure_speed
 from automl_ad.bundle.writing import BundleContents
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.metrics import resize_maps
 from automl_ad.evaluation.scoring import score_maps
 from automl_ad.evaluation.suite import Suite, cell_family
 from automl_ad.search.finish import Winner, configuration_of
@@ -107,7 +106,12 @@ class Checked:
 
 def _spread(images: ImageSet, count: int) -> ImageSet:
     """At most so many of the images, at even distances."""
-    return images.take(np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)))
+    return images.take(_evenly(len(images), count))
+
+
+def _evenly(length: int, count: int) -> npt.NDArray[np.int64]:
+    """At most ``count`` of ``length`` places, at even distances."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
 
 
 def _moved(calibration: Calibration, exact: bytes, graph: bytes, normals: ImageSet) -> Calibration:
@@ -116,21 +120,19 @@ def _moved(calibration: Calibration, exact: bytes, graph: bytes, normals: ImageS
     Out-of-fold scores are those of detectors in full precision; with what the graph adds to the score of each image
     they stand for detectors in its precision, without exporting one a fold.
     """
-    scores = [run_graph(model, normals.pictures)[1].astype(np.float64) for model in (exact, graph)]
-    few = _spread(normals, _MAPS_COMPARED).pictures
-    before, after = (run_graph(model, few)[0] for model in (exact, graph))
-    return calibration.moved(scores[1] - scores[0], before, after)
+    (before, low), (after, high) = (run_graph(model, normals.pictures) for model in (exact, graph))
+    few = _evenly(len(normals), _MAPS_COMPARED)
+    return calibration.moved(high.astype(np.float64) - low, before[few], after[few])
 
 
 def _parity(winner: Winner, graph: bytes, checked: Checked, threshold: float) -> Parity:
     # Not `anomaly_maps`: that goes through the cache, which keeps features in half precision.
     batches = (torch.from_numpy(batch) for batch in checked.images.batches(BATCH))
     raw = np.concatenate([winner.detector.anomaly_map(batch).cpu().numpy() for batch in batches])
-    size = checked.images.size
     maps, scores = run_graph(graph, checked.images.pictures)
-    own = score_maps(raw, winner.rule, size)
+    own = score_maps(raw, winner.rule, checked.images.size)
     exact = overkill_threshold(winner.calibration.scores, DEFAULT_OVERKILL).value
-    return compare(own, resize_maps(raw, size), scores, maps, exact, checked.anomalous, threshold)
+    return compare(own, raw, scores, maps, exact, checked.anomalous, threshold)
 
 
 def _facts(record: CandidateRecord, facts: Mapping[str, Any]) -> StudyFacts:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from image_sets import LabelledSet, parser_of, published, table_of, walk
+from image_sets import LabelledSet, fit_alone, parser_of, published, table_of, walk
 from torch import Tensor, nn
 
 from automl_ad.backbones.base import Backbone
@@ -31,9 +31,6 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import METHODS
-from automl_ad.search.anomalies import TrainingAnomalies
-from automl_ad.synthesis.sdas.source import PictureStock
-from automl_ad.training import Budget, ignore_progress
 
 RULE = ScoringRule("pool", pool=16)
 QUANTISED_ON = 64
@@ -50,10 +47,7 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for method in arguments.methods.split(","):
         for detector in published(method, backbone, arguments.effort, arguments.seed):
-            anomalies = TrainingAnomalies(arguments.seed, None, _no_pictures).of(
-                detector.settings.recipe, images.normals
-            )
-            detector.fit(images.normals, anomalies, Budget(), ignore_progress)
+            fit_alone(detector, images.normals, arguments.seed)
             rows += _precisions(detector, images, backbone)
     return {"set": dataset.name, "graphs": rows}
 
@@ -132,10 +126,6 @@ def _latency(graph: bytes, bare: bytes, pictures: npt.NDArray[np.uint8]) -> dict
         whole, part = (float(np.median(own)) for own in times)
         found |= {f"ms_{count}": 1000 * whole / count, f"ratio_{count}": whole / part}
     return found
-
-
-def _no_pictures() -> PictureStock:
-    raise AssertionError("no published default here learns from sdas")
 
 
 HEADS = ["set", "method", "precision", "largest difference, of the spread", "decisions changed", "AUROC change"]

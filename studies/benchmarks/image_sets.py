@@ -23,6 +23,9 @@ from automl_ad.evaluation.scoring import ScoringRule, score_all
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.search.anomalies import TrainingAnomalies
+from automl_ad.synthesis.sdas.source import PictureStock
+from automl_ad.training import Budget, ignore_progress
 
 Row = dict[str, Any]
 
@@ -92,6 +95,16 @@ class LabelledSet:
             return {}
         found = pixel_metrics(resize_maps(maps[self.marked], self.test.size), self.masks[self.marked])
         return {"pixel_auroc": found.auroc, "pixel_ap": found.ap, "aupro": found.aupro}
+
+
+def fit_alone(detector: FeatureDetector, normals: ImageSet, seed: int) -> None:
+    """Fits a detector without a search around it, on anomalies of its own drawing where it learns from such."""
+    anomalies = TrainingAnomalies(seed, None, _no_pictures).of(detector.settings.recipe, normals)
+    detector.fit(normals, anomalies, Budget(), ignore_progress)
+
+
+def _no_pictures() -> PictureStock:
+    raise AssertionError("no published default here learns from sdas")
 
 
 def published(method: str, backbone: Backbone, effort: Effort, seed: int, **changes: Any) -> Iterator[FeatureDetector]:

@@ -16,16 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_sets import LabelledSet, parser_of, published, table_of, walk
+from image_sets import LabelledSet, fit_alone, parser_of, published, table_of, walk
 
 from automl_ad.backbones.zoo import load_backbone
 from automl_ad.evaluation.scoring import SCORING_RULES, ScoringRule
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import METHODS
-from automl_ad.search.anomalies import TrainingAnomalies
 from automl_ad.search.memory import PeakMemory
-from automl_ad.synthesis.sdas.source import PictureStock
-from automl_ad.training import Budget, ignore_progress
 
 USUAL = {
     "padim": "max+sigma4",
@@ -56,8 +53,7 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _judge(detector: FeatureDetector, images: LabelledSet, seed: int) -> dict[str, Any]:
     peak, start = PeakMemory(torch.device("cpu")), time.perf_counter()
-    anomalies = TrainingAnomalies(seed, None, _no_pictures).of(detector.settings.recipe, images.normals)
-    detector.fit(images.normals, anomalies, Budget(), ignore_progress)
+    fit_alone(detector, images.normals, seed)
     fitted = time.perf_counter()
     maps = detector.anomaly_maps(images.test)
     done = time.perf_counter()
@@ -79,10 +75,6 @@ def _judge(detector: FeatureDetector, images: LabelledSet, seed: int) -> dict[st
         "peak_mb": peak.megabytes(),
         "images_s": len(images.test) / (done - fitted),
     }
-
-
-def _no_pictures() -> PictureStock:
-    raise AssertionError("no published default here learns from sdas")
 
 
 HEADS = ["set", "method", "rule", "image AUROC", "best rule", "its AUROC", "pixel AUROC", "pixel AP", "AUPRO", "fit s"]
