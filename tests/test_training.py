@@ -103,6 +103,30 @@ def test_optimiser_follows_the_schedule() -> None:
     assert moved == pytest.approx([rate_at(plan, step) for step in range(1, 7)], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("half", "capable", "expected"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_half_precision_is_for_products_alone_and_where_the_machine_makes_them_fast(
+    half: bool, capable: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 + 2^-10 is no bfloat16: a loss of products sees 1, the gradient of a float32 weight the whole."""
+    monkeypatch.setattr(training, "_multiplies_half", lambda device: capable)
+    model, batch, kinds = nn.Linear(1, 1, bias=False), torch.full((1, 1), 1 + 2.0**-10), set()
+    nn.init.ones_(model.weight)
+
+    def loss() -> Tensor:
+        made = model(batch)
+        kinds.add(made.dtype)
+        return made.sum()
+
+    plan = TrainingPlan(1, RATE, half=half)
+    log = train(model, loss, plan, budget=Budget(), report=lambda _: kinds.add(model(batch).dtype))
+    assert kinds == ({torch.bfloat16, torch.float32} if expected else {torch.float32})
+    assert log.losses == ((1.0,) if expected else (1 + 2.0**-10,))
+    assert model.weight.dtype == torch.float32
+    assert model.weight.item() == pytest.approx(1 - RATE, rel=1e-4)
+
+
 def line() -> nn.Linear:
     model = nn.Linear(5, 1, bias=False)
     nn.init.ones_(model.weight)

@@ -160,6 +160,11 @@ class FeatureDetector(Detector):
             raise ValueError(f"{self.name} learns from anomalies: fit needs a source of them")
         return anomalies
 
+    @property
+    def _halves(self) -> bool:
+        """Whether training computes in half precision: always on a GPU; on a CPU it gains a fifth at best."""
+        return self.extractor.device.type == "cuda"
+
     def _generator(self) -> torch.Generator:
         """A generator on the CPU, so that every device draws the same numbers."""
         return torch.Generator().manual_seed(self.seed)

@@ -69,6 +69,7 @@ def others() -> ImageSet:
     return ImageSet.of(draw_discs(3, (64, 64), seed=1))
 
 
+@pytest.mark.usefixtures("precision")
 def test_squares_on_drawn_parts_are_found_by_the_student_and_better_by_the_network() -> None:
     discs = draw_discs(10, (64, 64))
     spoilt, masks = plant_squares(discs, 10, seed=9)

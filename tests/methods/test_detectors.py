@@ -63,6 +63,10 @@ def test_squares_on_discs_of_a_rectangular_picture_are_found(name: str) -> None:
     assert localisation(learnt(name, discs), discs) > 0.95
 
 
+def test_an_autoencoder_finds_squares_in_either_precision(precision: str) -> None:
+    assert localisation(learnt("dfr_autoencoder", draw_discs(12)), draw_discs(12)) > 0.95, precision
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("size", [(64, 96), (96, 64)])
 def test_maps_are_finite_single_precision_and_follow_the_shape(name: str, size: tuple[int, int]) -> None:

@@ -55,6 +55,7 @@ def others() -> ImageSet:
     return ImageSet.of(draw_discs(3, (64, 64), seed=1))
 
 
+@pytest.mark.usefixtures("precision")
 def test_squares_on_drawn_parts_are_found() -> None:
     discs = draw_discs(10, (64, 64))
     detector = prepare(pairs=30, steps=220, batch=8)

@@ -139,7 +139,7 @@ class AnoSeg(FeatureDetector):
             judge = head.discriminator if next(steps) >= made.warmup else None
             return joint_loss(head.generator, judge, images, normal, weights)
 
-        plan = TrainingPlan(made.steps, made.rate, momentum=MOMENTUM, schedule="cosine")
+        plan = TrainingPlan(made.steps, made.rate, momentum=MOMENTUM, schedule="cosine", half=self._halves)
         train(head, loss, plan, budget=budget, report=report)
         if made.score == "map":
             head.discriminator = None

@@ -50,7 +50,7 @@ def joint_loss(
         normal: float32 [B, 1, H, W], their true masks: 1 where normal and 0 where anomalous.
         weights: Of the generator's terms.
     """
-    rebuilt, logits = generator(images)
+    rebuilt, logits = (made.float() for made in generator(images))
     loss = segmentation_loss(logits, normal, weights.segmentation)
     loss = loss + weights.reconstruction * masked_reconstruction_loss(images, rebuilt, normal)
     if discriminator is None:

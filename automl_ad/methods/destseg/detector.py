@@ -148,7 +148,7 @@ class DeStSeg(FeatureDetector):
         def tell(done: float) -> None:
             report(self._progress(done * self.settings.student_steps))
 
-        train(student, loss, self.settings.student_plan, budget=budget, report=tell)
+        train(student, loss, replace(self.settings.student_plan, half=self._halves), budget=budget, report=tell)
 
     def _segment(self, pairs: Pairs, generator: torch.Generator, budget: Budget, report: Report) -> None:
         """The second phase: the segmentation network learns from frozen products of teacher and student."""
@@ -162,7 +162,7 @@ class DeStSeg(FeatureDetector):
             self._rely_after(done * self.settings.head_steps)
             report(self._progress(self.settings.student_steps + done * self.settings.head_steps))
 
-        log = train(network, loss, self.settings.head_plan, budget=budget, report=tell)
+        log = train(network, loss, replace(self.settings.head_plan, half=self._halves), budget=budget, report=tell)
         self._rely_after(log.steps)
 
     def _rely_after(self, steps: float) -> None:

@@ -82,13 +82,13 @@ def imitation_loss(student: Sequence[Tensor], ideal: Sequence[Tensor]) -> Tensor
     over a batch of 32, and with the mean, as the paper writes it, training would be 32 times as slow.
 
     Args:
-        student: By level, float32 [B, C_k, h_k, w_k].
+        student: By level, [B, C_k, h_k, w_k].
         ideal: Likewise, directions.
 
     Returns:
         Mean over positions of one minus the cosine, summed over levels and images; float32 scalar.
     """
-    pairs = zip(student, ideal, strict=True)
+    pairs = zip((level.float() for level in student), ideal, strict=True)
     return torch.stack([(1 - (directions(level) * good).sum(1)).mean((1, 2)).sum() for level, good in pairs]).sum()
 
 
@@ -96,13 +96,14 @@ def segmentation_loss(logits: Tensor, masks: Tensor, gamma: float) -> Tensor:
     """Focal loss without class weights plus absolute error, weights 1 and 1 (section 3.3).
 
     Args:
-        logits: float32 [B, h, w].
+        logits: [B, h, w].
         masks: float32 [B, h, w], 0 or 1.
         gamma: Exponent of the focal loss: how little pixels count that are right already.
 
     Returns:
         Sum of the two means over all pixels; float32 scalar.
     """
+    logits = logits.float()
     entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     focal = (1 - torch.exp(-entropy)) ** gamma * entropy
     return focal.mean() + functional.l1_loss(torch.sigmoid(logits), masks)

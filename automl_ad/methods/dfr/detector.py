@@ -116,7 +116,7 @@ class Dfr(FeatureDetector):
             head = self._autoencoder(vectors.shape[1], components.shape[1], torch.tensor(size))
         head.start_at(mean)
         self.head = head.to(self.extractor.device)
-        plan = TrainingPlan(steps=self.settings.steps, rate=self.settings.rate)
+        plan = TrainingPlan(self.settings.steps, self.settings.rate, half=self._halves)
         train(head, lambda: head.loss(vectors, self.settings.batch, generator), plan, budget=budget, report=report)
 
     def _autoencoder(self, channels: int, latent: int, grid: Tensor) -> AutoencoderHead:

@@ -94,7 +94,7 @@ class RealNet(FeatureDetector):
         def loss() -> Tensor:
             return joint_loss(head, features.draw(self.settings.batch, self.settings.normal_share, generator))
 
-        plan = TrainingPlan(self.settings.steps, self.settings.rate)
+        plan = TrainingPlan(self.settings.steps, self.settings.rate, half=self._halves)
         train(head, loss, plan, budget=budget, report=report)
 
     def _new_head(self, selected: Sequence[Tensor]) -> RealNetHead:

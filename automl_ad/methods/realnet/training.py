@@ -69,8 +69,8 @@ def joint_loss(head: RealNetHead, batch: Batch) -> Tensor:
     Returns:
         Sum over levels of the mean squared error, plus the mean cross entropy of the pixels; float32 scalar.
     """
-    rebuilt = head.rebuilt(batch.seen)
+    rebuilt = [level.float() for level in head.rebuilt(batch.seen)]
     errors = [functional.mse_loss(level, good) for level, good in zip(rebuilt, batch.ideal, strict=True)]
-    logits = head.logits(batch.seen, rebuilt)
+    logits = head.logits(batch.seen, rebuilt).float()
     full = functional.interpolate(logits, size=batch.masks.shape[-2:], mode="bilinear", align_corners=True)
     return torch.stack(errors).sum() + functional.cross_entropy(full, batch.masks.long())

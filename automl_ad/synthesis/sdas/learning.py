@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -39,12 +38,6 @@ def noise_schedule(settings: SdasSettings, reach: float = 1.0) -> DDPMScheduler:
         timestep_spacing="leading",
     )
     return schedule
-
-
-def half_precision(device: torch.device) -> AbstractContextManager[object]:
-    """bf16 where the hardware multiplies it fast; weights and losses stay in float32."""
-    capable = device.type == "cuda" or torch.backends.cpu.get_cpu_capability() in {"AVX512", "AMX"}
-    return torch.autocast(device.type, torch.bfloat16, enabled=capable)
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,6 @@ def learn(
         clean, where = crops.draw(settings.batch, generator)
         timesteps = torch.randint(settings.longest_noise, (len(clean),), generator=generator).to(clean.device)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        with half_precision(clean.device):
-            return diffusion_loss(scheduler, lambda x, t: denoiser(x, t, where), clean, timesteps, noise)
+        return diffusion_loss(scheduler, lambda x, t: denoiser(x, t, where), clean, timesteps, noise)
 
     return train(denoiser, loss, plan, budget=budget, report=ignore_progress, watch=watch)

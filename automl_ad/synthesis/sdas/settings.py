@@ -96,6 +96,7 @@ class SdasSettings(BaseModel):
             clip=1.0,
             average=self.average,
             accumulate=self.accumulate,
+            half=True,
         )
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from automl_ad.synthesis.sdas.denoiser import Denoiser
 from automl_ad.synthesis.sdas.encoding import Encoding
-from automl_ad.synthesis.sdas.learning import half_precision, noise_schedule
+from automl_ad.synthesis.sdas.learning import noise_schedule
 from automl_ad.synthesis.sdas.pool import PicturePool, Request
 from automl_ad.synthesis.sdas.sampling import sample
 from automl_ad.synthesis.sdas.settings import SdasSettings
-from automl_ad.training import Budget
+from automl_ad.training import Budget, half_precision
 
 Image = npt.NDArray[np.uint8]
 Watch = Callable[[int, int], None]

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+import torch
+
+from automl_ad import training
+from automl_ad.methods.features import FeatureDetector
+
+
+@pytest.fixture(params=["single", "half"])
+def precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Detectors train in this precision, as they do on a CPU and on a GPU; the test must train one."""
+    used: list[torch.device] = []
+    real = training.half_precision
+
+    def noted(device: torch.device) -> AbstractContextManager[object]:
+        used.append(device)
+        return real(device)
+
+    monkeypatch.setattr(training, "half_precision", noted)
+    monkeypatch.setattr(training, "_multiplies_half", lambda device: True)
+    if request.param == "half":
+        monkeypatch.setattr(FeatureDetector, "_halves", True)
+    yield request.param
+    assert bool(used) == (request.param == "half")
