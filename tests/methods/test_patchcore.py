@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from handmade import Floats, fitted, map_of, noise, on_table, table_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 from torch.nn import functional
@@ -27,11 +29,16 @@ def distances(test: Tensor, memory: Tensor) -> Floats:
 
 def head_on(memory: Tensor, neighbours: int) -> PatchCoreHead:
     near = torch.cdist(memory, memory).topk(neighbours, largest=False).indices
-    return PatchCoreHead(memory, near, torch.zeros(memory.shape[1]), torch.ones(memory.shape[1]))
+    return PatchCoreHead.of(memory, near, torch.zeros(memory.shape[1]), torch.ones(memory.shape[1]))
 
 
-def fit(train: Tensor, seed: int = 0, **settings: float) -> PatchCoreHead:
-    head = fitted(on_table(PatchCore, [train], seed=seed, **settings), table_images(range(len(train)), SIZE)).head
+def memory_of(head: PatchCoreHead) -> Tensor:
+    """The patches of an unscaled memory that was not projected, where they lie."""
+    return head.memory + head.origin
+
+
+def fit(train: Tensor, seed: int = 0, **chosen: float) -> PatchCoreHead:
+    head = fitted(on_table(PatchCore, [train], seed=seed, **chosen), table_images(range(len(train)), SIZE)).head
     assert isinstance(head, PatchCoreHead)
     return head
 
@@ -68,33 +75,64 @@ def test_enlarging_is_bilinear_interpolation(small: tuple[int, int], large: tupl
     cells = noise(2, 3, *small)
     expected = functional.interpolate(cells, size=large, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
     np.testing.assert_allclose(_enlarged(cells.permute(0, 2, 3, 1), large), expected, atol=1e-6)
-    some = _enlarged(cells.permute(0, 2, 3, 1), large, slice(1, 4))
-    np.testing.assert_allclose(some, expected[:, 1:4], atol=1e-6)
 
 
 @pytest.mark.parametrize("held", [1, 700, 2**21])
+@pytest.mark.parametrize("variance", [1.0, 1 - 1e-12])
 @pytest.mark.parametrize(
-    ("shapes", "coarse"),
+    "shapes",
     [
-        (((3, 8, 12), (200, 4, 6)), 1),
-        (((5, 9, 13), (150, 4, 6), (120, 2, 3)), 2),
-        (((3, 8, 12), (4, 16, 24), (200, 4, 6)), 1),  # the second level is finer than the grid
-        (((3, 8, 12), (2, 4, 6)), 0),  # too few channels to be worth it
-        (((3, 8, 12), (200, 8, 6)), 0),
+        ((3, 8, 12), (20, 4, 6)),
+        ((5, 9, 13), (15, 4, 6), (12, 2, 3)),
+        ((3, 8, 12), (4, 16, 24), (20, 4, 6)),  # the second level is finer than the grid
+        ((3, 8, 12), (20, 8, 6)),
+        ((3, 8, 12), (20, 16, 6)),
     ],
 )
-def test_products_on_coarser_grids_give_the_distances(
-    shapes: tuple[tuple[int, int, int], ...], coarse: int, held: int, monkeypatch: pytest.MonkeyPatch
+def test_whether_turned_before_interpolation_or_not_the_map_is_the_distance(
+    shapes: tuple[tuple[int, int, int], ...], variance: float, held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A memory of 40 patches spans all of up to 39 directions."""
     monkeypatch.setattr(patchcore, "_HELD", held)
     maps = [noise(2, *shape, seed=place) for place, shape in enumerate(shapes)]
     depth = sum(shape[0] for shape in shapes)
     memory, shift, scale = noise(40, depth, seed=7), noise(depth, seed=8), noise(depth, seed=9).abs() + 0.5
-    head = PatchCoreHead(memory, torch.zeros(40, 0, dtype=torch.int64), shift, scale)
-    assert len(head._parts(maps)[1]) == coarse
+    head = PatchCoreHead.of(memory, torch.zeros(40, 0, dtype=torch.int64), shift, scale, variance)
+    assert head.basis.shape == (depth, 0 if variance == 1 else depth)
     vectors = (embed_patches(maps).permute(0, 2, 3, 1) - shift) / scale
     expected = torch.cdist(vectors.flatten(0, 2).double(), memory.double()).amin(1).reshape(vectors.shape[:3])
     np.testing.assert_allclose(map_of(head, maps), expected, rtol=1e-5)
+
+
+def test_left_out_directions_count_by_their_lengths() -> None:
+    """The memory spreads over the first axis by 10, over the second by 1: a share of 0.9 leaves out the second."""
+    memory = torch.tensor([[10.0, 1.0], [10.0, -1.0], [-10.0, 1.0], [-10.0, -1.0]])
+    head = PatchCoreHead.of(memory, torch.zeros(4, 0, dtype=torch.int64), torch.zeros(2), torch.ones(2), 0.9)
+    assert head.memory.shape == (4, 1)
+    patch = torch.tensor([7.0, 5.0])[None, :, None, None].expand(1, 2, 3, 3)
+    assert map_of(head, [patch])[0, 1, 1] == pytest.approx((3**2 + 5**2 + 1**2) ** 0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize(("variance", "kept"), [(0.5, 1), (0.8, 1), (0.81, 2), (0.96, 2), (0.97, 3), (0.999, 3)])
+def test_the_fewest_directions_that_hold_the_share_are_kept(variance: float, kept: int) -> None:
+    """Variances of 80, 16 and 4 %."""
+    memory = torch.cat([sign * torch.diag(torch.tensor([80.0, 16.0, 4.0]).sqrt()) for sign in (1, -1)])
+    head = PatchCoreHead.of(memory, torch.zeros(6, 0, dtype=torch.int64), torch.zeros(3), torch.ones(3), variance)
+    assert head.basis.shape == (3, kept)
+    np.testing.assert_allclose(head.basis.T @ head.basis, np.eye(kept), atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(variance=st.floats(0.3, 1), seed=st.integers(0, 10))
+def test_a_projected_distance_is_off_by_the_product_of_what_was_left_out(variance: float, seed: int) -> None:
+    """Twice the product of the two lengths in the other directions (Cauchy and Schwarz) bounds its square."""
+    memory, test = noise(20, 8, seed=seed), noise(1, 8, *SIZE, seed=seed + 50)
+    head = PatchCoreHead.of(memory, torch.zeros(20, 0, dtype=torch.int64), torch.zeros(8), torch.ones(8), variance)
+    rest = torch.eye(8) - head.basis @ head.basis.T if head.basis.shape[1] else torch.zeros(8, 8)
+    patches = torch.from_numpy(averaged(test)).float() - head.origin
+    left = (patches @ rest).norm(dim=-1), ((memory - head.origin) @ rest).norm(dim=-1).max()
+    off = np.abs(map_of(head, [test]) ** 2 - distances(test, memory).min(-1) ** 2)
+    assert (off <= 2 * (left[0] * left[1]).numpy() + 1e-4).all()
 
 
 def test_features_far_from_zero_keep_small_distances() -> None:
@@ -107,15 +145,16 @@ def test_without_neighbours_the_map_is_the_distance_to_the_nearest_patch() -> No
     train, test = noise(5, 6, *SIZE), noise(2, 6, *SIZE, seed=1)
     head = fit(train, ratio=0.3, neighbours=0)
     assert head.memory.shape == (30, 6)
-    np.testing.assert_allclose(map_of(head, [test]), distances(test, head.memory).min(-1), rtol=1e-4)
+    np.testing.assert_allclose(map_of(head, [test]), distances(test, memory_of(head)).min(-1), rtol=1e-4)
 
 
 def test_memory_of_everything_is_every_patch() -> None:
     train = noise(3, 6, *SIZE)
     head = fit(train, ratio=1.0, neighbours=0)
     patches = averaged(train).reshape(-1, 6)
-    order = np.argsort(patches[:, 0]), np.argsort(head.memory[:, 0].numpy())
-    np.testing.assert_allclose(head.memory.numpy()[order[1]], patches[order[0]], atol=1e-6)
+    memory = memory_of(head).numpy()
+    order = np.argsort(patches[:, 0]), np.argsort(memory[:, 0])
+    np.testing.assert_allclose(memory[order[1]], patches[order[0]], atol=1e-6)
     np.testing.assert_allclose(map_of(head, [train]), 0, atol=2e-3)
 
 
@@ -171,7 +210,6 @@ def test_standardising_makes_units_irrelevant() -> None:
     scaled = map_of(fit(train * units, ratio=0.2, standardise=True), [test * units])
     np.testing.assert_allclose(scaled, plain, rtol=1e-3)
     patches = averaged(train).reshape(-1, 4)
-    np.testing.assert_allclose(head.shift, patches.mean(0), atol=1e-6)
     np.testing.assert_allclose(head.scale, patches.std(0, ddof=1), rtol=1e-5)
 
 
@@ -187,7 +225,7 @@ def test_patches_looked_at_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     train = noise(10, 6, *SIZE)
     head = fit(train, ratio=1.0, neighbours=0)
     assert head.memory.shape == (30, 6)  # three of each image
-    away = np.abs(head.memory.numpy()[:, None, None, None] - averaged(train)[None]).sum(-1)
+    away = np.abs(memory_of(head).numpy()[:, None, None, None] - averaged(train)[None]).sum(-1)
     owners = [int(np.unravel_index(row.argmin(), row.shape)[0]) for row in away]
     assert np.bincount(owners).tolist() == [3] * 10
 
@@ -196,7 +234,7 @@ def test_many_channels_are_projected_for_the_choice_only() -> None:
     train, test = noise(4, 200, *SIZE), noise(1, 200, *SIZE, seed=1)
     head = fit(train, ratio=0.5, neighbours=0)
     assert head.memory.shape == (40, 200)
-    np.testing.assert_allclose(map_of(head, [test]), distances(test, head.memory).min(-1), rtol=1e-4)
+    np.testing.assert_allclose(map_of(head, [test]), distances(test, memory_of(head)).min(-1), rtol=1e-4)
 
 
 def test_seed_draws_the_projection() -> None:
