@@ -35,7 +35,7 @@ from automl_ad.methods.registry import METHODS
 RULE = ScoringRule("pool", pool=16)
 QUANTISED_ON = 64
 OVERKILL = 0.05
-RUNS = 15
+TURNS, UNCOUNTED, RUNS = 6, 2, 4
 
 
 def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -113,19 +113,30 @@ def _bare(backbone: Backbone, levels: tuple[int, ...], size: tuple[int, int]) ->
 
 
 def _latency(graph: bytes, bare: bytes, pictures: npt.NDArray[np.uint8]) -> dict[str, float]:
-    """Median seconds of graph and bare backbone, in turns, so that what else the machine does weighs on both."""
+    """Median seconds of graph and bare backbone, in turns, so that what else the machine does weighs on both.
+
+    Each turn has several runs, the first of which do not count: the threads of a session go on spinning for a while,
+    and would take a core from the other one.
+    """
     sessions = [session_of(model) for model in (graph, bare)]
     found: dict[str, float] = {}
     for count in (1, BATCH):
         times: list[list[float]] = [[], []]
-        for run in range(RUNS + 2):
+        for _ in range(TURNS):
             for own, session in zip(times, sessions, strict=True):
-                start = time.perf_counter()
-                session.run(None, {"images": pictures[:count]})
-                own += [time.perf_counter() - start] if run >= 2 else []
+                own += _seconds(session, pictures[:count])[UNCOUNTED:]
         whole, part = (float(np.median(own)) for own in times)
         found |= {f"ms_{count}": 1000 * whole / count, f"ratio_{count}": whole / part}
     return found
+
+
+def _seconds(session: Any, pictures: npt.NDArray[np.uint8]) -> list[float]:
+    times = []
+    for _ in range(UNCOUNTED + RUNS):
+        start = time.perf_counter()
+        session.run(None, {"images": pictures})
+        times.append(time.perf_counter() - start)
+    return times
 
 
 HEADS = ["set", "method", "precision", "largest difference, of the spread", "decisions changed", "AUROC change"]
