@@ -12,13 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, WebPImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
 from automl_ad.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """File name endings that count as images, in lower case; compare with ``path.suffix.lower()``."""
+
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", WebPImagePlugin.WebPImageFile.format)
+"""What the content of a file may be, as Pillow names it. Pillow would take more, and hand some to other programs."""
 
 MAX_PIXELS = 178_000_000
 """Larger images are refused: they would not fit in the memory of a small machine."""
@@ -194,7 +197,7 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Opens a file with Pillow and turns whatever a decoder may raise on a bad file into one sentence."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             yield image

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from automl_ad.data.reading import ImageInfo, probe, read_image, white_level_of
+from automl_ad.bundle import runtime
+from automl_ad.data.reading import FORMATS, ImageInfo, probe, read_image, white_level_of
 from automl_ad.errors import InputError
 
 
@@ -177,6 +178,15 @@ def noise_file(path: Path, dtype: type = np.uint8) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(dtype)
     cv2.imwrite(str(path), noise)
     return path.read_bytes()
+
+
+def test_only_formats_that_pillow_decodes_itself_are_read(tmp_path: Path) -> None:
+    """Of an EPS file, whatever it is called, Pillow would start another program."""
+    path = tmp_path / "part.png"
+    Image.new("L", (8, 8)).save(path, "EPS")
+    with pytest.raises(InputError, match="is not an image"):
+        read_image(path)
+    assert set(FORMATS) == set(runtime._FORMATS)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # pytest replaces the filter of the module
