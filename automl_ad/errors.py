@@ -29,3 +29,11 @@ class NoCandidateError(StudyError):
 
 class BundleError(AutomlAdError):
     """A bundle is incomplete, altered or of another version."""
+
+
+def in_one_sentence(error: BaseException) -> str:
+    """What a user who did not see it happen is told of an error."""
+    if isinstance(error, AutomlAdError):
+        return str(error)
+    message = (str(error).splitlines() or [""])[0]
+    return f"An unexpected fault ended it: {type(error).__name__}{': ' if message else ''}{message}"

@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 WORKSPACE_VARIABLE = "AUTOML_AD_WORKSPACE"
+STORAGE_VARIABLE = "AUTOML_AD_STORAGE"
+"""Carries the database URL from process to process: unlike arguments, other users cannot read it."""
+TOKEN_VARIABLE = "AUTOML_AD_DASHBOARD_TOKEN"
+"""Carries what readers of a dashboard that others can reach must know."""
 DEFAULT_WORKSPACE = "automl_ad_workspace"
 
 

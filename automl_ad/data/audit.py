@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from automl_ad.data.fingerprint import near_duplicate_groups
-from automl_ad.data.folder import find_images
+from automl_ad.data.folder import find_images, without
 from automl_ad.data.preprocessing import Preprocessing, working_size
 from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import ADVISED_IMAGES, MIN_IMAGES
@@ -77,13 +77,17 @@ class AuditReport(BaseModel):
         return self.images - sum(len(group) - 1 for group in self.duplicates)
 
 
-def audit(images: Path) -> AuditReport:
+def audit(images: Path, exclude: Collection[str] = ()) -> AuditReport:
     """Looks at a folder of good images for whatever may spoil a search.
+
+    Args:
+        images: The folder.
+        exclude: Images to leave out: paths relative to ``images``, in POSIX form.
 
     Raises:
         InputError: There is no such folder or no image in it; see `find_images`.
     """
-    infos, unreadable = _probe_all(find_images(images))
+    infos, unreadable = _probe_all(without(find_images(images), images, exclude))
     pixels, faults = _load_all(infos)
     unreadable += [Unreadable(path=str(path), error=reason) for path, reason in faults]
     broken = {path for path, _ in faults}

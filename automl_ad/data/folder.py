@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable, Sequence, Set
 from pathlib import Path
 
 from automl_ad.data.reading import IMAGE_SUFFIXES
@@ -43,6 +44,45 @@ def list_images(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(here, name) for name in files if _is_image_name(name)]
     return sorted(found)
+
+
+def excluded_names(images: Path, given: Iterable[str | Path]) -> tuple[str, ...]:
+    """Names the images to leave out as a study keeps them.
+
+    Args:
+        images: The folder that a search is given.
+        given: Paths relative to it, or any other paths of files in it.
+
+    Returns:
+        Paths relative to ``images`` in POSIX form, sorted, each once.
+
+    Raises:
+        InputError: A path is none of an image that the search would read.
+    """
+    given = list(given)
+    known = {Path(os.path.abspath(path)) for path in find_images(images)} if given else set()
+    return tuple(sorted({_name_within(images, Path(path), known) for path in given}))
+
+
+def _name_within(images: Path, path: Path, known: Set[Path]) -> str:
+    for place in (images / path, path):
+        whole = Path(os.path.abspath(place))
+        if whole in known:
+            return whole.relative_to(os.path.abspath(images)).as_posix()
+    raise InputError(f"--exclude {path} is none of the images that are read in {images}; give one as `audit` lists it.")
+
+
+def without(paths: Sequence[Path], images: Path, exclude: Collection[str]) -> list[Path]:
+    """The paths below ``images`` except those that are named, relative to it and in POSIX form.
+
+    Raises:
+        InputError: None is left.
+    """
+    left_out = {images / name for name in exclude}
+    kept = [path for path in paths if path not in left_out]
+    if not kept:
+        raise InputError(f"All {len(paths)} images in {images} are excluded; leave some in the search.")
+    return kept
 
 
 def _is_image_name(name: str) -> bool:

@@ -20,6 +20,7 @@ from automl_ad.synthesis.contact_sheet import contact_sheet, write_png
 from automl_ad.synthesis.registry import create_family
 
 Masks = npt.NDArray[np.bool_]
+NORMALS = "normals.npz"
 _SHEET_PER_CELL = 4
 
 
@@ -97,6 +98,23 @@ def save_suite(suite: Suite, normals: ImageSet, folder: Path, source: str) -> No
     write_png(folder / "contact_sheet.png", _sheet(suite, normals))
     content = {"digest": suite.digest, "cells": list(suite.cells), "bases": list(suite.bases)}
     write_json(folder / "suite.json", content | {"normals": len(normals), "source": source})
+
+
+def keep_normals(normals: ImageSet, folder: Path) -> None:
+    """Writes the normal side of a suite beside it, so that it can be shown when the user's folder has moved.
+
+    Nothing is written when these very images are there already.
+
+    Args:
+        normals: The images, uint8 [n, 3, H, W], in the order of the scores.
+        folder: Of the suite.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    path = folder / NORMALS
+    if not path.is_file() or str(load_arrays(path)["key"]) != normals.key:
+        save_arrays(path, images=normals.pixels, key=np.array(normals.key))
 
 
 def load_suite(folder: Path, source: str) -> Suite | None:

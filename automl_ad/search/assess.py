@@ -17,7 +17,7 @@ from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.evaluation.intervals import auroc_interval, kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import SCORING_RULES, score_all
-from automl_ad.search.events import Event, Listener
+from automl_ad.search.events import Event, Listener, ignore_events
 from automl_ad.search.finish import configuration_of
 from automl_ad.search.seeds import derived_rng
 from automl_ad.search.trial import Bench
@@ -32,9 +32,7 @@ FLOOR_DRAWS = 200
 def assess_study(
     bench: Bench, records: Sequence[CandidateRecord], dataset: Path, selected: int, default: int, listener: Listener
 ) -> dict[str, Any]:
-    """Scores finished trials on labelled images, fitted on all good images as an export would fit them.
-
-    Scores are kept with each trial, so that a second assessment on the same images takes seconds.
+    """Judges finished trials by labelled images, see `labelled_scores` and `summarise`.
 
     Args:
         bench: The study's images, suites and backbones.
@@ -47,12 +45,30 @@ def assess_study(
     Raises:
         InputError: The data set cannot be used.
     """
+    scores, labels = labelled_scores(bench, records, dataset, listener)
+    return summarise(records, scores, labels, selected, default, bench.seed)
+
+
+def labelled_scores(
+    bench: Bench, records: Sequence[CandidateRecord], dataset: Path, listener: Listener = ignore_events
+) -> tuple[Floats, Labels]:
+    """Scores finished trials on labelled images, fitted on all good images as an export would fit them.
+
+    Scores are kept with each trial, so that a second assessment on the same images takes seconds.
+
+    Returns:
+        float64 [candidates, images], each candidate's under its own rule, higher = more anomalous; bool [images], True
+        for defective ones.
+
+    Raises:
+        InputError: The data set cannot be used.
+    """
     labelled = _LabelledSets(bench, labelled_images(dataset))
     scores = []
     for done, record in enumerate(records):
         listener(Event("assess", f"Assessing trial {record.number}", done, len(records)))
         scores.append(_scores(bench, record, labelled))
-    return summarise(records, np.array(scores), labelled.labels, selected, default, bench.seed)
+    return np.array(scores), labelled.labels
 
 
 def summarise(

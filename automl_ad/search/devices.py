@@ -7,6 +7,11 @@ import torch
 from automl_ad.errors import InputError
 
 
+def device_names() -> list[str]:
+    """What may be asked for on this machine: ``auto``, ``cpu`` and every visible GPU."""
+    return ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+
+
 def resolve_device(name: str) -> torch.device:
     """``auto`` is the first visible GPU, else the CPU.
 

@@ -11,7 +11,8 @@ class Event:
     """One step of progress.
 
     Attributes:
-        stage: ``audit``, ``suite``, ``sdas``, ``search``, ``certify``, ``finish``, ``assess`` or ``warning``.
+        stage: ``audit``, ``suite``, ``sdas``, ``search``, ``certify``, ``finish``, ``assess``, ``try`` or
+            ``warning``.
         message: One sentence or phrase for people.
         done: Units finished in this stage.
         total: Units expected in this stage, if known.

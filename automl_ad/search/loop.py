@@ -16,7 +16,7 @@ from automl_ad.search.events import Event, Listener
 from automl_ad.search.finish import configuration_of
 from automl_ad.search.proposals import first_proposals, suggest
 from automl_ad.search.pruning import MethodPruner
-from automl_ad.search.ranking import limits_exceeded
+from automl_ad.search.ranking import leader_in_words, limits_exceeded
 from automl_ad.search.seeds import derived_seed
 from automl_ad.search.settings import StudySettings
 from automl_ad.search.trained_states import drop_states
@@ -197,7 +197,7 @@ def _announce(
     leader = next(iter(best_by_proxy(finished, 1)), None)
     words = None
     if leader is not None:
-        words = f"trial {leader.number}: {leader.method} on {leader.backbone}, proxy score {leader.proxy_score:.3f}"
+        words = leader_in_words(leader.number, leader.method, leader.backbone, leader.proxy_score)
     left = _time_left(len(records), finished, settings, clock)
     listener(Event("search", "Trying candidates", len(records), settings.trials, clock.elapsed, left, words))
 

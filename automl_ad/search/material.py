@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from automl_ad.data.fingerprint import content_hash, near_duplicate_groups
-from automl_ad.data.folder import find_images
+from automl_ad.data.folder import find_images, without
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import Preprocessing, working_size
 from automl_ad.data.reading import ImageInfo, probe, white_level_of
@@ -25,6 +25,7 @@ from automl_ad.evaluation.suite import (
     Suite,
     cell_family,
     draw_suite,
+    keep_normals,
     load_suite,
     resize_images,
     resize_suite,
@@ -155,9 +156,9 @@ def read_images(settings: StudySettings) -> GoodImages:
     """Reads the images of a folder.
 
     Raises:
-        InputError: There is none, or none can be read.
+        InputError: There is none, all are excluded, or none can be read.
     """
-    paths = find_images(settings.images)
+    paths = without(find_images(settings.images), settings.images, settings.exclude)
     readable, sizes, faults = _probe(paths)
     _require_some(readable, settings.images, len(paths), faults)
     white = white_level_of(readable)
@@ -301,6 +302,7 @@ class _Artist:
                 save_suite(
                     drawn[purpose], self._normals.part(purpose), self._folder.suite / purpose, self._source(purpose)
                 )
+        keep_normals(self._normals.part("proxy"), self._folder.suite / "proxy")
         used = any(cell_family(cell) == SdasFamily.name for cell in suites["proxy"].cell_names)
         sources = ("texture", SdasFamily.name) if used else ("texture",)
         warnings = decision.warnings if decision else []

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from automl_ad.evaluation.suite import cell_family
 from automl_ad.search.selection import rank_scores
 from automl_ad.search.settings import StudySettings
 from automl_ad.store.records import CandidateRecord
+
+
+def leader_in_words(number: int, method: str, backbone: str | None, score: float | None) -> str:
+    """The candidate that leads, as a list or a progress line names it."""
+    return f"trial {number}: {method} on {backbone}, proxy score {score or 0:.3f}"
 
 
 def limits_exceeded(record: CandidateRecord, settings: StudySettings) -> dict[str, float]:
@@ -36,6 +42,15 @@ def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, fl
         return []
     cells = list(records[0].cells["cells"])
     table = np.array([[record.cells["cells"][cell] for cell in cells] for record in records])
-    home = np.array([[cell_family(cell) in record.learned_from for cell in cells] for record in records])
-    pairs = zip(records, (float(score) for score in rank_scores(table, home)), strict=True)
+    pairs = zip(records, (float(score) for score in rank_scores(table, _at_home(records, cells))), strict=True)
     return sorted(pairs, key=lambda pair: (-round(pair[1], 9), pair[0].number))
+
+
+def _at_home(records: Sequence[CandidateRecord], cells: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """True at [candidate, cell] where the candidate learned from the family of the cell."""
+    families = [cell_family(cell) for cell in cells]
+    # Thousands of candidates learn from very few sets of families.
+    rows = {
+        learned: [family in learned for family in families] for learned in {record.learned_from for record in records}
+    }
+    return np.array([rows[record.learned_from] for record in records])

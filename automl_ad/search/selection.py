@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 Floats = npt.NDArray[np.float64]
+_Group = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]
 
 SATURATED = 0.995
 """A cell in which three quarters of the candidates reach this image AUROC tells nothing more about them."""
@@ -55,23 +56,50 @@ def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None) -> Flo
         return np.ones(1)
     home = np.zeros(table.shape, bool) if home is None else home
     useful = informative_cells(np.where(home, np.nan, table))
-    home = home[:, useful]
-    shares = _beaten(table[:, useful], home)
-    counted = [row if at_home.all() else row[~at_home] for row, at_home in zip(shares, home, strict=True)]
-    return np.array([stats.trim_mean(row, TRIM) for row in counted], dtype=np.float64)
+    table, groups = table[:, useful], _alike(home[:, useful])
+    scores, shares = np.empty(len(table)), _beaten(table, groups)
+    for learned, rows in groups:
+        counted = shares[rows] if learned.all() else shares[rows][:, ~learned]
+        scores[rows] = stats.trim_mean(counted, TRIM, axis=1)
+    return scores
 
 
-def _beaten(table: Floats, home: npt.NDArray[np.bool_]) -> Floats:
+def _alike(home: npt.NDArray[np.bool_]) -> list[_Group]:
+    """Candidates that learned from the same cells: the cells, bool [cells], and the rows of the candidates."""
+    learned, group = np.unique(home, axis=0, return_inverse=True)
+    return [(cells, np.flatnonzero(group.ravel() == index)) for index, cells in enumerate(learned)]
+
+
+def _beaten(table: Floats, groups: Sequence[_Group]) -> Floats:
     """Share of the others that each candidate beats in each cell, as far as neither was at home there."""
-    shares = np.empty_like(table)
-    for row, (values, at_home) in enumerate(zip(table, home, strict=True)):
-        others = np.arange(len(table)) != row
-        wins = (np.sign(values - table[others]) + 1) / 2
-        away = ~(home[others] | at_home)
-        usual = np.where(away, wins, 0).sum(1) / np.maximum(away.sum(1), 1)
-        usual[~away.any(1)] = 0.5  # they have no ground in common: nothing is known
-        shares[row] = np.where(away, wins, usual[:, None]).mean(0)
-    return shares
+    wins = np.zeros_like(table)
+    for mine, rows in groups:
+        for theirs, others in groups:
+            wins[rows] += _wins(table[rows], table[others], ~(mine | theirs), itself=rows is others)
+    return wins / (len(table) - 1)
+
+
+def _wins(own: Floats, others: Floats, away: npt.NDArray[np.bool_], itself: bool) -> Floats:
+    """How many of the others each candidate beats in each cell, a tie counting one half.
+
+    Where one of them is at home, the others count as they do on average away: since all pairs of two groups share
+    their cells, the average over pairs is that of the counts, and no pair need be looked at.
+
+    Args:
+        own: [candidates, cells].
+        others: [others, cells].
+        away: bool [cells], True where neither is at home.
+        itself: Whether each candidate is among the others: it does not count.
+    """
+    if not away.any():  # they have no ground in common: nothing is known
+        return np.full(own.shape, (len(others) - itself) / 2)
+    wins = np.zeros_like(own)
+    for column in np.flatnonzero(away):
+        ascending = np.sort(others[:, column])
+        below, up_to = (np.searchsorted(ascending, own[:, column], side) for side in ("left", "right"))
+        wins[:, column] = (below + up_to - itself) / 2
+    wins[:, ~away] = wins[:, away].mean(axis=1, keepdims=True)
+    return wins
 
 
 @dataclass(frozen=True)

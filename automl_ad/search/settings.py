@@ -84,6 +84,7 @@ class StudySettings(StudyFile):
         max_size_mb: Candidates larger than this cannot win.
         texture_dir: Folder of texture images for the family ``texture``.
         seed: Drives splits, synthesis, sampler and initialisation.
+        exclude: Images that are left out: paths relative to ``images``, in POSIX form.
     """
 
     images: Path
@@ -95,6 +96,7 @@ class StudySettings(StudyFile):
     max_size_mb: float | None = Field(default=None, gt=0)
     texture_dir: Path | None = None
     seed: int = Field(default=0, ge=0)
+    exclude: tuple[str, ...] = ()
 
     def meaning(self, backbones: Mapping[str, str], fingerprint: str) -> dict[str, Any]:
         """What a trial's numbers depend on; a study is only resumed when all of it is unchanged.
@@ -173,6 +175,16 @@ def build_settings(
     for method in settings.methods:
         detector_class(method)
     return settings
+
+
+def changed_settings(settings: StudySettings, **options: Any) -> StudySettings:
+    """The settings with the options that are not None in place of theirs.
+
+    Raises:
+        InputError: An option is out of range; the message names it.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    return _validated(StudySettings, settings.model_dump() | given, "Option")
 
 
 def _validated(model: type[File], fields: Mapping[str, Any], where: str) -> File:

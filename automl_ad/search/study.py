@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import getpass
 import shlex
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.writing import check_output, write_bundle
+from automl_ad.data.folder import find_images
 from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.search.assess import assess_study
 from automl_ad.search.backbones import BackboneRack, load_rack
@@ -22,14 +21,16 @@ from automl_ad.search.devices import resolve_device
 from automl_ad.search.events import Event, Listener, ignore_events
 from automl_ad.search.exporting import bundle_contents
 from automl_ad.search.finish import certified_summary, certify, families_learned, refit, shortlist
+from automl_ad.search.lock import alone, searched
 from automl_ad.search.loop import Clock, open_optuna, search_loop
 from automl_ad.search.material import Normals, draw_material, read_normals
+from automl_ad.search.progress_file import progress_kept
 from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.selection import Decision, Finalist, certainty_gaps, decide
 from automl_ad.search.settings import StudySettings
 from automl_ad.search.trial import Bench, fault_in_words
 from automl_ad.store.artifacts import StudyFolder, remove_leftovers
-from automl_ad.store.database import default_url, open_engine, optuna_storage, sqlite_file, without_password
+from automl_ad.store.database import default_url, open_engine, optuna_storage, without_password
 from automl_ad.store.plain_json import plain
 from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
 from automl_ad.store.repository import Repository
@@ -80,28 +81,41 @@ class Study:
         clock = Clock(settings.time_budget)
         if settings.texture_dir is not None:
             TextureFolder.open(settings.texture_dir)  # refused now, before a study of that name exists
-        listener(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
-        normals = read_normals(settings)
+        find_images(settings.images)  # likewise
         study = cls(folder, url, Repository(open_engine(url)))
-        with study._alone():
-            study._search(settings, normals, clock, listener)
+        with alone(folder, url), progress_kept(folder, listener) as tell:
+            remove_leftovers(folder.root)
+            tell(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
+            study._search(settings, read_normals(settings), clock, tell)
         return study
+
+    @property
+    def repository(self) -> Repository:
+        """The door to the database, for readers."""
+        return self._repository
 
     @property
     def settings(self) -> StudySettings:
         """The settings of the newest run of the study."""
         return StudySettings(**self._record().settings)
 
+    @property
+    def searching(self) -> bool:
+        """Whether a process searches the study right now, as far as its lock can be seen from here."""
+        return searched(self.folder, self.url)
+
+    def outcome(self) -> dict[str, Any] | None:
+        """The outcome of the search as it is kept, without the ranked table; None before the search has ended."""
+        answer = self._record().answer
+        return None if answer is None else dict(answer)
+
     def answer(self) -> dict[str, Any]:
-        """The outcome of the search.
+        """The outcome of the search and the ranked table.
 
         Raises:
             StudyError: The search has not ended.
         """
-        answer = self._record().answer
-        if answer is None:
-            raise StudyError(f"Study {self.name} has no answer yet: run the same search command again to finish it.")
-        return dict(answer) | {"ranking": self.trials()}
+        return self._ended() | {"ranking": self.trials()}
 
     def trials(self) -> list[dict[str, Any]]:
         """All trials, the usable ones ranked first."""
@@ -109,7 +123,8 @@ class Study:
         records = self._repository.candidates(self.name)
         good = usable(records, self.settings)
         order = [record for record, _ in ranked(good)]
-        rest = [record for record in records if record not in order]
+        placed = {record.number for record in order}
+        rest = [record for record in records if record.number not in placed]
         pick = self._repository.newest_pick(self.name)
         marks = {"tied": set(answer.get("tied", ())), "picked": {pick.number} if pick else set()}
         return [_row(record, marks, answer.get("winner", {}).get("trial")) for record in order + rest]
@@ -138,10 +153,41 @@ class Study:
         Raises:
             StudyError: There is no such trial, or it did not finish.
         """
-        record = self._finished(number)
-        pick = PickRecord(number=record.number, note=note, who=_user())
-        self._repository.add_pick(self.name, pick)
-        return {"study": self.name, "trial": number, "note": note, "who": pick.who, "at": pick.at.isoformat()}
+        return self._choose(self._finished(number).number, note)
+
+    def unpick(self, note: str = "") -> dict[str, Any]:
+        """Takes the newest choice back; it stays on record.
+
+        Raises:
+            StudyError: No choice counts.
+        """
+        if self._repository.newest_pick(self.name) is None:
+            raise StudyError(f"No trial of study {self.name} is picked, so there is nothing to take back.")
+        return self._choose(None, note)
+
+    def picks(self) -> list[PickRecord]:
+        """All choices and withdrawals, oldest first."""
+        return self._repository.picks(self.name)
+
+    def chosen(self, trial: str | int) -> CandidateRecord:
+        """A complete trial.
+
+        Args:
+            trial: ``best``, ``picked`` or a trial number.
+
+        Raises:
+            StudyError: There is no such trial, or it is not complete.
+        """
+        if trial == "best":
+            return self._finished(int(self._ended()["winner"]["trial"]))
+        if trial == "picked":
+            pick = self._repository.newest_pick(self.name)
+            if pick is None or pick.number is None:
+                raise StudyError(
+                    f"No trial of study {self.name} was picked; run `automl-ad pick {self.name} --trial N`."
+                )
+            return self._finished(pick.number)
+        return self._finished(int(trial))
 
     def export(
         self,
@@ -163,10 +209,10 @@ class Study:
             InputError: The images changed since the search, or the output cannot be written.
             BundleError: The candidate cannot be written as a graph that agrees with it.
         """
-        record = self._chosen(trial)
+        record = self.chosen(trial)
         check_output(Path(output))
         tell = listener or ignore_events
-        bench = self._bench(self.settings)
+        bench = self.bench()
 
         def fitting(done: int, total: int) -> None:
             what = "Calibrating" if done < total - 1 else "Fitting"
@@ -184,6 +230,25 @@ class Study:
         }
         return write_bundle(Path(output), bundle_contents(bench, record, winner, precision, facts))
 
+    def bench(self) -> Bench:
+        """Images, suites and backbones of a finished or interrupted search, checked against what it saw.
+
+        Raises:
+            InputError: The images changed since, or cannot be read.
+            WeightsError: A backbone's weights changed since, or are not at hand.
+        """
+        settings, known = self.settings, self._record()
+        normals = read_normals(settings)
+        if normals.fingerprint != known.fingerprint:
+            raise InputError(
+                f"The images in {settings.images} changed since study {self.name}; restore them or search again."
+            )
+        device = resolve_device(settings.device)
+        rack = load_rack(settings, device, self._cache())
+        self._check_weights(rack, known.meaning["backbones"])
+        material = draw_material(settings, normals, self.folder, device)
+        return Bench.of(material, rack, self.folder, settings)
+
     def assess(self, dataset: str | Path, listener: Listener | None = None) -> dict[str, Any]:
         """Judges every finished trial on labelled images, beside its proxy score.
 
@@ -197,9 +262,14 @@ class Study:
         answer = self._record().answer or {}
         order = [record for record, _ in ranked(usable(records, self.settings))]
         selected = answer.get("winner", {}).get("trial", order[0].number if order else records[0].number)
-        bench = self._bench(self.settings)
+        bench = self.bench()
         result = assess_study(bench, records, Path(dataset), selected, DEFAULT_TRIAL, listener or ignore_events)
         return {"study": self.name} | result
+
+    def _choose(self, number: int | None, note: str) -> dict[str, Any]:
+        pick = PickRecord(number=number, note=note, who=_user())
+        self._repository.add_pick(self.name, pick)
+        return {"study": self.name, "trial": number, "note": note, "who": pick.who, "at": pick.at.isoformat()}
 
     def _search(self, settings: StudySettings, normals: Normals, clock: Clock, listener: Listener) -> None:
         device = resolve_device(settings.device)
@@ -255,8 +325,7 @@ class Study:
         if not ranking:
             raise NoCandidateError(_why_none(records))
         chosen = shortlist(ranking, settings.certified, DEFAULT_TRIAL)
-        for record in records:
-            self._repository.set_certify(self.name, record.number, None)
+        self._repository.clear_certify(self.name)
         finalists = []
         home = families_learned(chosen)
         for done, record in enumerate(chosen):
@@ -338,20 +407,6 @@ class Study:
             f"automl-ad predict {name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
         ]
 
-    def _bench(self, settings: StudySettings) -> Bench:
-        """Images, suites and backbones of a finished or interrupted search, checked against what it saw."""
-        normals = read_normals(settings)
-        known = self._record()
-        if normals.fingerprint != known.fingerprint:
-            raise InputError(
-                f"The images in {settings.images} changed since study {self.name}; restore them or search again."
-            )
-        device = resolve_device(settings.device)
-        rack = load_rack(settings, device, self._cache())
-        self._check_weights(rack, known.meaning["backbones"])
-        material = draw_material(settings, normals, self.folder, device)
-        return Bench.of(material, rack, self.folder, settings)
-
     def _check_weights(self, rack: BackboneRack, searched: Mapping[str, str]) -> None:
         """Refuses to go on with other weights than those that the search saw."""
         for name, tag in searched.items():
@@ -362,17 +417,11 @@ class Study:
                     "name the folder that holds them with AUTOML_AD_WEIGHTS."
                 )
 
-    def _chosen(self, trial: str | int) -> CandidateRecord:
-        if trial == "best":
-            return self._finished(int(self.answer()["winner"]["trial"]))
-        if trial == "picked":
-            pick = self._repository.newest_pick(self.name)
-            if pick is None:
-                raise StudyError(
-                    f"No trial of study {self.name} was picked; run `automl-ad pick {self.name} --trial N`."
-                )
-            return self._finished(pick.number)
-        return self._finished(int(trial))
+    def _ended(self) -> dict[str, Any]:
+        outcome = self.outcome()
+        if outcome is None:
+            raise StudyError(f"Study {self.name} has no answer yet: run the same search command again to finish it.")
+        return outcome
 
     def _finished(self, number: int) -> CandidateRecord:
         record = self._repository.candidate(self.name, number)
@@ -386,35 +435,6 @@ class Study:
     def _cache(self) -> FeatureCache:
         """Features are shared by all studies of the workspace: they depend on images and weights alone."""
         return FeatureCache(self.folder.workspace / "cache" / "features")
-
-    def _lock_file(self) -> Path:
-        """Beside the SQLite file, so that two workspaces on one database see it; else in the study's folder."""
-        database = sqlite_file(self.url)
-        if database is None:
-            return self.folder.root / ".lock"
-        return database.with_name(f".{database.name}.{self.name}.lock")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keeps other processes from searching the same study; the lock falls with the process, however it ends."""
-        path = self._lock_file()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path, timeout=0)
-            lock.acquire()
-        except Timeout as error:
-            raise StudyError(
-                f"Study {self.name} is being searched by another process; wait for it or use another --name."
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"Workspace {self.folder.workspace} cannot be written ({error.strerror}); choose another --workspace."
-            ) from error
-        try:
-            remove_leftovers(self.folder.root)
-            yield
-        finally:
-            lock.release()
 
 
 def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | None) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import optuna
@@ -31,7 +33,7 @@ from automl_ad.search.seeds import derived_rng, derived_seed
 from automl_ad.search.settings import StudySettings
 from automl_ad.search.trained_states import keep_state
 from automl_ad.store.artifacts import StudyFolder, save_arrays
-from automl_ad.store.records import CandidateRecord
+from automl_ad.store.records import CandidateRecord, utc_now
 from automl_ad.training import Budget, Report, ignore_progress
 
 if TYPE_CHECKING:
@@ -108,6 +110,14 @@ def run_trial(
     Returns:
         A record in state complete, pruned or failed.
     """
+    started_at = utc_now()
+    record = _outcome(bench, number, configuration, budget, trial)
+    return replace(record, started_at=started_at, ended_at=utc_now(), worker=f"{socket.gethostname()}:{os.getpid()}")
+
+
+def _outcome(
+    bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial
+) -> CandidateRecord:
     start = time.monotonic()
     try:
         return _measure(bench, number, configuration, budget, trial, start)

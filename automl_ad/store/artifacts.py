@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tokenize
 import uuid
 import zipfile
 import zlib
@@ -26,7 +27,18 @@ _DEVICES = re.compile(r"(CON|NUL|PRN|AUX|(COM|LPT)[1-9]) *(\..*)?", re.IGNORECAS
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[^.]+)?")  # The names that write_atomically makes.
 
 # What numpy lets through for damaged archives; TypeError and AttributeError when the file holds one bare array.
-_DAMAGE = (OSError, ValueError, TypeError, AttributeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def check_study_name(name: str) -> str:

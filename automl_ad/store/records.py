@@ -72,6 +72,9 @@ class CandidateRecord:
         artifact: Path of its artifacts, relative to the study's folder.
         configuration_hash: Equal for trials of equal configuration.
         certify: The outcome of the re-check on the certify set, if it took part.
+        started_at: When the trial began, aware, UTC.
+        ended_at: When its result was known, aware, UTC.
+        worker: Who ran it, as ``host:pid``.
     """
 
     number: int
@@ -94,6 +97,9 @@ class CandidateRecord:
     artifact: str | None = None
     configuration_hash: str | None = None
     certify: Mapping[str, Any] | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    worker: str | None = None
 
     @property
     def learned_from(self) -> frozenset[str]:
@@ -110,16 +116,33 @@ class CandidateRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class PickRecord:
-    """A trial that a user chose; the newest pick of a study counts.
+    """A trial that a user chose, or that the earlier choice was taken back; the newest pick of a study counts.
 
     Attributes:
-        number: The trial's number.
+        number: The trial's number; None takes the earlier choice back.
         note: Why, in the user's words.
         who: Who chose.
         at: When, aware, UTC.
     """
 
-    number: int
+    number: int | None
     note: str = ""
     who: str = ""
     at: datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """Tells a reader what is new in a study, without reading it.
+
+    A reader that remembers the revision of its last look takes the trials above ``last`` when that has grown, and
+    looks again at all that may change when ``changes`` has.
+
+    Attributes:
+        last: Highest trial number; None before the first trial.
+        changes: Grows with every other change: of certify values, the answer, picks, settings, warnings, or a trial
+            that was not new.
+    """
+
+    last: int | None
+    changes: int

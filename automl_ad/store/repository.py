@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import Engine, inspect, select
+from sqlalchemy import Engine, Row, Select, func, inspect, null, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from automl_ad.errors import StoreError, StudyError
 from automl_ad.store.database import read_only, store_errors
-from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
+from automl_ad.store.records import CandidateRecord, PickRecord, Revision, StudyRecord
 from automl_ad.store.tables import SCHEMA_VERSION, Base, CandidateRow, PickRow, SchemaRow, StudyRow
 
 Record = TypeVar("Record", StudyRecord, CandidateRecord, PickRecord)
+
+_CANDIDATE = [item.name for item in fields(CandidateRecord)]
+# Columns instead of mapped objects: a table of thousands is read while people wait, and objects cost as much again.
+_CANDIDATE_COLUMNS = [getattr(CandidateRow, name) for name in _CANDIDATE]
 
 
 class Repository:
@@ -73,67 +77,107 @@ class Repository:
 
     def set_suite(self, name: str, suite_hash: str) -> None:
         """Records the hash of the proxy suite that the study uses from now on."""
-        with self._writing() as session:
-            _study_row(session, name).suite_hash = suite_hash
+        with self._changing(name) as (_, row):
+            row.suite_hash = suite_hash
 
     def set_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         """Replaces the settings by those of the newest run: budgets, limits and devices may change between runs."""
-        with self._writing() as session:
-            _study_row(session, name).settings = dict(settings)
+        with self._changing(name) as (_, row):
+            row.settings = dict(settings)
 
     def set_warnings(self, name: str, warnings: Sequence[str]) -> None:
         """Replaces the study's warnings."""
-        with self._writing() as session:
-            _study_row(session, name).warnings = list(warnings)
+        with self._changing(name) as (_, row):
+            row.warnings = list(warnings)
 
     def set_answer(self, name: str, answer: Mapping[str, Any] | None) -> None:
         """Replaces the outcome of the search; None takes it back, as when a search is resumed."""
-        with self._writing() as session:
-            _study_row(session, name).answer = None if answer is None else dict(answer)
+        with self._changing(name) as (_, row):
+            row.answer = None if answer is None else dict(answer)
 
     def save_candidate(self, study: str, candidate: CandidateRecord) -> None:
         """Adds a trial, or replaces all that was known of the trial of this number."""
         with self._writing() as session:
-            session.merge(CandidateRow(study_id=_study_row(session, study).id, **asdict(candidate)))
+            identity = _identity(session, study).id
+            last = session.scalar(_highest(identity))
+            if last is not None and candidate.number <= last:
+                _count_change(session, identity)  # readers that ask for what comes after the last would miss it
+            session.merge(CandidateRow(study_id=identity, **asdict(candidate)))
 
-    def set_certify(self, study: str, number: int, certify: Mapping[str, Any] | None) -> None:
+    def set_certify(self, study: str, number: int, certify: Mapping[str, Any]) -> None:
         """Records how a trial fared on the certify set, and leaves the rest of it alone."""
-        with self._writing() as session:
-            _candidate_row(session, study, number).certify = None if certify is None else dict(certify)
+        with self._changing(study) as (session, row):
+            _check_number(session, study, number)
+            session.get_one(CandidateRow, (row.id, number)).certify = dict(certify)
 
-    def candidates(self, study: str) -> list[CandidateRecord]:
-        """The study's trials in the order of their numbers."""
+    def clear_certify(self, study: str) -> None:
+        """Takes all outcomes on the certify set back, before they are found anew."""
+        with self._changing(study) as (session, row):
+            session.execute(update(CandidateRow).where(CandidateRow.study_id == row.id).values(certify=null()))
+
+    def candidates(self, study: str, since: int | None = None) -> list[CandidateRecord]:
+        """The study's trials in the order of their numbers.
+
+        Args:
+            study: Name of the study.
+            since: Only trials of a higher number than this.
+        """
         with self._reading() as session:
-            return [_record(CandidateRecord, row) for row in _candidate_rows(session, study)]
+            chosen = _candidates(session, study)
+            if since is not None:
+                chosen = chosen.where(CandidateRow.number > since)
+            return [_candidate(row) for row in session.execute(chosen)]
 
     def candidate(self, study: str, number: int) -> CandidateRecord:
         """One trial; `StudyError` says which numbers exist when it does not."""
         with self._reading() as session:
-            return _record(CandidateRecord, _candidate_row(session, study, number))
+            _check_number(session, study, number)
+            return _candidate(session.execute(_candidates(session, study).where(CandidateRow.number == number)).one())
 
     def find_configuration(self, study: str, configuration_hash: str) -> CandidateRecord | None:
         """The first complete trial of an equal configuration, or None."""
         with self._reading() as session:
-            for row in _candidate_rows(session, study):
-                if row.configuration_hash == configuration_hash and row.state == "complete":
-                    return _record(CandidateRecord, row)
-        return None
+            equal = _candidates(session, study).where(CandidateRow.configuration_hash == configuration_hash)
+            row = session.execute(equal.where(CandidateRow.state == "complete").limit(1)).one_or_none()
+            return None if row is None else _candidate(row)
+
+    def counts(self, study: str) -> dict[str, int]:
+        """How many trials are in each state; states without trials are left out."""
+        with self._reading() as session:
+            own = CandidateRow.study_id == _identity(session, study).id
+            states = select(CandidateRow.state, func.count().label("trials")).where(own).group_by(CandidateRow.state)
+            return {row.state: row.trials for row in session.execute(states)}
+
+    def certified(self, study: str) -> dict[int, Mapping[str, Any]]:
+        """The outcomes on the certify set, by number of the trials that took part."""
+        with self._reading() as session:
+            own = CandidateRow.study_id == _identity(session, study).id
+            chosen = select(CandidateRow.number, CandidateRow.certify).where(own, CandidateRow.certify.is_not(None))
+            return {number: certify for number, certify in session.execute(chosen) if certify is not None}
+
+    def revision(self, study: str) -> Revision:
+        """What a reader compares to learn whether anything is new; no JSON is read for it."""
+        with self._reading() as session:
+            row = _identity(session, study)
+            return Revision(session.scalar(_highest(row.id)), row.changes)
 
     def add_pick(self, study: str, pick: PickRecord) -> None:
         """Records a user's choice; earlier picks stay on record."""
-        with self._writing() as session:
-            row = _candidate_row(session, study, pick.number)
-            session.add(PickRow(study_id=row.study_id, **asdict(pick)))
+        with self._changing(study) as (session, row):
+            if pick.number is not None:
+                _check_number(session, study, pick.number)
+            session.add(PickRow(study_id=row.id, **asdict(pick)))
 
     def picks(self, study: str) -> list[PickRecord]:
-        """The study's picks, oldest first."""
+        """The study's picks and withdrawals, oldest first."""
         with self._reading() as session:
-            chosen = select(PickRow).where(PickRow.study_id == _study_row(session, study).id).order_by(PickRow.id)
+            chosen = select(PickRow).where(PickRow.study_id == _identity(session, study).id).order_by(PickRow.id)
             return [_record(PickRecord, row) for row in session.scalars(chosen)]
 
     def newest_pick(self, study: str) -> PickRecord | None:
-        """The pick that counts, or None."""
-        return next(reversed(self.picks(study)), None)
+        """The pick that counts; None if there is none, or the newest was taken back."""
+        newest = next(reversed(self.picks(study)), None)
+        return None if newest is None or newest.number is None else newest
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
@@ -144,6 +188,14 @@ class Repository:
     def _writing(self) -> Iterator[Session]:
         with store_errors(self._engine.url), Session(self._engine) as session, session.begin():
             yield session
+
+    @contextmanager
+    def _changing(self, study: str) -> Iterator[tuple[Session, StudyRow]]:
+        """A transaction that changes what readers may have seen of a study."""
+        with self._writing() as session:
+            row = _study_row(session, study)
+            _count_change(session, row.id)
+            yield session, row
 
     def _create_tables(self) -> None:
         # One transaction: nobody ever sees the tables without their version.
@@ -171,21 +223,42 @@ def _record(kind: type[Record], row: Base) -> Record:
 
 def _study_row(session: Session, name: str) -> StudyRow:
     row = session.scalar(select(StudyRow).where(StudyRow.name == name))
-    if row is None:
-        names = list(session.scalars(select(StudyRow.name).order_by(StudyRow.name)))
-        known = f"the studies here are {', '.join(names)}" if names else "there is no study here yet"
-        raise StudyError(f"there is no study called {name!r}; {known}")
-    return row
+    return row or _refuse_study(session, name)
 
 
-def _candidate_rows(session: Session, study: str) -> list[CandidateRow]:
-    own = select(CandidateRow).where(CandidateRow.study_id == _study_row(session, study).id)
-    return list(session.scalars(own.order_by(CandidateRow.number)))
+def _identity(session: Session, name: str) -> Row[int, int]:
+    """``id`` and ``changes`` of a study, without the JSON of its row."""
+    row = session.execute(select(StudyRow.id, StudyRow.changes).where(StudyRow.name == name)).one_or_none()
+    return row or _refuse_study(session, name)
 
 
-def _candidate_row(session: Session, study: str, number: int) -> CandidateRow:
-    rows = {row.number: row for row in _candidate_rows(session, study)}
-    if number not in rows:
-        known = f"its trials are {min(rows)} to {max(rows)}" if rows else "it has no trials yet"
+def _refuse_study(session: Session, name: str) -> NoReturn:
+    names = list(session.scalars(select(StudyRow.name).order_by(StudyRow.name)))
+    known = f"the studies here are {', '.join(names)}" if names else "there is no study here yet"
+    raise StudyError(f"there is no study called {name!r}; {known}")
+
+
+def _count_change(session: Session, identity: int) -> None:
+    session.execute(update(StudyRow).where(StudyRow.id == identity).values(changes=StudyRow.changes + 1))
+
+
+def _candidates(session: Session, study: str) -> Select[Any]:
+    own = CandidateRow.study_id == _identity(session, study).id
+    return select(*_CANDIDATE_COLUMNS).where(own).order_by(CandidateRow.number)
+
+
+def _candidate(row: Row[Any]) -> CandidateRecord:
+    return CandidateRecord(**dict(zip(_CANDIDATE, row, strict=True)))
+
+
+def _highest(study: int) -> Select[int | None]:
+    return select(func.max(CandidateRow.number)).where(CandidateRow.study_id == study)
+
+
+def _check_number(session: Session, study: str, number: int) -> None:
+    own = CandidateRow.study_id == _identity(session, study).id
+    if session.scalar(select(CandidateRow.number).where(own, CandidateRow.number == number)) is None:
+        ends = select(func.min(CandidateRow.number), func.max(CandidateRow.number)).where(own)
+        first, last = session.execute(ends).one()
+        known = "it has no trials yet" if first is None else f"its trials are {first} to {last}"
         raise StudyError(f"study {study!r} has no trial {number}; {known}")
-    return rows[number]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, DateTime, Dialect, Float, ForeignKey, ForeignKeyConstraint, Text
+from sqlalchemy import JSON, CheckConstraint, DateTime, Dialect, Float, ForeignKey, ForeignKeyConstraint, Index, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from automl_ad.store.plain_json import plain
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by every change of these tables that an older program could not read."""
 
 
@@ -66,7 +66,7 @@ class SchemaRow(Base):
 
 
 class StudyRow(Base):
-    """One study; the columns are described by `records.StudyRecord`."""
+    """One study; the columns are described by `records.StudyRecord`, ``changes`` by `records.Revision`."""
 
     __tablename__ = "automl_ad_studies"
 
@@ -81,13 +81,17 @@ class StudyRow(Base):
     splits: Mapped[dict[str, Any]] = mapped_column(PlainJson)
     warnings: Mapped[list[str]] = mapped_column(PlainJson)
     answer: Mapped[dict[str, Any] | None] = mapped_column(PlainJson)
+    changes: Mapped[int] = mapped_column(default=0)
 
 
 class CandidateRow(Base):
     """One trial of a study; the columns are described by `records.CandidateRecord`."""
 
     __tablename__ = "automl_ad_candidates"
-    __table_args__ = (CheckConstraint("state IN ('running', 'complete', 'pruned', 'failed')"),)
+    __table_args__ = (
+        CheckConstraint("state IN ('running', 'complete', 'pruned', 'failed')"),
+        Index("automl_ad_candidates_by_state", "study_id", "state"),  # counts are asked for again and again
+    )
 
     study_id: Mapped[int] = mapped_column(ForeignKey("automl_ad_studies.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -110,10 +114,13 @@ class CandidateRow(Base):
     artifact: Mapped[str | None] = mapped_column(Text)
     configuration_hash: Mapped[str | None] = mapped_column(Text, index=True)
     certify: Mapped[dict[str, Any] | None] = mapped_column(PlainJson)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    worker: Mapped[str | None] = mapped_column(Text)
 
 
 class PickRow(Base):
-    """One choice by a user; rows are only ever added."""
+    """One choice by a user, or its withdrawal; rows are only ever added."""
 
     __tablename__ = "automl_ad_picks"
     __table_args__ = (
@@ -121,8 +128,8 @@ class PickRow(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int]
-    number: Mapped[int]
+    study_id: Mapped[int] = mapped_column(ForeignKey("automl_ad_studies.id"))
+    number: Mapped[int | None]
     note: Mapped[str] = mapped_column(Text)
     who: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(UtcDateTime)

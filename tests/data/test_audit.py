@@ -131,3 +131,10 @@ def test_nothing_here_imports_torch() -> None:
     imports = "; ".join(f"import automl_ad.data.{name}" for name in names)
     done = subprocess.run([sys.executable, "-c", f"{imports}; import sys; sys.exit('torch' in sys.modules)"])
     assert done.returncode == 0
+
+
+def test_excluded_images_are_as_if_they_were_not_there(folder: Path) -> None:
+    Image.new("RGB", (256, 256), (250, 10, 10)).save(folder / "red.png")
+    assert [Path(item.path).name for item in audit(folder).suspects] == ["red.png"]
+    report = audit(folder, exclude=("red.png",))
+    assert (report.images, report.suspects) == (32, [])

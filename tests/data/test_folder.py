@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from automl_ad.data.folder import find_images
+from automl_ad.data.folder import excluded_names, find_images, without
 from automl_ad.errors import InputError
 
 
@@ -75,3 +75,29 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", guarded)
     with pytest.raises(InputError, match=r"locked cannot be listed \(Permission denied\)"):
         find_images(tmp_path)
+
+
+class TestExclusion:
+    @pytest.mark.parametrize("form", ["{name}", "./{name}", "{root}/{name}", "{root}/train/../{name}"])
+    def test_images_are_named_in_any_form_and_kept_in_one(self, form: str, tmp_path: Path) -> None:
+        touch(tmp_path, ["train/good/1.png", "train/good/2.png", "test/bad/3.png"])
+        given = [form.format(root=tmp_path, name=f"train/good/{number}.png") for number in (2, 1, 2)]
+        assert excluded_names(tmp_path, given) == ("train/good/1.png", "train/good/2.png")
+
+    def test_paths_from_here_are_understood(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        touch(tmp_path, ["good/1.png"])
+        monkeypatch.chdir(tmp_path)
+        assert excluded_names(Path("good"), ["good/1.png"]) == ("1.png",)
+        assert without(find_images(tmp_path), tmp_path, []) == [tmp_path / "good/1.png"]
+
+    @pytest.mark.parametrize("name", ["4.png", "../2.png", "/etc/passwd", "test/bad/3.png", "", "train"])
+    def test_what_the_search_would_not_read_is_refused(self, name: str, tmp_path: Path) -> None:
+        touch(tmp_path, ["train/good/1.png", "test/bad/3.png"])
+        with pytest.raises(InputError, match=r"--exclude .* is none of the images"):
+            excluded_names(tmp_path, [name])
+
+    def test_the_rest_is_left(self, tmp_path: Path) -> None:
+        touch(tmp_path, ["1.png", "deep/2.png"])
+        assert without(find_images(tmp_path), tmp_path, ["deep/2.png", "gone.png"]) == [tmp_path / "1.png"]
+        with pytest.raises(InputError, match=r"All 2 images .* are excluded"):
+            without(find_images(tmp_path), tmp_path, ["1.png", "deep/2.png"])

@@ -8,7 +8,17 @@ import pytest
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
-from automl_ad.evaluation.suite import Suite, draw_suite, load_suite, resize_suite, save_suite, thinned
+from automl_ad.evaluation.suite import (
+    NORMALS,
+    Suite,
+    draw_suite,
+    keep_normals,
+    load_suite,
+    resize_suite,
+    save_suite,
+    thinned,
+)
+from automl_ad.store.artifacts import load_arrays
 from automl_ad.synthesis.base import Context
 
 SEVERITIES = {"texture": {0.7: 0.2, 0.95: 0.6}, "cutpaste": {0.7: 0.5}}
@@ -94,3 +104,17 @@ def test_thinning_keeps_each_cells_share(images: np.ndarray) -> None:
     assert [len(few.members(cell)) for cell in few.cell_names] == [3, 3, 3]
     rows = suite.members("texture/0.95")[::3]
     np.testing.assert_array_equal(few.anomalies.pixels[few.members("texture/0.95")], suite.anomalies.pixels[rows])
+
+
+def test_the_normals_are_kept_beside_the_suite_and_renewed_only_when_they_change(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    normals = ImageSet.of(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    keep_normals(normals, tmp_path)
+    written = (tmp_path / NORMALS).stat().st_mtime_ns
+    keep_normals(normals, tmp_path)
+    assert (tmp_path / NORMALS).stat().st_mtime_ns == written
+    np.testing.assert_array_equal(load_arrays(tmp_path / NORMALS)["images"], normals.pixels)
+    fewer = normals.take([3, 1])
+    keep_normals(fewer, tmp_path)
+    np.testing.assert_array_equal(load_arrays(tmp_path / NORMALS)["images"], fewer.pixels)

@@ -68,6 +68,20 @@ def test_unreadable_files_are_left_out_and_listed(parts: Path, tmp_path: Path) -
     assert "cut.png" in warning
 
 
+def test_excluded_images_are_as_if_they_were_not_there(parts: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(parts / "train" / "good", tmp_path / "good"))
+    excluded = read_normals(settings_for(images, exclude=("003.png", "007.png")))
+    whole = read_normals(settings_for(images))
+    for name in ("003.png", "007.png"):
+        (images / name).unlink()
+    removed = read_normals(settings_for(images))
+    assert len(excluded.images) == 22
+    assert excluded.fingerprint == removed.fingerprint != whole.fingerprint
+    assert excluded.splits == removed.splits
+    gone = read_normals(settings_for(images, exclude=("003.png", "007.png")))
+    assert gone.fingerprint == removed.fingerprint
+
+
 def test_when_no_file_can_be_read_the_first_fault_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("not a picture")
     with pytest.raises(InputError, match=r"None of the 1 images.*a\.png"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from automl_ad.errors import InputError
-from automl_ad.search.settings import PRESETS, build_settings, load_study_file, preset_path
+from automl_ad.search.settings import PRESETS, build_settings, changed_settings, load_study_file, preset_path
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -87,3 +87,12 @@ def test_other_weights_or_images_change_the_meaning() -> None:
     settings = build_settings(Path("images"))
     assert settings.meaning({"r": "a"}, "f") != settings.meaning({"r": "b"}, "f")
     assert settings.meaning({"r": "a"}, "f") != settings.meaning({"r": "a"}, "g")
+
+
+def test_settings_are_changed_by_what_is_given_and_checked() -> None:
+    settings = build_settings(Path("images"), backbones=("embedded",), seed=4)
+    changed = changed_settings(settings, trials=7, time_budget="90s", device=None)
+    assert (changed.trials, changed.time_budget) == (7, 90.0)
+    assert changed.model_copy(update={"trials": settings.trials, "time_budget": settings.time_budget}) == settings
+    with pytest.raises(InputError, match="--trials"):
+        changed_settings(settings, trials=0)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -201,6 +202,62 @@ def test_a_pick_is_kept_and_exported(study: automl_ad.Study, tmp_path: Path) -> 
     assert next(row for row in study.trials() if row["picked"])["number"] == other
     bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial="picked"))
     assert bundle.manifest["facts"]["trial"] == other
+
+
+def test_a_pick_can_be_taken_back(study: automl_ad.Study, tmp_path: Path) -> None:
+    study.pick(0, "the default")
+    known = len(study.picks())
+    taken = study.unpick("too slow after all")
+    assert (taken["trial"], taken["note"]) == (None, "too slow after all")
+    assert [(pick.number, pick.note) for pick in study.picks()[-2:]] == [
+        (0, "the default"),
+        (None, "too slow after all"),
+    ]
+    assert len(study.picks()) == known + 1
+    assert not any(row["picked"] for row in study.trials())
+    with pytest.raises(StudyError, match="was picked"):
+        study.export(tmp_path / "bundle", trial="picked")
+    with pytest.raises(StudyError, match="nothing to take back"):
+        study.unpick()
+
+
+def test_trials_say_when_and_where_they_ran(study: automl_ad.Study) -> None:
+    records = study.repository.candidates("parts")
+    times = [moment for record in records for moment in (record.started_at, record.ended_at)]
+    assert None not in times
+    assert times == sorted(times, key=str)
+    assert {record.worker for record in records} == {f"{socket.gethostname()}:{os.getpid()}"}
+    for record in records:
+        assert record.started_at is not None
+        assert record.ended_at is not None
+        assert (record.ended_at - record.started_at).total_seconds() >= (record.total_s or 0) - 0.01
+
+
+def test_a_failed_trial_has_its_times_too(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr(trial_module, "latency_ms", broken)
+    with pytest.raises(NoCandidateError):
+        run(parts, tmp_path, trials=1)
+    record = Repository(open_engine(default_url(tmp_path))).candidate("parts", 0)
+    assert record.started_at is not None
+    assert record.ended_at is not None
+
+
+def test_a_finished_search_tells_its_outcome_without_the_table(study: automl_ad.Study) -> None:
+    outcome = study.outcome()
+    assert outcome is not None
+    assert "ranking" not in outcome
+    assert study.answer() == outcome | {"ranking": study.trials()}
+    assert not study.searching
+
+
+def test_an_excluded_image_makes_another_study(study: automl_ad.Study, parts: Path, workspace: Path) -> None:
+    with pytest.raises(StudyError, match="other images"):
+        run(parts, workspace, exclude=[parts / "train" / "good" / "000.png"])
+    with pytest.raises(InputError, match="--exclude"):
+        run(parts, workspace, exclude=["000.png"])
 
 
 def test_picking_what_does_not_exist_is_refused(study: automl_ad.Study) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from automl_ad.errors import StoreError, StudyError
 from automl_ad.store.database import open_engine
-from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
+from automl_ad.store.records import CandidateRecord, PickRecord, Revision, StudyRecord
 from automl_ad.store.repository import Repository
 
 STUDY = StudyRecord(
@@ -42,6 +42,9 @@ CANDIDATE = CandidateRecord(
     total_s=9.0,
     artifact="trials/3",
     configuration_hash="cafe",
+    started_at=datetime(2026, 3, 1, 12, 0, 1, tzinfo=timezone.utc),
+    ended_at=datetime(2026, 3, 1, 12, 0, 10, 500_000, tzinfo=timezone.utc),
+    worker="line-pc:4711",
 )
 
 
@@ -141,12 +144,37 @@ class TestCandidates:
         filled.set_certify("parts", 3, {"score": 0.8})
         assert filled.candidate("parts", 3) == replace(CANDIDATE, certify={"score": 0.8})
 
+    def test_certify_is_cleared_for_one_study_at_once(self, filled):
+        filled.create_study(replace(STUDY, name="other"))
+        filled.save_candidate("other", replace(CANDIDATE, number=5))
+        filled.save_candidate("parts", replace(CANDIDATE, number=7))
+        for study, number in (("parts", 3), ("parts", 7), ("other", 5)):
+            filled.set_certify(study, number, {"value": number})
+        assert filled.certified("parts") == {3: {"value": 3}, 7: {"value": 7}}
+        filled.clear_certify("parts")
+        assert filled.certified("parts") == {}
+        assert filled.candidate("parts", 3) == CANDIDATE
+        assert filled.certified("other") == {5: {"value": 5}}
+
+    def test_only_those_after_a_number(self, filled):
+        filled.save_candidate("parts", replace(CANDIDATE, number=0))
+        filled.save_candidate("parts", replace(CANDIDATE, number=8))
+        assert [candidate.number for candidate in filled.candidates("parts", since=0)] == [3, 8]
+        assert filled.candidates("parts", since=8) == []
+
+    def test_are_counted_by_state(self, filled):
+        filled.create_study(replace(STUDY, name="empty"))
+        filled.save_candidate("parts", replace(CANDIDATE, number=4, state="failed"))
+        filled.save_candidate("parts", replace(CANDIDATE, number=5))
+        assert filled.counts("parts") == {"complete": 2, "failed": 1}
+        assert filled.counts("empty") == {}
+
     def test_unknown_trial_says_which_exist(self, filled):
         with pytest.raises(StudyError, match="'parts' has no trial 9; its trials are 3 to 3"):
             filled.candidate("parts", 9)
         filled.create_study(replace(STUDY, name="empty"))
         with pytest.raises(StudyError, match="has no trial 0; it has no trials yet"):
-            filled.set_certify("empty", 0, None)
+            filled.set_certify("empty", 0, {})
 
     def test_unknown_state_is_refused(self, filled):
         with pytest.raises(IntegrityError):
@@ -168,9 +196,52 @@ class TestPicks:
         assert filled.picks("parts") == [first, earlier_clock]
         assert filled.newest_pick("parts") == earlier_clock
 
+    def test_a_pick_taken_back_stays_on_record_and_counts_no_more(self, filled):
+        filled.add_pick("parts", PickRecord(number=3, note="fast"))
+        withdrawal = PickRecord(number=None, note="too fast", who="Ada")
+        filled.add_pick("parts", withdrawal)
+        assert filled.newest_pick("parts") is None
+        assert filled.picks("parts")[-1] == withdrawal
+        filled.add_pick("parts", PickRecord(number=3))
+        assert filled.newest_pick("parts").number == 3
+
     def test_only_trials_that_exist_can_be_picked(self, filled):
         with pytest.raises(StudyError, match="no trial 4"):
             filled.add_pick("parts", PickRecord(number=4))
+        assert filled.picks("parts") == []
+
+
+class TestRevision:
+    def test_new_trials_raise_the_number_and_nothing_else(self, filled):
+        before = filled.revision("parts")
+        filled.save_candidate("parts", replace(CANDIDATE, number=4))
+        assert filled.revision("parts") == Revision(4, before.changes)
+
+    @pytest.mark.parametrize(
+        ("change", "given"),
+        [
+            ("set_certify", (3, {"value": 0.5})),
+            ("clear_certify", ()),
+            ("set_answer", (None,)),
+            ("set_warnings", (["dark"],)),
+            ("set_settings", ({},)),
+            ("set_suite", ("01",)),
+            ("add_pick", (PickRecord(number=3),)),
+            ("save_candidate", (CANDIDATE,)),
+            ("save_candidate", (replace(CANDIDATE, number=1),)),
+        ],
+    )
+    def test_every_other_change_counts(self, filled, change, given):
+        before = filled.revision("parts")
+        getattr(filled, change)("parts", *given)
+        assert filled.revision("parts") == Revision(3, before.changes + 1)
+
+    def test_belongs_to_one_study(self, filled):
+        filled.create_study(replace(STUDY, name="other"))
+        before = filled.revision("parts")
+        filled.set_answer("other", {"winner": 1})
+        assert filled.revision("parts") == before
+        assert filled.revision("other") == Revision(None, 1)
 
 
 class TestSchema:
@@ -183,7 +254,7 @@ class TestSchema:
         engine = open_engine(f"sqlite:///{path}")
         with engine.begin() as connection:
             connection.execute(text("UPDATE automl_ad_schema SET version = 7"))
-        with pytest.raises(StoreError, match=r"a\.db holds tables of version 7, this program reads version 1"):
+        with pytest.raises(StoreError, match=r"a\.db holds tables of version 7, this program reads version 2"):
             Repository(engine)
 
     def test_reading_works_while_another_process_writes(self, filled, path):
