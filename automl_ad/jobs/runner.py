@@ -1,0 +1,153 @@
+"""The process of one job: ``python -m automl_ad.jobs.runner FOLDER``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock
+
+from automl_ad.errors import AutomlAdError
+from automl_ad.jobs.folder import JobFolder, JobStatus
+from automl_ad.search.events import Event, Listener
+from automl_ad.search.progress_file import RunState, ending_told, insist, tried
+from automl_ad.search.throttled import Throttled
+from automl_ad.workspace import STORAGE_VARIABLE
+
+LOCK_PATIENCE_S = 10.0
+"""Whoever asks whether the job lives holds its lock for a moment."""
+_WATCH_S = 0.5
+
+
+class _Reporter:
+    """Keeps a job's status file."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self._path = folder.status
+        self._status = replace(folder.read_status(), pid=os.getpid())
+        self._events = Throttled(self._note)
+        self.result: dict[str, Any] | None = None
+
+    def open(self) -> None:
+        """Says that the process has begun."""
+        insist(self._path, self._status)
+
+    def __call__(self, event: Event) -> None:
+        """Notes the event, if it is time."""
+        self._events(event)
+
+    def close(self, state: RunState, error: str | None) -> None:
+        """Says how the job ended."""
+        from automl_ad.store.records import utc_now
+
+        ending = JobStatus(
+            state, self._events.close(), error, self.result, self._status.started_at, utc_now(), os.getpid()
+        )
+        insist(self._path, ending)
+
+    def _note(self, event: Event) -> None:
+        tried(self._path, replace(self._status, event=event))
+
+
+def main(root: Path) -> int:
+    """Does the job in folder ``root``; returns the exit code."""
+    folder = JobFolder(root.absolute())
+    with FileLock(folder.lock, timeout=LOCK_PATIENCE_S), _log_lines() as shown:
+        reporter = _Reporter(folder)
+
+        def tell(event: Event) -> None:
+            reporter(event)
+            shown(event)
+
+        try:
+            with ending_told(reporter.close):
+                reporter.open()
+                _listen_to_signals()
+                _watch(folder.stop_sign)
+                reporter.result = _perform(folder, tell)
+        except KeyboardInterrupt:
+            return 130
+        except BaseException as error:
+            _log_fault(error)
+            return 1
+    return 0
+
+
+def _perform(folder: JobFolder, tell: Listener) -> dict[str, Any]:
+    # Imported here, where the lock is held and the page shows the job as running: it takes seconds.
+    from automl_ad.jobs.tasks import perform
+
+    return perform(folder, os.environ.pop(STORAGE_VARIABLE, None), tell)
+
+
+def _listen_to_signals() -> None:
+    """Makes what ends processes politely an interrupt, also where whoever started us ignored it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.SIG_IGN)  # a second one must not disturb the keeping of what is finished
+    raise KeyboardInterrupt
+
+
+def _watch(stop_sign: Path) -> None:
+    """Interrupts the main thread once, when the sign appears.
+
+    A file rather than a signal from outside: a process without a console can be sent none on Windows, and by the time
+    that a signal is sent its number may belong to another process.
+    """
+    main_thread = threading.main_thread()
+
+    def look() -> None:
+        while main_thread.is_alive():
+            if stop_sign.exists():
+                _interrupt_main(main_thread)
+                return
+            main_thread.join(_WATCH_S)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _interrupt_main(main_thread: threading.Thread) -> None:
+    if sys.platform == "win32" or main_thread.ident is None:
+        import _thread
+
+        _thread.interrupt_main()
+    else:
+        signal.pthread_kill(main_thread.ident, signal.SIGINT)  # unlike the above, wakes it from a system call
+
+
+@contextmanager
+def _log_lines() -> Iterator[Listener]:
+    """Lends a listener that writes now and then a line to the log."""
+    from rich.console import Console
+
+    from automl_ad.progress import PlainProgress
+
+    with PlainProgress(Console(width=160)) as view:
+        yield view
+
+
+def _log_fault(error: BaseException) -> None:
+    with suppress(OSError):  # the disk may be full
+        if isinstance(error, AutomlAdError):
+            print(f"Error: {error}", flush=True)
+        else:
+            traceback.print_exception(error)
+
+
+if __name__ == "__main__":
+    if sys.platform != "win32":
+        os.nice(5)  # people wait for the pages of the dashboard, and nobody for the next trial
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,59 @@
+"""What the jobs do, by the library that everything else uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from automl_ad.bundle.loading import load_bundle
+from automl_ad.errors import StoreError
+from automl_ad.jobs.folder import JobFolder
+from automl_ad.jobs.specification import ExportTask, JobSpecification, SearchTask, TryTask
+from automl_ad.search.events import Listener
+from automl_ad.search.study import Study
+from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.notes import read_note
+from automl_ad.store.plain_json import plain
+
+
+def perform(folder: JobFolder, storage: str | None, tell: Listener) -> dict[str, Any]:
+    """Does what the job's specification says.
+
+    Args:
+        folder: The job's folder.
+        storage: Database URL; the workspace's SQLite file when None.
+        tell: Told what is going on.
+
+    Returns:
+        What was found, in plain values.
+
+    Raises:
+        StoreError: The specification cannot be read.
+        AutomlAdError: What the task raises.
+    """
+    wanted = read_note(folder.specification, JobSpecification)
+    if wanted is None:
+        raise StoreError(f"{folder.specification} cannot be read; start the job again.")
+    match wanted.task:
+        case SearchTask() as task:
+            found = _search(task, StudyFolder(folder.workspace, wanted.study), storage, tell)
+        case ExportTask() as task:
+            found = _export(task, Study.open(wanted.study, folder.workspace, storage), folder, tell)
+        case TryTask() as task:
+            found = _try(task, Study.open(wanted.study, folder.workspace, storage), folder, tell)
+    return dict(plain(found))
+
+
+def _search(task: SearchTask, folder: StudyFolder, storage: str | None, tell: Listener) -> dict[str, Any]:
+    outcome = Study.run(task.settings, folder, storage, tell).outcome() or {}
+    return {"study": folder.name, "winner": outcome["winner"], "tied": outcome["tied"]}
+
+
+def _export(task: ExportTask, study: Study, folder: JobFolder, tell: Listener) -> dict[str, Any]:
+    path = study.export(folder.root / "bundle.zip", task.trial, tell, task.precision)
+    return {"bundle": str(path), "manifest": load_bundle(path).manifest}
+
+
+def _try(task: TryTask, study: Study, folder: JobFolder, tell: Listener) -> dict[str, Any]:
+    from automl_ad.review.trying import try_pictures
+
+    return try_pictures(study, task.trials, task.pictures, folder.root, tell)
