@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-dev
 
 clean:
 	rm -rf $(VENV) automl_ad_demo build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find automl_ad tests studies -type d -name __pycache__ -prune -exec rm -rf {} +
+	find automl_ad dashboard tests studies -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps keep a second call from installing again; a changed pyproject.toml makes them stale.
 $(VENV)/.installed: pyproject.toml | $(BIN)/pip

@@ -17,10 +17,11 @@ from automl_ad.bundle.evaluating import evaluate as _evaluate
 from automl_ad.bundle.loading import Bundle, load_bundle
 from automl_ad.data.audit import audit as _audit
 from automl_ad.data.demo_parts import draw_demo_set
+from automl_ad.data.folder import excluded_names
 from automl_ad.data.labelled import labelled_from_folders, labelled_images
-from automl_ad.durations import parse_duration
 from automl_ad.errors import InputError
 from automl_ad.search.events import Event, Listener, ignore_events
+from automl_ad.search.request import absolute, requested_settings
 from automl_ad.search.settings import build_settings
 from automl_ad.search.study import Study
 from automl_ad.search.synthesize import Wish
@@ -52,6 +53,7 @@ def search(
     max_latency_ms: float | None = None,
     max_size_mb: float | None = None,
     texture_dir: str | Path | None = None,
+    exclude: Sequence[str | Path] = (),
     seed: int = 0,
     listener: Listener | None = None,
 ) -> Study:
@@ -77,6 +79,7 @@ def search(
         max_latency_ms: Slower candidates cannot win.
         max_size_mb: Larger candidates cannot win.
         texture_dir: Texture images for the family ``texture``.
+        exclude: Images to leave out, by their paths, also relative to ``images``.
         seed: Drives everything random.
         listener: Called with progress.
 
@@ -87,23 +90,23 @@ def search(
         AutomlAdError: The input cannot be used; the message says what to do.
         KeyboardInterrupt: Interrupted; everything finished is kept.
     """
-    if workers != 1:
-        raise InputError(f"--workers {workers} is not supported in this release; run with --workers 1.")
     folder = Path(images)
-    settings = build_settings(
+    settings = requested_settings(
         folder,
         preset=preset,
-        study_file=Path(study_file) if study_file else None,
+        study_file=study_file,
         trials=trials,
-        time_budget=None if time_budget is None else parse_duration(time_budget),
-        methods=_names(methods, "--methods"),
-        backbones=_names(backbones, "--backbones"),
-        weights_dir=_absolute(weights_dir),
+        time_budget=time_budget,
+        methods=methods,
+        backbones=backbones,
+        weights_dir=weights_dir,
         image_size=image_size,
         device=device,
+        workers=workers,
         max_latency_ms=max_latency_ms,
         max_size_mb=max_size_mb,
-        texture_dir=_absolute(texture_dir),
+        texture_dir=texture_dir,
+        exclude=exclude,
         seed=seed,
     )
     target = StudyFolder(workspace_folder(workspace), name or folder.absolute().name)
@@ -116,8 +119,8 @@ def studies(workspace: str | Path | None = None, storage: str | None = None) -> 
     repository = Repository(open_engine(url, must_exist=True))
     found = []
     for record in repository.list_studies():
-        states = [candidate.state for candidate in repository.candidates(record.name)]
-        counts = {state: states.count(state) for state in ("complete", "pruned", "failed")}
+        counted = repository.counts(record.name)
+        counts = {state: counted.get(state, 0) for state in ("complete", "pruned", "failed")}
         found.append(
             {
                 "study": record.name,
@@ -173,14 +176,23 @@ def synthesize(
     """
     wish = Wish(family, strength, count)
     settings = build_settings(
-        Path(images), image_size=image_size, device=device, texture_dir=_absolute(texture_dir), seed=seed
+        Path(images), image_size=image_size, device=device, texture_dir=absolute(texture_dir), seed=seed
     )
     return _synthesize(settings, wish, Path(output), workspace_folder(workspace), listener or ignore_events)
 
 
-def audit(images: str | Path) -> dict[str, Any]:
-    """What is odd about an image folder: unreadable files, duplicates, suspects, sizes."""
-    return _audit(Path(images)).model_dump(mode="json")
+def audit(images: str | Path, *, exclude: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """What is odd about an image folder: unreadable files, duplicates, suspects, sizes.
+
+    Args:
+        images: Folder of good images, searched recursively, or a data set in MVTec layout (``train/good`` is read).
+        exclude: Images to leave out, by their paths, also relative to ``images``.
+
+    Raises:
+        AutomlAdError: The input cannot be used; the message says what to do.
+    """
+    folder = Path(images)
+    return _audit(folder, excluded_names(folder, exclude)).model_dump(mode="json")
 
 
 def evaluate(
@@ -263,16 +275,3 @@ def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None
     prediction = load_bundle(bundle).predict(picture, output=folder / "heatmaps")
     outcome = {"dataset": str(dataset), "bundle": str(bundle), "prediction": prediction}
     return study.answer() | outcome | {"evaluation": evaluate(bundle, dataset)}
-
-
-def _names(given: Sequence[str] | None, option: str) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    names = tuple(dict.fromkeys(name.strip() for name in given if name.strip()))
-    if not names:
-        raise InputError(f"{option} names nothing; give at least one name, separated by commas.")
-    return names
-
-
-def _absolute(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).absolute()

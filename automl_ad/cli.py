@@ -186,6 +186,10 @@ def search(
         float | None, typer.Option(help="Larger candidates cannot win; megabytes.", metavar="X")
     ] = None,
     texture_dir: _TextureDir = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(help="An image to leave out; repeat for more.", metavar="FILE", show_default=False),
+    ] = None,
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
@@ -211,6 +215,7 @@ def search(
         "max_latency_ms": _positive(max_latency_ms, "--max-latency-ms"),
         "max_size_mb": _positive(max_size_mb, "--max-size-mb"),
         "texture_dir": _existing(texture_dir, "--texture-dir"),
+        "exclude": exclude or [],
         "seed": seed,
     }
     _existing(images, "IMAGES")
@@ -413,6 +418,46 @@ def audit(images: _Images, as_json: _Json = False) -> None:
     with _library() as api:
         answer = api.audit(images)
     _present(answer, "audit_report", as_json)
+
+
+@app.command()
+def dashboard(
+    workspace: _Workspace = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Database URL; else AUTOML_AD_STORAGE, else an SQLite file in the workspace.",
+            metavar="URL",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to serve on.", metavar="N", min=1, max=65535, show_default="the first free from 8501"),
+    ] = None,
+    address: Annotated[
+        str, typer.Option(help="Address to serve on; others than this machine need a token.", metavar="ADDRESS")
+    ] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+) -> None:
+    """Look at studies, compare candidates, pick and export in a browser; Ctrl-C ends it, searches go on."""
+    from automl_ad.serving import Place, serve
+
+    def say(place: Place) -> None:
+        if place.token is not None:
+            _note(
+                f"Warning: whoever can reach {address} and knows the token in this URL sees your pictures and starts "
+                "searches; the connection is not encrypted."
+            )
+        print(place.url, flush=True)
+
+    try:
+        code = serve(workspace, storage, port=port, address=address, browser=browser, say=say)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    if code:
+        _note(f"The dashboard's server ended with exit code {code}; what it said stands above.")
+        raise typer.Exit(FAULT)
 
 
 @app.command()

@@ -39,6 +39,7 @@ PACKAGES = (
     "pyyaml",
     "streamlit",
     "plotly",
+    "pandas",
 )
 """What the product stands on."""
 

@@ -24,9 +24,9 @@ from automl_ad.search.events import Event
 
 COMMANDS = {
     *("search", "trials", "show", "pick", "export", "predict", "evaluate", "assess", "audit", "doctor", "demo"),
-    "synthesize",
+    *("synthesize", "dashboard"),
 }
-LATER = {"dashboard", "worker"}
+LATER = {"worker"}
 HEAVY = {"torch", "torchvision", "timm", "optuna", "numpy", "cv2", "sqlalchemy", "streamlit", "scipy", "sklearn"}
 
 TRIAL = {"number": 3, "state": "complete", "method": "padim", "backbone": "resnet18", "params": {"k": 2}} | {
@@ -163,6 +163,7 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
     options += ["--time-budget", "1.5m", "--methods", "dfr,padim", "--backbones", "embedded", "--image-size", "128"]
     options += ["--weights-dir", str(tmp_path), "--device", "cuda:1", "--workers", "1", "--max-latency-ms", "20"]
     options += ["--max-size-mb", "30.5", "--texture-dir", str(tmp_path), "--seed", "7"]
+    options += ["--exclude", "bad.png", "--exclude", str(tmp_path / "worse.png")]
     assert run("search", tmp_path, *options).exit_code == 0
     name, arguments, given = library.calls[0]
     assert (name, arguments) == ("search", (tmp_path,))
@@ -183,6 +184,7 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
         "max_latency_ms": 20.0,
         "max_size_mb": 30.5,
         "texture_dir": tmp_path,
+        "exclude": [Path("bad.png"), tmp_path / "worse.png"],
         "seed": 7,
     }
 
@@ -193,7 +195,7 @@ def test_search_has_the_documented_defaults(library: FakeLibrary, tmp_path: Path
     assert result.exit_code == 0
     given = library.calls[0][2]
     stated = {key: value for key, value in given.items() if value is not None}
-    assert stated == {"preset": "quick", "device": "auto", "workers": 1, "seed": 0}
+    assert stated == {"preset": "quick", "device": "auto", "workers": 1, "exclude": [], "seed": 0}
     assert "Winner: trial 3, padim on resnet18" in result.stdout
     assert "Trying candidates (1/2)" in result.stderr
     assert "noise" not in result.stdout

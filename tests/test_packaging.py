@@ -47,10 +47,10 @@ def test_every_preset_is_found_and_valid(name: str) -> None:
     assert load_study_file(preset_path(name)).trials > 0
 
 
-def test_the_wheel_gets_every_study_file(build: dict[str, Any]) -> None:
-    expected = {f"studies/{path.name}": f"automl_ad/studies/{path.name}" for path in (ROOT / "studies").glob("*.yaml")}
-    assert set(PRESETS) <= {Path(source).stem for source in expected}
-    assert build["wheel"]["force-include"] == expected
+def test_the_wheel_gets_every_study_file_and_the_dashboard(build: dict[str, Any]) -> None:
+    studies = {f"studies/{path.name}": f"automl_ad/studies/{path.name}" for path in (ROOT / "studies").glob("*.yaml")}
+    assert set(PRESETS) <= {Path(source).stem for source in studies}
+    assert build["wheel"]["force-include"] == studies | {"dashboard": "automl_ad/dashboard"}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -58,8 +58,9 @@ def test_presets_are_found_where_the_wheel_puts_them(
     name: str, build: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for source, target in build["wheel"]["force-include"].items():
-        (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / source, tmp_path / target)
+        if source.startswith("studies/"):
+            (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / source, tmp_path / target)
     monkeypatch.setattr(settings, "__file__", str(tmp_path / "automl_ad" / "search" / "settings.py"))
     assert preset_path(name) == tmp_path / "automl_ad" / "studies" / f"{name}.yaml"
     assert preset_path(name).is_file()
@@ -67,7 +68,7 @@ def test_presets_are_found_where_the_wheel_puts_them(
 
 def test_the_source_archive_holds_what_a_build_needs_and_nothing_that_is_missing(build: dict[str, Any]) -> None:
     listed = build["sdist"]["only-include"]
-    assert {"automl_ad", "studies", "README.md", "LICENSE"} <= set(listed)
+    assert {"automl_ad", "dashboard", "studies", "README.md", "LICENSE"} <= set(listed)
     assert [name for name in listed if not (ROOT / name).exists()] == []
 
 
@@ -98,7 +99,12 @@ def test_pages_name_only_commands_that_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_name_only_options_that_exist(page: str) -> None:
-    known = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for command in COMMANDS.values()
+        for parameter in command.params
+        for option in [*parameter.opts, *parameter.secondary_opts]
+    }
     elsewhere = {"--debug", "--help", "--index-url"}  # of the program itself, and pip's
     for script in (ROOT / "studies" / "benchmarks").glob("*.py"):
         elsewhere |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))

@@ -1,0 +1,1 @@
+"""What the pages share; no page draws, reads or words anything twice."""

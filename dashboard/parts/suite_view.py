@@ -1,0 +1,69 @@
+"""The proxy suite as pictures: a block for each family, a column for each severity."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import streamlit as st
+
+from automl_ad.review.comparison import Comparison, Layer, PictureRow
+from parts.wording import counted, percent, plain
+
+_FEW, _THUMBNAIL = 2, 140
+_KINDS = {
+    "texture": "foreign texture laid over a blob",
+    "cutpaste": "a piece of the part, moved to where it does not belong",
+    "poisson": "a piece of another part, blended in without an edge",
+    "photometric": "a region brighter, darker, blurred or discoloured",
+    "sdas": "drawn by a diffusion model that learned from the good pictures",
+}
+
+
+def show_suite(comparison: Comparison) -> None:
+    """Draws the suite with what the reader asks to see of it."""
+    families = comparison.suite.families
+    anomalies = len(comparison.suite.cells)
+    st.markdown(
+        f"Every trial is scored on these {counted(anomalies, 'synthetic anomaly')} and "
+        f"{counted(comparison.suite.normals, 'normal')} that no candidate learned from. Severity says how well a small "
+        "panel of reference detectors tells them from normals: 0.7 is hard to see, 0.95 easy."
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        shown = st.selectbox("Family", ("all", *families), key="suite_family", width=260) or "all"
+        outlined = st.toggle("Outline what was drawn", value=True, key="suite_outlined")
+    layer: Layer = "mask" if outlined else "image"
+    for family in families if shown == "all" else (shown,):
+        _family(comparison, family, layer, _FEW if shown == "all" else None)
+    if shown == "all":
+        st.subheader("Normals", anchor=False)
+        normals = [row for row in comparison.pictures if row.kind == "normal"][: 3 * _FEW]
+        _pictures(comparison, normals, "image")
+
+
+def _family(comparison: Comparison, family: str, layer: Layer, most: int | None) -> None:
+    st.subheader(plain(family), anchor=False)
+    if family in _KINDS:
+        st.caption(_KINDS[family])
+    cells: dict[float, list[PictureRow]] = defaultdict(list)
+    for row in comparison.ordered("suite", family=family):
+        if row.severity is not None:
+            cells[row.severity].append(row)
+    for column, severity in zip(st.columns(max(len(cells), 1)), sorted(cells), strict=True):
+        with column:
+            st.markdown(f"Severity {severity:g} · {counted(len(cells[severity]), 'picture')}")
+            _pictures(comparison, cells[severity][:most], layer)
+
+
+def _pictures(comparison: Comparison, rows: list[PictureRow], layer: Layer) -> None:
+    contents = [comparison.thumbnail(row, layer) for row in rows]
+    st.image(contents, caption=[_caption(row) for row in rows], alt=[_alt(row) for row in rows], width=_THUMBNAIL)
+
+
+def _caption(row: PictureRow) -> str:
+    return f"{percent(row.mask_share)} of the area" if row.kind == "anomaly" else f"normal {row.index}"
+
+
+def _alt(row: PictureRow) -> str:
+    if row.kind == "normal":
+        return f"Normal {row.index} of the proxy suite"
+    return f"Synthetic anomaly {row.index}, family {row.family}, severity {row.severity:g}"

@@ -1,0 +1,85 @@
+"""All that is known of one trial, below the table."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from parts.score_charts import HOME, cell_heat
+from parts.show import show_chart
+from parts.trial_frame import marks
+from parts.wording import (
+    NONE,
+    as_code,
+    candidate,
+    counted,
+    megabytes,
+    milliseconds,
+    plain,
+    score,
+    score_with_interval,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from automl_ad.review.trial_table import TrialRow
+
+
+def trial_details(row: TrialRow) -> None:
+    """A trial's figures, settings and scores by family and severity."""
+    marked = marks(row)
+    st.subheader(f"Trial {row.number}: {plain(candidate(row.method, row.backbone))}", anchor=False)
+    if marked:
+        st.caption(marked)
+    if row.reason:
+        st.warning(f"{row.state.capitalize()}: {plain(row.reason)}")
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        st.table(_two_columns(figures_of(row), "figure"))
+        st.table(_two_columns(settings_of(row), "setting"))
+    with right:
+        _cells(row)
+
+
+def figures_of(row: TrialRow) -> dict[str, str]:
+    """Scores and costs in words, with units and intervals."""
+    place = NONE if row.rank is None else f"{row.rank} (beats {100 * (row.rank_score or 0):.0f} % of the others)"
+    return {
+        "rank": place,
+        "proxy score": score_with_interval(row.proxy_score, row.interval),
+        "certify score": score(row.certify_score),
+        "latency of one image": milliseconds(row.latency_ms),
+        "size": megabytes(row.size_mb),
+        "peak memory": megabytes(row.peak_mb),
+        "time to fit": seconds(row.fit_s),
+        "time in all": seconds(row.total_s),
+        "scored by": row.rule or NONE,
+        "worker": row.worker or NONE,
+    }
+
+
+def settings_of(row: TrialRow) -> dict[str, str]:
+    """The trial's parameters as text."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in sorted(row.params.items())
+    } or {"none": NONE}
+
+
+def _two_columns(facts: dict[str, str], name: str) -> pd.DataFrame:
+    values = [as_code(value) if name == "setting" else plain(value) for value in facts.values()]
+    return pd.DataFrame({"value": values}, index=pd.Index([plain(fact) for fact in facts], name=name))
+
+
+def _cells(row: TrialRow) -> None:
+    if not row.cells:
+        st.info("There are no scores by family and severity: the trial did not come so far.")
+        return
+    show_chart(cell_heat(row.cells, "Image AUROC", row.home), key=f"cells_{row.number}")
+    if row.home:
+        st.caption(
+            f"{HOME} It learned from anomalies of {counted(len(row.home), 'family')}; these count neither for its "
+            "proxy score nor for its rank."
+        )

@@ -1,0 +1,132 @@
+"""What a study searches on: what is odd about its pictures, how they are divided, and the proxy suite drawn on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from automl_ad.errors import AutomlAdError
+from automl_ad.review.comparison import Comparison
+from automl_ad.review.overview import summaries
+from automl_ad.search.settings import PRESETS, StudySettings
+from automl_ad.search.study import Study
+from parts import state
+from parts.audit_view import duplicates_marked, show_advice, show_figures, show_some, suspects_marked
+from parts.blocks import empty_state, page_head, problem
+from parts.folder_audit import audited
+from parts.search_form import Wish, next_name, open_form
+from parts.suite_view import show_suite
+from parts.wording import as_code, counted, percent, plain
+
+_PARTS = {
+    "fit": "what detectors learn from",
+    "proxy": "the normal side of the proxy suite, and what its anomalies are drawn on: ranks the trials",
+    "certify": "other pictures and other anomalies: the best few are checked again on them",
+}
+
+
+def _pictures(study: Study, settings: StudySettings) -> None:
+    try:
+        report = audited(settings.images, settings.exclude)
+    except AutomlAdError as error:
+        problem(error)
+        return
+    st.caption(f"{as_code(settings.images)}, as it is now")
+    show_figures(report)
+    show_some(settings.images)
+    show_advice(report, settings.images)
+    if settings.exclude:
+        names = ", ".join(as_code(name) for name in settings.exclude)
+        st.caption(f"{counted(len(settings.exclude), 'picture')} left out of this study: {names}")
+    marked: list[str] = []
+    if report.suspects:
+        st.subheader("Unlike the others", anchor=False)
+        st.caption(
+            "A defect among the good pictures teaches every candidate to accept it. Mark those that are not good."
+        )
+        marked += suspects_marked(report, settings.images)
+    if report.duplicates:
+        st.subheader("The same picture more than once", anchor=False)
+        st.caption("They count once, whatever you do: near-duplicates are never divided between learning and judging.")
+        marked += duplicates_marked(report, settings.images)
+    if report.suspects or report.duplicates:
+        _search_without(study, settings, marked)
+
+
+def _search_without(study: Study, settings: StudySettings, marked: Sequence[str]) -> None:
+    st.divider()
+    st.markdown(f"{counted(len(set(marked)), 'picture')} marked to be left out." if marked else "No picture is marked.")
+    if st.button("Start a new search without these", type="primary", disabled=not marked):
+        taken = {summary.name for summary in summaries(state.workspace(), state.storage())}
+        open_form(_wish(settings, next_name(study.name, taken), marked))
+        state.go("studies")
+
+
+def _wish(settings: StudySettings, name: str, marked: Sequence[str]) -> Wish:
+    known = settings.preset in PRESETS
+    return Wish(
+        folder=str(settings.images),
+        name=name,
+        preset=settings.preset if known else PRESETS[0],
+        time_budget=f"{settings.time_budget:g}s",
+        trials=settings.trials,
+        methods=() if known else settings.methods,
+        backbones=settings.backbones if settings.explicit_backbones else (),
+        weights=str(settings.weights_dir or ""),
+        exclude=tuple(sorted({*settings.exclude, *marked})),
+    )
+
+
+def _splits(study: Study) -> None:
+    splits = study.repository.get_study(study.name).splits
+    total = sum(len(members) for members in splits.values())
+    rows = [
+        {"Part": name, "Pictures": len(members), "Share": percent(len(members) / total, 0), "For": _PARTS.get(name, "")}
+        for name, members in splits.items()
+    ]
+    st.markdown(
+        f"The {counted(total, 'readable picture')} of this study are divided by content: no picture is in two parts, "
+        "and near-duplicates stay together."
+    )
+    st.table(rows)
+
+
+def _suite(study: Study) -> None:
+    try:
+        show_suite(Comparison(study, []))
+    except AutomlAdError as error:
+        empty_state("The proxy suite is not drawn yet", f"{plain(error)} A search draws it before its first trial.")
+        return
+    sheet = study.folder.suite / "sdas.png"
+    if sheet.is_file():
+        with st.expander("What the diffusion model drew (family sdas)"):
+            st.image(str(sheet), alt="Contact sheet of the pictures that the diffusion model was judged by")
+
+
+def _page() -> None:
+    study = state.current_study()
+    page_head("Data", "what the search learns from and what it judges by.", study.name)
+    settings = study.settings
+    warnings = study.repository.get_study(study.name).warnings
+    if warnings:
+        with st.expander(f"{counted(len(warnings), 'warning')} of the search", icon=":material/warning:"):
+            st.markdown("\n".join(f"- {plain(_short(text, settings.images))}" for text in warnings))
+    pictures, splits, suite = st.tabs(["Good pictures", "Splits", "Proxy suite"], key="data_tab", on_change="rerun")
+    if pictures.open:
+        with pictures:
+            _pictures(study, settings)
+    if splits.open:
+        with splits:
+            _splits(study)
+    if suite.open:
+        with suite:
+            _suite(study)
+
+
+def _short(text: str, folder: Path) -> str:
+    return text.replace(f"{folder}/", "")
+
+
+_page()

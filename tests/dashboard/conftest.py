@@ -1,0 +1,66 @@
+"""What tests of the dashboard share: its folder on the path, and one small study that was really searched."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+
+DASHBOARD = Path(__file__).parents[2] / "dashboard"
+sys.path.insert(0, str(DASHBOARD))  # as Streamlit does for the script that it runs
+
+import automl_ad  # noqa: E402
+from automl_ad.search.settings import preset_path  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def searched(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> automl_ad.Study:
+    """A finished study called ``parts``, not to be written to."""
+    workspace = tmp_path_factory.mktemp("searched")
+    file = workspace / "study.yaml"
+    # Without the family sdas, whose diffusion model some machines would find the time to train.
+    file.write_text(f"{preset_path('quick').read_text()}\nfamilies: [texture, cutpaste, poisson, photometric]\n")
+    return automl_ad.search(
+        parts,
+        name="parts",
+        workspace=workspace,
+        study_file=file,
+        backbones=["embedded"],
+        methods=["padim", "dfr", "patchcore"],
+        image_size=64,
+        trials=6,
+        time_budget=600,
+    )
+
+
+@pytest.fixture
+def in_workspace(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Points the dashboard at a workspace, as ``automl-ad dashboard`` does."""
+
+    def point(workspace: Path) -> None:
+        monkeypatch.setenv("AUTOML_AD_WORKSPACE", str(workspace))
+        monkeypatch.delenv("AUTOML_AD_STORAGE", raising=False)
+        monkeypatch.delenv("AUTOML_AD_DASHBOARD_TOKEN", raising=False)
+
+    return point
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, in_workspace: Callable[[Path], None]) -> Iterator[Path]:
+    """An empty workspace that the dashboard shows."""
+    folder = tmp_path / "workspace"
+    in_workspace(folder)
+    yield folder
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def finished(searched: automl_ad.Study, workspace: Path) -> Path:
+    """The workspace of the dashboard with the finished study ``parts`` in it, which may be written to."""
+    shutil.copytree(searched.folder.workspace, workspace)
+    return workspace
