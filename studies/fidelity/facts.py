@@ -1,0 +1,85 @@
+"""What one study is remembered by: everything that a selection rule may look at, and what real defects say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_ARRAYS = ("image_cells", "pixel_cells", "home", "proxy", "scores", "labels")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One finished study and its judgement.
+
+    Attributes:
+        set: Name of the image set.
+        seed: Of the study.
+        trials: Complete and usable ones: number, method, backbone, params, rule and latency_ms of each.
+        cells: Names of the cells of the proxy suite, family/severity.
+        selected: Place, among the trials, of the product's choice.
+        default: Place of the training-free default; None where it failed.
+        tied: Places of the tied set.
+        seconds: What took how long: search, suite (its share of the search), assess.
+        image_cells: float64 [T, C], image AUROC of every cell under the trial's own rule.
+        pixel_cells: float64 [T, C], pixel average precision of every cell.
+        home: bool [T, C], whether the trial learned from the family of the cell.
+        proxy: float64 [T], the proxy score as the table shows it.
+        scores: float64 [T, N], of the labelled images under the trial's own rule; a search never sees them.
+        labels: bool [N], defective.
+    """
+
+    set: str
+    seed: int
+    trials: list[dict[str, Any]]
+    cells: list[str]
+    selected: int
+    default: int | None
+    tied: list[int]
+    seconds: Mapping[str, float]
+    image_cells: Floats
+    pixel_cells: Floats
+    home: Flags
+    proxy: Floats
+    scores: Floats
+    labels: Flags
+
+    @property
+    def families(self) -> list[str]:
+        """Families of the suite, each once."""
+        return list(dict.fromkeys(cell.partition("/")[0] for cell in self.cells))
+
+    def of_family(self, family: str) -> Flags:
+        """Which cells belong to a family, bool [C]."""
+        return np.array([cell.partition("/")[0] == family for cell in self.cells])
+
+    def save(self, folder: Path) -> None:
+        """Writes ``SET_SEED.json`` and its arrays; the former last, for it says that all is there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(self.path(folder, self.set, self.seed).with_suffix(".npz"), **_arrays_of(self))
+        plain = {key: value for key, value in asdict(self).items() if key not in _ARRAYS}
+        self.path(folder, self.set, self.seed).write_text(json.dumps(plain, indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Facts:
+        """Reads what ``save`` wrote."""
+        with np.load(path.with_suffix(".npz")) as arrays:
+            return cls(**json.loads(path.read_text()), **{name: arrays[name] for name in _ARRAYS})
+
+    @staticmethod
+    def path(folder: Path, name: str, seed: int) -> Path:
+        """Where the facts of a set and seed lie."""
+        return folder / f"{name}_{seed}.json"
+
+
+def _arrays_of(facts: Facts) -> dict[str, npt.NDArray[Any]]:
+    return {field.name: getattr(facts, field.name) for field in fields(facts) if field.name in _ARRAYS}
