@@ -10,7 +10,7 @@ from automl_ad.errors import AutomlAdError
 from parts import theme
 from parts.access import require_access
 from parts.address import PAGES, keep_parameters, study_name
-from parts.blocks import problem
+from parts.blocks import problem, settle
 from parts.wording import as_code
 
 # One of Streamlit's own icons would be fetched from the internet.
@@ -25,6 +25,7 @@ pages = [
 ]
 chosen = st.navigation(pages)
 keep_parameters()
+settle(chosen.title)
 with st.sidebar:
     st.caption(f"Open study: {as_code(study_name())}" if study_name() else "No study is open.")
 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -14,6 +15,9 @@ from parts.wording import plain
 
 POLL_S = 2.0
 """Seconds between two looks at a search or job that runs."""
+_HEARD_S = 0.25
+"""Seconds in which a browser hears of a new page, and the server of what the browser asked for before."""
+_POLLED, _SHOWN = "page_polls", "page_shown"
 
 
 def page_head(title: str, what: str, study: str | None = None) -> None:
@@ -58,6 +62,22 @@ def sentence(error: Exception | str) -> str:
     return f"Something unexpected happened ({what}); the terminal that runs the dashboard says more."
 
 
+def settle(page: str) -> None:
+    """Begins a page anew that follows one with a part that is drawn again by itself.
+
+    The browser may have asked for that part once more before it heard of the new page. Streamlit would answer on the
+    new page, which then stays blank or breaks; a rerun of the whole page takes the place of what waits.
+
+    Args:
+        page: That is to be drawn.
+    """
+    before = st.session_state.get(_SHOWN, page)
+    st.session_state[_SHOWN] = page
+    if before != page and st.session_state.pop(_POLLED, False):
+        time.sleep(_HEARD_S)
+        st.rerun()
+
+
 def poll(seconds: float, active: Callable[[], bool]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Draws a part again every so many seconds while something runs, and the whole page once when it has ended.
 
@@ -70,6 +90,7 @@ def poll(seconds: float, active: Callable[[], bool]) -> Callable[[Callable[..., 
 
     def decorate(draw: Callable[..., None]) -> Callable[..., None]:
         running = active()
+        st.session_state[_POLLED] = running
 
         @wraps(draw)
         def part(*args: Any, **kwargs: Any) -> None:

@@ -46,7 +46,7 @@ def show_bundle(path: Path, name: str) -> None:
         problem(error)
         return
     _figures(facts, path)
-    st.markdown(f"**Promise.** {plain(facts['promise'])}")
+    st.markdown(f"**Promise.** {plain(facts['promise'])} Rejected is what scores above {facts['threshold']:.4g}.")
     st.caption(_parity(facts["parity"]))
     st.download_button(
         f"Download {name}.zip",

@@ -38,9 +38,9 @@ def proposal(rows: Sequence[TrialRow]) -> list[int]:
 
 
 def in_one_line(row: TrialRow) -> str:
-    """A candidate as an option of a list: "13: padim on resnet18, 0.912, 12.3 ms (tied)"."""
+    """A candidate as an option of a list: "13: padim on resnet18, proxy score 0.912, 12.3 ms (tied)"."""
     marked = marks(row)
-    costs = f"{score(row.proxy_score)}, {milliseconds(row.latency_ms)}"
+    costs = f"proxy score {score(row.proxy_score)}, {milliseconds(row.latency_ms)}"
     return f"{row.number}: {candidate(row.method, row.backbone)}, {costs}{f' ({marked})' if marked else ''}"
 
 
@@ -67,6 +67,8 @@ def choose_several(rows: Sequence[TrialRow], label: str, default: Sequence[int])
     known = offered(rows, chosen_trials())
     if _KEY not in st.session_state:
         st.session_state[_KEY] = [number for number in chosen_trials() if number in known] or list(default)
+    else:  # taken along from another page with this list, which would start empty here
+        st.session_state[_KEY] = st.session_state[_KEY]
     numbers = st.multiselect(
         label,
         list(known),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STAGES = {
     "audit": "Reading the images",
-    "suite": "Drawing the proxy suite",
+    "suite": "Drawing synthetic anomalies for the proxy suite",
     "sdas": "Learning to draw defects",
     "search": "Trying candidates",
     "certify": "Checking the best again",

@@ -53,7 +53,7 @@ def colour_legend() -> None:
     bar.image(colour_bar(), width="stretch", alt="Colours from clear, by way of the middle, to the hottest")
     words.caption(
         "Clear: usual for this candidate's good parts (the middle of their map values). Half way: the highest they "
-        "reach (99.9 %). End: as far again above that. A colour so means the same for every candidate."
+        "reach (99.9 %). End: as far again above that. So a colour means the same for every candidate."
     )
 
 

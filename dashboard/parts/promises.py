@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from parts.chart import listed
 from parts.wording import counted, percent
 
 if TYPE_CHECKING:
@@ -50,6 +52,17 @@ def wishes(smallest: float) -> list[Wish]:
     return sorted([*usual, best], key=lambda wish: wish.share)
 
 
+def out_of_reach(beyond: Sequence[Wish], normals: int) -> str:
+    """What promises that cannot be kept would need, in one sentence.
+
+    Args:
+        beyond: They, at least one.
+        normals: Good parts that there are.
+    """
+    needs = [f"{_needed(wish.share)} for {wish.label}" for wish in beyond]
+    return f"Good parts of the proxy suite that a promise takes: {listed(needs)}; there are {normals}."
+
+
 def rounded_up(share: float) -> float:
     """A share to a tenth of a percent, not below itself: a promise must not be shown better than it is."""
     return math.ceil(round(share * 1000, 9)) / 1000
@@ -57,13 +70,17 @@ def rounded_up(share: float) -> float:
 
 def _wish(share: float, smallest: float, normals: int) -> Wish:
     supported = share >= smallest
-    needed = math.ceil(round(1 / share - 1, 9))
     why = (
         f"{counted(normals, 'good part')} can support this."
         if supported
-        else f"It takes {needed} good parts of the proxy suite to promise this; there are {normals}."
+        else f"It takes {_needed(share)} good parts of the proxy suite to promise this; there are {normals}."
     )
     return Wish(share, f"at most {percent(share, 0)}", supported, why)
+
+
+def _needed(share: float) -> int:
+    """Good parts that a promise takes."""
+    return math.ceil(round(1 / share - 1, 9))
 
 
 def on_grid(threshold: float, low: float, high: float, step: float) -> float:

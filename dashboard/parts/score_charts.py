@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 
 import plotly.graph_objects as go
 
 from parts.chart import Chart, listed, nothing, quiet
 from parts.palette import ANOMALY, BAD_SCALE, GOOD_SCALE, INK, NORMAL
+from parts.wording import percent, score
 
 HOME = "⌂"
 """Marks a family that a candidate learned from."""
@@ -92,14 +93,16 @@ def cell_heat(
     )
     quiet(figure, _SEVERITY, "", 110 + 34 * len(families))
     figure.update_xaxes(type="category", tickangle=0).update_yaxes(autorange="reversed", type="category")
-    return Chart(figure, _cells_in_words(cells, title, home))
+    return Chart(figure, _cells_in_words(cells, title, home, percent if bad else score))
 
 
-def _cells_in_words(cells: Mapping[str, float], title: str, home: Collection[str]) -> str:
+def _cells_in_words(
+    cells: Mapping[str, float], title: str, home: Collection[str], written: Callable[[float], str]
+) -> str:
     lowest, highest = min(cells, key=lambda cell: cells[cell]), max(cells, key=lambda cell: cells[cell])
     words = (
-        f"{title} by family and severity: lowest {cells[lowest]:.3f} ({_spoken(lowest)}), highest "
-        f"{cells[highest]:.3f} ({_spoken(highest)})."
+        f"{title} by family and severity: lowest {written(cells[lowest])} ({_spoken(lowest)}), highest "
+        f"{written(cells[highest])} ({_spoken(highest)})."
     )
     learned = [family for family in dict.fromkeys(cell.split("/")[0] for cell in cells) if family in home]
     if learned:

@@ -28,6 +28,12 @@ _OPEN, _WISH = "search_form_open", "search_form_wish"
 FOLDER, UPLOAD = "A folder on this machine", "Upload a zip file"
 
 
+_DEMO = (
+    "Steel flanges are drawn. The search reads the good ones in `train/good`; good and defective ones in `test` are "
+    "left for the page Try. Filled in is a short search: 2 minutes and 12 trials at most, whatever the preset says."
+)
+
+
 @dataclass(frozen=True)
 class Wish:
     """What the form is filled in with when it opens.
@@ -42,6 +48,7 @@ class Wish:
         backbones: Backbones searched; those of the preset when empty.
         weights: Folder of weight files.
         exclude: Pictures to leave out, relative to the folder.
+        note: What the reader should know of it, as Markdown.
     """
 
     folder: str = ""
@@ -53,6 +60,7 @@ class Wish:
     backbones: tuple[str, ...] = ()
     weights: str = ""
     exclude: tuple[str, ...] = field(default=())
+    note: str = ""
 
 
 def open_form(wish: Wish | None = None) -> None:
@@ -93,7 +101,7 @@ def demo_wish() -> Wish:
     folder = state.workspace() / "demo_parts"
     if not folder.is_dir():
         draw_demo_set(folder)
-    return Wish(str(folder), "demo", time_budget="2m", trials=12, backbones=("embedded",))
+    return Wish(str(folder), "demo", time_budget="2m", trials=12, backbones=("embedded",), note=_DEMO)
 
 
 def next_name(name: str, taken: Collection[str]) -> str:
@@ -118,6 +126,8 @@ def search_form() -> str | None:
         with st.expander("More options"):
             given |= _further_fields()
         _say_left_out(wish)
+        if wish.note:
+            st.caption(wish.note)
         with st.container(horizontal=True):
             started = st.form_submit_button("Start the search", type="primary", icon=":material/play_arrow:")
             if st.form_submit_button("Cancel"):
@@ -149,9 +159,15 @@ def _main_fields() -> dict[str, Any]:
     name, preset, budget, device = st.columns([3, 4, 2, 2])
     return {
         "name": name.text_input("Name of the study", key="new_name", placeholder="the folder's name"),
-        "preset": preset.selectbox("Preset", PRESETS, format_func=preset_in_words, key="new_preset"),
+        "preset": preset.selectbox(
+            "Preset",
+            PRESETS,
+            format_func=preset_in_words,
+            key="new_preset",
+            help="What is filled in beside it or under More options goes before what the preset says.",
+        ),
         "time_budget": budget.text_input(
-            "Time budget", key="new_budget", placeholder="of the preset", help="Such as 90s, 10m or 1.5h."
+            "Time budget", key="new_budget", placeholder="of the preset", help="Such as 90s, 10m (minutes) or 1.5h."
         ),
         "device": device.selectbox(
             "Device", device_names(), key="new_device", help="auto takes a GPU if there is one."
@@ -173,9 +189,14 @@ def _further_fields() -> dict[str, Any]:
         )
     with right:
         backbones = st.text_input(
-            "Backbones, separated by commas", key="new_backbones", placeholder="those of the preset that are at hand"
+            "Backbones, separated by commas",
+            key="new_backbones",
+            placeholder="those of the preset that are at hand",
+            help="Feature extractors that detectors build on, such as resnet18; embedded needs no download.",
         )
-        seed = st.number_input("Seed", min_value=0, value=0, key="new_seed")
+        seed = st.number_input(
+            "Seed", min_value=0, value=0, key="new_seed", help="The same seed divides and draws the same again."
+        )
         size = st.number_input(
             "Largest size of a winner, MB", min_value=0.1, value=None, key="new_size", placeholder="no limit"
         )

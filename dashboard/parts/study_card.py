@@ -86,7 +86,8 @@ def _facts(summary: StudySummary, busy: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(label, color=colour, icon=icon)
         st.markdown(counts_in_words(summary.counts))
-    lines = [f"Leader: {plain(summary.leader)}"] if summary.leader else []
+    lead = "Winner" if summary.state == "finished" and not busy else "Leader"
+    lines = [f"{lead}: {plain(summary.leader)}"] if summary.leader else []
     lines += [f"Picked: trial {summary.picked}"] if summary.picked is not None else []
     lines += [f"{counted(summary.warnings, 'warning')}, see Data"] if summary.warnings else []
     if lines:

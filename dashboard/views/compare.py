@@ -47,7 +47,7 @@ def _wished(numbers: Sequence[int]) -> Wish:
 
 def _choices(found: Comparison, numbers: Sequence[int]) -> tuple[list[PictureRow], Wish, int]:
     """One row of widgets: which pictures, in which order, how many a page, and at which promise."""
-    places = st.columns([3, 2, 2, 2, 2])
+    places = st.columns([4, 3, 3, 5, 3])
     with places[0]:
         order = st.selectbox("Order by", list(ORDERS), key="compare_order", on_change=_first_page)
     with places[1]:
@@ -60,7 +60,7 @@ def _choices(found: Comparison, numbers: Sequence[int]) -> tuple[list[PictureRow
         wish = _wished(numbers)
     with places[4]:
         size = st.segmented_control(
-            "A page", [12, 24], default=12, required=True, key="compare_size", on_change=_first_page
+            "Pictures a page", [12, 24], default=12, required=True, key="compare_size", on_change=_first_page
         )
     return found.ordered(ORDERS[str(order)], family, severity), wish, int(size or 12)
 
@@ -107,8 +107,8 @@ def _side_by_side(numbers: Sequence[int], rows: Sequence[TrialRow]) -> None:
         return
     colour_legend()
     st.caption(
-        f"p: share of the candidate's own good parts that score at least as high. A verdict is that at a threshold "
-        f"that promises at most {percent(rounded_up(wish.share))} overkill; "
+        "p: share of the candidate's own good parts, this picture counted among them, that score at least as high. A "
+        f"verdict is that at a threshold that promises at most {percent(rounded_up(wish.share))} overkill; "
         f"{counted(found.suite.normals, 'good part')} stand behind it."
     )
     picture_rows(found, _leaf(pictures, size), candidates)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
-from parts.address import parameter
+from parts.address import go, parameter
 from parts.blocks import empty_state, page_head, problem
 from parts.candidates import in_one_line, offered
-from parts.promises import bounds_in_words, on_grid, rounded_up, spoken, step_of, wishes
+from parts.promises import bounds_in_words, on_grid, out_of_reach, rounded_up, spoken, step_of, wishes
 from parts.reviewed import operating_points
 from parts.score_charts import cell_heat, histogram
 from parts.show import show_chart
@@ -71,8 +71,12 @@ def _threshold(row: TrialRow) -> None:
         promised = percent(rounded_up(point.promised))
         st.caption(
             f"Of the next good parts at most {promised} are rejected on average, as far as these "
-            f"{len(points.normals)} can promise. They also helped to rank the candidates: the bundle takes its own "
-            "promise from all good images, each judged by a detector that had not seen it."
+            f"{len(points.normals)} can promise."
+        )
+        st.caption(
+            "The slider is for looking: neither the pick nor the bundle takes this threshold along. These good parts "
+            "also helped to rank the candidates, so the bundle sets its own from all good images, each judged by a "
+            "detector that had not seen it; Export says what it promises."
         )
         _histogram(points, threshold)
     with right:
@@ -83,8 +87,8 @@ def _presets(points: OperatingPoints, key: str) -> None:
     """Buttons for the usual promises; those that cannot be kept say what they would need."""
     offers = wishes(points.smallest_overkill)
     low, high = points.range
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("Overkill to promise", width="content")
+    st.markdown("Overkill to promise")
+    with st.container(horizontal=True, gap="small"):
         for wish in offers:
             value = on_grid(points.threshold_for(wish.share).value, low, high, step_of(points))
             st.button(
@@ -97,7 +101,7 @@ def _presets(points: OperatingPoints, key: str) -> None:
             )
     too_much = [wish for wish in offers if not wish.supported]
     if too_much:
-        st.caption(" ".join(f"{wish.label.capitalize()}: {wish.why}" for wish in too_much))
+        st.caption(out_of_reach(too_much, len(points.normals)))
 
 
 def _move(key: str, value: float) -> None:
@@ -177,7 +181,7 @@ def _choice(row: TrialRow) -> None:
     picks = study.picks()
     current = picks[-1] if picks and picks[-1].number is not None else None
     if current is None:
-        st.markdown("No candidate is picked: an export takes the search's proposal.")
+        st.markdown("No candidate is picked: Export offers the search's winner first.")
     else:
         st.markdown(
             f"Trial **{current.number}** is picked, by {plain(current.who or 'somebody')} on {moment(current.at)}"
@@ -185,14 +189,16 @@ def _choice(row: TrialRow) -> None:
         )
     with st.form("pick", clear_on_submit=True):
         note = st.text_input("Note: why this one", max_chars=500, placeholder="kept with the choice")
-        if st.form_submit_button(f"Pick trial {row.number}", type="primary", disabled=row.state != "complete"):
+        again = current is not None and current.number == row.number  # then the way on is to export it
+        weight: Literal["primary", "secondary"] = "secondary" if again else "primary"
+        if st.form_submit_button(f"Pick trial {row.number}", type=weight, disabled=row.state != "complete"):
             _write(lambda: study.pick(row.number, note.strip()))
     if current is not None:
-        undo, export = st.columns([1, 4], vertical_alignment="center")
-        if undo.button("Undo the pick"):
-            _write(lambda: study.unpick(""))
-        with export:
-            link("export", f"Export trial {current.number}")
+        with st.container(horizontal=True):
+            if st.button(f"Export trial {current.number}", type="primary", icon=":material/inventory_2:"):
+                go("export", trial=str(current.number))
+            if st.button("Undo the pick"):
+                _write(lambda: study.unpick(""))
     if picks:
         with st.expander(f"History ({counted(len(picks), 'entry')})"):
             st.table(_history(picks))

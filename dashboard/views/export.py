@@ -31,7 +31,7 @@ _PAST = 10
 def _label(row: TrialRow) -> str:
     marks = [
         word
-        for word, held in (("picked", row.picked), ("proposed", row.winner), ("tied", row.tied and not row.winner))
+        for word, held in (("picked", row.picked), ("winner", row.winner), ("tied", row.tied and not row.winner))
         if held
     ]
     ending = f" ({', '.join(marks)})" if marks else ""
@@ -39,7 +39,7 @@ def _label(row: TrialRow) -> str:
 
 
 def _first(rows: list[TrialRow]) -> int:
-    """The picked trial, else the proposed one, else the best."""
+    """The picked trial, else the winner, else the best."""
     wanted = next((row for row in rows if row.picked), None) or next((row for row in rows if row.winner), rows[0])
     return rows.index(wanted)
 
@@ -58,7 +58,8 @@ def _order(study: Study, rows: list[TrialRow]) -> None:
     fits = study.settings.folds + 1
     st.caption(
         f"The candidate is fitted {fits} times, to all good pictures and to {fits - 1} parts of them, so that its "
-        f"promise rests on pictures that it had not seen: about {fits} times as long as the fit of its trial."
+        "promise rests on pictures that it had not seen; then its graph is written and checked. This takes half a "
+        f"minute, or about {fits} times as long as the fit of its trial where that is more."
     )
     if started and number is not None and precision is not None:
         try:

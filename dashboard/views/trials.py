@@ -38,7 +38,7 @@ def _ranking(table: TrialTable, shown: Sequence[TrialRow]) -> None:
         ranked_frame(shown),
         key=trial_selection.TABLE,
         hide_index=True,
-        height=min(38 + 35 * max(len(shown), 1), 460),
+        height=min(36 + 33 * max(len(shown), 1), 460),
         column_config=ranked_columns(),
         placeholder="–",
         on_select=trial_selection.take_rows,
@@ -146,7 +146,10 @@ def _body() -> None:
         return
     chosen = filter_row(*_offered(table.rows))
     shown = chosen.of(table.rows)
-    st.caption(f"{counted(len(shown), 'trial')} of {len(table.rows):,}, ranked over all cells of the proxy suite.")
+    st.caption(
+        f"{counted(len(shown), 'trial')} of {len(table.rows):,}, ranked by how often each beats the others over all "
+        "families and severities: close to the order of proxy scores, but not the same."
+    )
     tabs = st.tabs(list(VIEWS), key="trials_tab", on_change="rerun")
     for tab, draw in zip(tabs, VIEWS.values(), strict=True):
         if tab.open:  # only what is looked at is computed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -16,7 +17,7 @@ from parts.jobs_view import follow_job
 from parts.own_pictures import LABELS, LIMITS, Shelf, in_words
 from parts.state import board, current_study, is_searching, trial_table, workspace
 from parts.tried_view import ORDERS, in_order, reranked, show_tried
-from parts.wording import counted, megabytes, plain
+from parts.wording import as_code, counted, megabytes, plain
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState
@@ -64,7 +65,12 @@ def _shelf() -> bool:
     """Says what was brought; whether there is anything."""
     counts = shelf.counts()
     if not counts:
-        st.info("No picture yet: add some above. A few real defects, if you have any, say more than many good parts.")
+        held = Path(study.settings.images) / "test"  # of a data set in MVTec layout, as the demo parts are
+        where = f" Some to try lie in {as_code(held)}." if held.is_dir() else ""
+        st.info(
+            "No picture yet: choose some above and press **Add**. A few real defects, if you have any, say more than "
+            f"many good parts.{where}"
+        )
         return False
     words, remove = st.columns([5, 1], vertical_alignment="center")
     words.markdown(plain(in_words(counts)))
@@ -112,6 +118,10 @@ def _real(result: Mapping[str, Any], rows: Sequence[TrialRow]) -> None:
 @st.fragment
 def _maps(job: JobState, result: Mapping[str, Any]) -> None:
     st.subheader("What the candidates mark", anchor=False)
+    st.caption(
+        "As the search fitted them, to a part of the good pictures. A bundle is fitted to all of them and sets its own "
+        "threshold, so that a close verdict may change."
+    )
     left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
     labels = list(dict.fromkeys(picture["label"] for picture in result["pictures"]))
     with left:

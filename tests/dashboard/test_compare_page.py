@@ -111,7 +111,7 @@ def test_far_down_only_marked_or_asked_for_candidates_are_offered() -> None:
     rows = [made_row(number) for number in range(1, 300)] + [made_row(0)]
     assert {0, 250} < set(offered(rows, [250]))
     assert 260 not in offered(rows, [250])
-    assert in_one_line(rows[-1]) == "0: padim on embedded, 0.900, 10.0 ms (default)"
+    assert in_one_line(rows[-1]) == "0: padim on embedded, proxy score 0.900, 10.0 ms (default)"
 
 
 def test_a_decision_has_a_word_for_each_kind_of_picture() -> None:

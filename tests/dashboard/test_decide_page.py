@@ -48,7 +48,7 @@ def test_a_promise_moves_the_threshold_and_those_out_of_reach_say_so(page: AppTe
     points = OperatingPoints(study, 1)
     buttons = {button.label: button for button in page.button}
     assert buttons["at most 1 %"].disabled  # far fewer than 99 good parts
-    assert "It takes 99 good parts of the proxy suite" in text(page)
+    assert "Good parts of the proxy suite that a promise takes: 99 for at most 1 %, " in text(page)
     page.slider[0].set_value(points.range[1])
     run(page)
     smallest = next(label for label in buttons if label.endswith("(smallest)"))
@@ -71,6 +71,7 @@ def test_a_pick_is_kept_with_its_note_and_can_be_undone(page: AppTest, study: au
     press(page, "Pick trial 1")
     assert study.picks()[-1].number == 1
     assert "Trial **1** is picked" in text(page)
+    assert any(button.label == "Export trial 1" for button in page.button)
     assert "marks *exactly* the <b>scratch</b>" in text(page)
     assert "\\*exactly\\*" in "\n".join(part.value for part in page.markdown)  # shown as it is, not as Markdown
     press(page, "Undo the pick")

@@ -60,7 +60,7 @@ def test_without_a_study_the_page_says_where_to_go(workspace: Path) -> None:
 def test_a_bundle_is_built_of_the_trial_and_precision_chosen(finished: Path, jobs: list[JobState]) -> None:
     app = _app(study="parts")
     numbers = app.selectbox[0].options
-    assert "proposed" in numbers[app.selectbox[0].index]
+    assert "winner" in numbers[app.selectbox[0].index]
     app.selectbox[0].select_index(len(numbers) - 1)
     app.radio[0].set_value("int8")
     app.button[0].click().run()
@@ -111,6 +111,7 @@ def test_what_a_bundle_promises_is_shown_and_its_file_is_not_read_to_draw_the_pa
     facts = {
         "method": "padim",
         "backbone": "embedded",
+        "threshold": 17.8512,
         "overkill": 0.05,
         "promise": "At most 5 % of good parts are rejected.",
         "parity": {"images": 96, "relative": 2e-6, "decisions_changed": 0},

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from automl_ad.jobs import JobBoard
+from parts import blocks
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
@@ -57,6 +59,7 @@ def test_the_demo_draws_parts_and_fills_the_form_in(workspace: Path, started: li
     assert app.text_input(key="new_folder").value == str(workspace / "demo_parts")
     assert app.text_input(key="new_name").value == "demo"
     assert (workspace / "demo_parts" / "train" / "good").is_dir()
+    assert "2 minutes and 12 trials at most, whatever the preset says" in _text(app)
     _press(app, "Start the search")
     assert started[0]["study"] == "demo"
     assert started[0]["settings"].backbones == ("embedded",)
@@ -109,7 +112,7 @@ def test_studies_are_listed_and_open(finished: Path) -> None:
     app = _app()
     assert not app.exception
     assert "6 trials" in _text(app)
-    assert "Leader" in _text(app)
+    assert "Winner: trial" in _text(app)
     opened = _press(app, "Open")
     assert _study(opened) == "parts"
 
@@ -122,6 +125,19 @@ def test_a_finished_study_can_be_searched_on(finished: Path, started: list[dict[
     assert not app.exception
     assert started[0]["study"] == "parts"
     assert (started[0]["settings"].time_budget, started[0]["settings"].trials) == (180, 9)
+
+
+def test_a_page_begins_anew_after_one_that_drew_itself_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(blocks, "time", SimpleNamespace(sleep=slept.append))
+    app = _app(study="parts")
+    app.switch_page("views/trials.py").run()
+    assert not slept  # nothing ran there
+    app.session_state["page_polls"] = True
+    app.switch_page("views/data.py").run()
+    assert not app.exception
+    assert len(slept) == 1
+    assert app.title[0].value == "Data"
 
 
 def test_an_unknown_study_is_one_sentence(finished: Path) -> None:
