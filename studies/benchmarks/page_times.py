@@ -33,8 +33,16 @@ from automl_ad.serving import Place, app_file, command, environment, free_port
 from dashboard import NAME, make_study
 
 PAGES = ("Studies", "Data", "Trials", "Compare", "Decide", "Try", "Export")
-STANDS = """title => [...document.querySelectorAll('h1')].some(head => head.innerText.trim() == title)
-    && document.querySelector('[data-testid="stApp"]').dataset.testScriptState == 'notRunning'"""
+STANDS = """([title, what, count]) => [...document.querySelectorAll('h1')].some(head => head.innerText.trim() == title)
+    && document.querySelector('[data-testid="stApp"]').dataset.testScriptState == 'notRunning'
+    && [...document.querySelectorAll(what)].filter(found => found.complete !== false).length >= count"""
+SEEN = {
+    "Data": ("[data-testid=stImage] img, [data-testid=stImageContainer] img", 6),
+    "Trials": ("[data-testid=stDataFrame] canvas", 1),
+    "Compare": ("[data-testid=stImage] img, [data-testid=stImageContainer] img", 12 * 5),
+    "Decide": (".js-plotly-plot .main-svg", 2),
+}
+"""What must be there, and how often, before a page counts as standing; a heading is enough for the others."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -89,7 +97,7 @@ def look(page: Page, looks: int) -> dict[str, list[float]]:
         for name in PAGES:
             start = time.perf_counter()
             page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
-            page.wait_for_function(STANDS, arg=name, polling="raf", timeout=60_000)
+            page.wait_for_function(STANDS, arg=[name, *SEEN.get(name, ("h1", 1))], polling="raf", timeout=60_000)
             times[name].append(1000 * (time.perf_counter() - start))
             time.sleep(0.3)
     return times
@@ -99,12 +107,13 @@ def run(trials: int, looks: int, parts: Path, engine: Any) -> list[list[str]]:
     """The rows of one size."""
     with tempfile.TemporaryDirectory() as temporary:
         workspace = Path(temporary)
-        make_study(workspace, trials, 300)
+        make_study(workspace, trials, 300).pick(0)
+        shutil.copytree(parts, workspace / "images")
         with served(workspace) as address:
             browser = engine.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             page = browser.new_page(viewport={"width": 1280, "height": 900})
-            page.goto(f"{address}trials?study={NAME}")
-            page.wait_for_function(STANDS, arg="Trials", timeout=60_000)
+            page.goto(f"{address}trials?study={NAME}&trials=0,1,2,3")
+            page.wait_for_function(STANDS, arg=["Trials", *SEEN["Trials"]], timeout=60_000)
             idle = look(page, looks)
             with busy(workspace, parts, trials):
                 searching = look(page, looks)
