@@ -103,6 +103,11 @@ def _speed(manifest: Manifest) -> Iterator[str]:
         f"- Against PyTorch on {parity.images} images: scores differ by at most {parity.largest:.3g}, which is "
         f"{parity.relative:.2g} of their spread; {parity.decisions_changed} decisions changed."
     )
+    if manifest.precision == "fp32" and parity.beyond:
+        yield (
+            f"- Of these, {parity.beyond} differ by more than a thousandth: two channels are so nearly equal there "
+            "that rounding decides which one comes first."
+        )
     if parity.auroc_torch is not None and parity.auroc_onnx is not None:
         yield f"- Synthetic anomalies among them: AUROC {parity.auroc_onnx:.4f}, in PyTorch {parity.auroc_torch:.4f}."
 

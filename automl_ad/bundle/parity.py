@@ -13,6 +13,8 @@ from automl_ad.evaluation.metrics import Floats, image_auroc, resize_maps
 
 LARGEST_RELATIVE = 1e-3
 """By how much of their spread scores of a float32 graph may differ."""
+STRAY_SHARE = 0.03
+"""Share of the images that may differ by more, of a detector that chooses among channels; one image always may."""
 LARGEST_LOSS = 0.05
 """Image AUROC that a graph of fewer bits may cost."""
 _LEAST_SPREAD = 1e-3
@@ -28,6 +30,7 @@ class Parity:
         largest: Largest absolute difference of scores.
         spread: Standard deviation of the detector's scores.
         relative: ``largest`` as a share of ``spread``, which counts as a thousandth of the largest score at least.
+        beyond: Images whose score differs by more than a float32 graph's may.
         map_largest: Largest absolute difference of maps.
         decisions_changed: Images on the other side of the threshold.
         auroc_torch, auroc_onnx: Image AUROC by the detector's and by the graph's scores; None without images of both
@@ -38,6 +41,7 @@ class Parity:
     largest: float
     spread: float
     relative: float
+    beyond: int
     map_largest: float
     decisions_changed: int
     auroc_torch: float | None
@@ -67,12 +71,14 @@ def compare(
     expected, found = np.asarray(torch_scores, np.float64), np.asarray(onnx_scores, np.float64)
     large = torch_maps if torch_maps.shape == onnx_maps.shape else resize_maps(torch_maps, _size(onnx_maps))
     limit = threshold if graph_threshold is None else graph_threshold
-    largest, spread = float(np.abs(expected - found).max()), float(expected.std())
+    off, spread = np.abs(expected - found), float(expected.std())
+    shares = off / _unit(spread, float(np.abs(expected).max()))
     return Parity(
         images=len(expected),
-        largest=largest,
+        largest=float(off.max()),
         spread=spread,
-        relative=_relative(largest, spread, float(np.abs(expected).max())),
+        relative=float(shares.max()),
+        beyond=int((shares > LARGEST_RELATIVE).sum()),
         map_largest=float(np.abs(large - onnx_maps).max()),
         decisions_changed=int(((expected > threshold) != (found > limit)).sum()),
         auroc_torch=_auroc(expected, anomalous),
@@ -80,8 +86,13 @@ def compare(
     )
 
 
-def require(parity: Parity, precision: Precision) -> None:
+def require(parity: Parity, precision: Precision, chooses: bool = False) -> None:
     """Refuses a graph that is not the detector.
+
+    Args:
+        parity: Of the graph.
+        precision: What it computes in.
+        chooses: Whether the detector chooses among channels, see `Detector.chooses`: a few images may then differ.
 
     Raises:
         BundleError: In ``fp32``, scores differ by more than a thousandth of their spread or a decision changed; in
@@ -90,7 +101,7 @@ def require(parity: Parity, precision: Precision) -> None:
     if not np.isfinite(parity.largest):
         raise BundleError(f"The {precision} graph gives scores that are not finite numbers; export another precision.")
     if precision == "fp32":
-        _require_equal(parity)
+        _require_equal(parity, max(1, int(STRAY_SHARE * parity.images)) if chooses else 0)
     elif parity.auroc_torch is not None and parity.auroc_onnx is not None:
         loss = parity.auroc_torch - parity.auroc_onnx
         if loss > LARGEST_LOSS:
@@ -100,11 +111,11 @@ def require(parity: Parity, precision: Precision) -> None:
             )
 
 
-def _require_equal(parity: Parity) -> None:
-    if parity.relative > LARGEST_RELATIVE:
+def _require_equal(parity: Parity, strays: int) -> None:
+    if parity.beyond > strays:
         raise BundleError(
-            f"The graph's scores differ from the detector's by up to {parity.relative:.2g} of their spread, more than "
-            f"{LARGEST_RELATIVE:g}; export another trial."
+            f"The graph's scores differ from the detector's by up to {parity.relative:.2g} of their spread, on "
+            f"{parity.beyond} of {parity.images} images by more than {LARGEST_RELATIVE:g}; export another trial."
         )
     if parity.decisions_changed:
         raise BundleError(
@@ -117,9 +128,8 @@ def _size(maps: Floats) -> tuple[int, int]:
     return maps.shape[1], maps.shape[2]
 
 
-def _relative(largest: float, spread: float, size: float) -> float:
-    unit = max(spread, _LEAST_SPREAD * size)
-    return largest / unit if unit else largest
+def _unit(spread: float, size: float) -> float:
+    return max(spread, _LEAST_SPREAD * size) or 1.0
 
 
 def _auroc(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> float | None:

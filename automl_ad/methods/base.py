@@ -52,12 +52,15 @@ class Detector(ABC):
     Attributes:
         name: The method's name.
         learns_from: Families of synthetic anomalies that its candidates may learn from.
+        chooses: Whether a map hangs on a choice among channels, which rounding can turn where two are nearly equal:
+            the same image may then have two maps, both right.
         settings: Parameters of this candidate.
         seed: Drives everything random in the fit.
     """
 
     name: ClassVar[str]
     learns_from: ClassVar[frozenset[str]] = frozenset()
+    chooses: ClassVar[bool] = False
     settings: MethodSettings
     seed: int
 

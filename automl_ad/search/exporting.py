@@ -66,7 +66,7 @@ def bundle_contents(
     marking = mask_threshold(calibration.pixel_shares, calibration.pixel_values, len(calibration.scores), DEFAULT_MASK)
     checked = Checked.of(views)
     parity = _parity(winner, graph, checked, overkill.value)
-    require(parity, precision)
+    require(parity, precision, winner.detector.chooses)
     return BundleContents(
         detector=winner.detector,
         graph=graph,

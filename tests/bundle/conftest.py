@@ -95,7 +95,7 @@ def make_contents() -> Callable[..., BundleContents]:
             "decision": Decision(overkill=0.1, mask=0.05),
             "map_range": (float(low), float(high)),
             "facts": FACTS,
-            "parity": Parity(8, 1e-6, 1.0, 1e-6, 1e-6, 0, 0.9, 0.9),
+            "parity": Parity(8, 1e-6, 1.0, 1e-6, 0, 1e-6, 0, 0.9, 0.9),
             "speed": Speed(latency_ms=12.5, images_s=100.0, threads=2, size_mb=3.5),
             "samples": {"texture.png": b"drawn"},
         }

@@ -45,3 +45,10 @@ def test_origin_speed_and_notes(bundle_path: Path, contents: BundleContents) -> 
     assert "12.5 ms for one image" in text
     assert "0 decisions changed" in text
     assert "\nSomething could not be promised.\n" in text
+
+
+def test_it_tells_of_images_that_rounding_decides(bundle_path: Path, contents: BundleContents) -> None:
+    manifest = Manifest.model_validate(read_manifest(bundle_path))
+    assert "rounding decides" not in model_card(manifest, contents.calibration, ())
+    stray = manifest.model_copy(update={"parity": dataclasses.replace(manifest.parity, beyond=2)})
+    assert "- Of these, 2 differ by more than a thousandth" in model_card(stray, contents.calibration, ())

@@ -12,7 +12,7 @@ from automl_ad.errors import BundleError
 SCORES = np.array([1.0, 2.0, 3.0, 6.0])
 MAPS = np.arange(16.0, dtype=np.float32).reshape(4, 2, 2)
 LABELS = np.array([False, False, True, True])
-EQUAL = Parity(4, 0.0, 1.0, 0.0, 0.0, 0, 1.0, 1.0)
+EQUAL = Parity(4, 0.0, 1.0, 0.0, 0, 0.0, 0, 1.0, 1.0)
 
 
 def parity(found: Any, threshold: float = 2.5, labels: Any = LABELS, scores: Any = SCORES) -> Parity:
@@ -63,11 +63,23 @@ def test_the_last_digits_of_a_small_spread_do_not_matter() -> None:
 
 def test_a_float32_graph_must_say_the_same() -> None:
     require(parity(SCORES), "fp32")
-    require(replace(EQUAL, relative=0.9e-3), "fp32")
-    with pytest.raises(BundleError, match=r"by up to 0\.0011 of their spread"):
-        require(replace(EQUAL, relative=1.1e-3), "fp32")
+    spread = float(SCORES.std())
+    require(parity(SCORES + np.array([0, 0, 0.9e-3 * spread, 0])), "fp32")
+    with pytest.raises(BundleError, match=r"by up to 0\.0011 of their spread, on 1 of 4 images"):
+        require(parity(SCORES + np.array([0, 0, 1.1e-3 * spread, 0])), "fp32")
     with pytest.raises(BundleError, match="decides 1 of 4 images otherwise"):
         require(replace(EQUAL, decisions_changed=1), "fp32")
+
+
+@pytest.mark.parametrize(("images", "strays"), [(4, 1), (33, 1), (96, 2), (100, 3)])
+def test_where_rounding_can_turn_a_choice_a_few_images_may_differ(images: int, strays: int) -> None:
+    few = replace(EQUAL, images=images, relative=0.01, beyond=strays)
+    require(few, "fp32", chooses=True)
+    for refused, chooses in ((few, False), (replace(few, beyond=strays + 1), True)):
+        with pytest.raises(BundleError, match=r"by up to 0\.01 of their spread"):
+            require(refused, "fp32", chooses)
+    with pytest.raises(BundleError, match="decides 1 of"):
+        require(replace(few, decisions_changed=1), "fp32", chooses=True)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

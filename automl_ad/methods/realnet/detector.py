@@ -79,6 +79,7 @@ class RealNet(FeatureDetector):
 
     name: ClassVar[str] = "realnet"
     learns_from: ClassVar[frozenset[str]] = frozenset({"texture", "sdas"})
+    chooses: ClassVar[bool] = True
     settings_type: ClassVar[type[MethodSettings]] = RealNetSettings
     settings: RealNetSettings
     head: RealNetHead
