@@ -17,6 +17,14 @@ import automl_ad  # noqa: E402
 from automl_ad.search.settings import preset_path  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def _own_main() -> Iterator[None]:
+    """Streamlit puts the page that it tests in the place of ``__main__``, which processes started later would run."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture(scope="session")
 def searched(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> automl_ad.Study:
     """A finished study called ``parts``, not to be written to."""
