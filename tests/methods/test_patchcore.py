@@ -32,6 +32,12 @@ def head_on(memory: Tensor, neighbours: int) -> PatchCoreHead:
     return PatchCoreHead.of(memory, near, torch.zeros(memory.shape[1]), torch.ones(memory.shape[1]))
 
 
+@pytest.fixture
+def few_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets small memories be projected."""
+    monkeypatch.setattr(patchcore, "_LEAST_DIRECTIONS", 1)
+
+
 def memory_of(head: PatchCoreHead) -> Tensor:
     """The patches of an unscaled memory that was not projected, where they lie."""
     return head.memory + head.origin
@@ -77,6 +83,7 @@ def test_enlarging_is_bilinear_interpolation(small: tuple[int, int], large: tupl
     np.testing.assert_allclose(_enlarged(cells.permute(0, 2, 3, 1), large), expected, atol=1e-6)
 
 
+@pytest.mark.usefixtures("few_directions")
 @pytest.mark.parametrize("held", [1, 700, 2**21])
 @pytest.mark.parametrize("variance", [1.0, 1 - 1e-12])
 @pytest.mark.parametrize(
@@ -104,6 +111,7 @@ def test_whether_turned_before_interpolation_or_not_the_map_is_the_distance(
     np.testing.assert_allclose(map_of(head, maps), expected, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("few_directions")
 def test_left_out_directions_count_by_their_lengths() -> None:
     """The memory spreads over the first axis by 10, over the second by 1: a share of 0.9 leaves out the second."""
     memory = torch.tensor([[10.0, 1.0], [10.0, -1.0], [-10.0, 1.0], [-10.0, -1.0]])
@@ -113,6 +121,7 @@ def test_left_out_directions_count_by_their_lengths() -> None:
     assert map_of(head, [patch])[0, 1, 1] == pytest.approx((3**2 + 5**2 + 1**2) ** 0.5, rel=1e-5)
 
 
+@pytest.mark.usefixtures("few_directions")
 @pytest.mark.parametrize(("variance", "kept"), [(0.5, 1), (0.8, 1), (0.81, 2), (0.96, 2), (0.97, 3), (0.999, 3)])
 def test_the_fewest_directions_that_hold_the_share_are_kept(variance: float, kept: int) -> None:
     """Variances of 80, 16 and 4 %."""
@@ -126,13 +135,23 @@ def test_the_fewest_directions_that_hold_the_share_are_kept(variance: float, kep
 @given(variance=st.floats(0.3, 1), seed=st.integers(0, 10))
 def test_a_projected_distance_is_off_by_the_product_of_what_was_left_out(variance: float, seed: int) -> None:
     """Twice the product of the two lengths in the other directions (Cauchy and Schwarz) bounds its square."""
-    memory, test = noise(20, 8, seed=seed), noise(1, 8, *SIZE, seed=seed + 50)
-    head = PatchCoreHead.of(memory, torch.zeros(20, 0, dtype=torch.int64), torch.zeros(8), torch.ones(8), variance)
-    rest = torch.eye(8) - head.basis @ head.basis.T if head.basis.shape[1] else torch.zeros(8, 8)
+    memory, test = noise(120, 80, seed=seed), noise(1, 80, *SIZE, seed=seed + 50)
+    near, zeros = torch.zeros(120, 0, dtype=torch.int64), torch.zeros(80)
+    head = PatchCoreHead.of(memory, near, zeros, zeros + 1, variance)
+    rest = torch.eye(80) - head.basis @ head.basis.T if head.basis.shape[1] else torch.zeros(80, 80)
     patches = torch.from_numpy(averaged(test)).float() - head.origin
     left = (patches @ rest).norm(dim=-1), ((memory - head.origin) @ rest).norm(dim=-1).max()
     off = np.abs(map_of(head, [test]) ** 2 - distances(test, memory).min(-1) ** 2)
     assert (off <= 2 * (left[0] * left[1]).numpy() + 1e-4).all()
+
+
+@pytest.mark.parametrize(("depth", "kept"), [(64, 0), (65, 64), (200, 64)])
+def test_a_few_dozen_directions_are_always_kept(depth: int, kept: int) -> None:
+    """All variance lies in one direction."""
+    memory = noise(300, depth) * 1e-3
+    memory[:, 0] *= 1e6
+    near, zeros = torch.zeros(300, 0, dtype=torch.int64), torch.zeros(depth)
+    assert PatchCoreHead.of(memory, near, zeros, zeros + 1, 0.5).basis.shape == (depth, kept)
 
 
 def test_features_far_from_zero_keep_small_distances() -> None:
