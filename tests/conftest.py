@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+
+import automl_ad
+from automl_ad.search.settings import preset_path
 
 torch.set_num_threads(1)
 
@@ -57,3 +61,26 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), mask)
     return root
+
+
+@pytest.fixture(scope="session")
+def search_parts(parts: Path) -> Callable[..., automl_ad.Study]:
+    """Searches the parts in a workspace of its own, with some lines of a study file and options added."""
+
+    def search(workspace: Path, further: str = "", **options: Any) -> automl_ad.Study:
+        file = workspace / "study.yaml"
+        # Without the family sdas, whose diffusion model some machines would find the time to train.
+        families = "families: [texture, cutpaste, poisson, photometric]"
+        file.write_text(f"{preset_path('quick').read_text()}\n{families}\n{further}")
+        return automl_ad.search(
+            parts,
+            name="parts",
+            workspace=workspace,
+            study_file=file,
+            backbones=["embedded"],
+            methods=["padim", "dfr", "patchcore"],
+            time_budget=600,
+            **options,
+        )
+
+    return search

@@ -14,7 +14,6 @@ DASHBOARD = Path(__file__).parents[2] / "dashboard"
 sys.path.insert(0, str(DASHBOARD))  # as Streamlit does for the script that it runs
 
 import automl_ad  # noqa: E402
-from automl_ad.search.settings import preset_path  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -26,23 +25,9 @@ def _own_main() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def searched(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> automl_ad.Study:
+def searched(search_parts: Callable[..., automl_ad.Study], tmp_path_factory: pytest.TempPathFactory) -> automl_ad.Study:
     """A finished study called ``parts``, not to be written to."""
-    workspace = tmp_path_factory.mktemp("searched")
-    file = workspace / "study.yaml"
-    # Without the family sdas, whose diffusion model some machines would find the time to train.
-    file.write_text(f"{preset_path('quick').read_text()}\nfamilies: [texture, cutpaste, poisson, photometric]\n")
-    return automl_ad.search(
-        parts,
-        name="parts",
-        workspace=workspace,
-        study_file=file,
-        backbones=["embedded"],
-        methods=["padim", "dfr", "patchcore"],
-        image_size=64,
-        trials=6,
-        time_budget=600,
-    )
+    return search_parts(tmp_path_factory.mktemp("searched"), image_size=64, trials=6)
 
 
 @pytest.fixture

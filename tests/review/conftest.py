@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 import automl_ad
-from automl_ad.search.settings import preset_path
 
 
 @pytest.fixture(scope="session")
-def study(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> automl_ad.Study:
+def study(search_parts: Callable[..., automl_ad.Study], tmp_path_factory: pytest.TempPathFactory) -> automl_ad.Study:
     """A finished search of five trials at two working sizes, one of which trains."""
-    workspace = tmp_path_factory.mktemp("reviewed")
-    file = workspace / "study.yaml"
-    preset = preset_path("quick").read_text()
-    file.write_text(f"{preset}\nfamilies: [texture, cutpaste, poisson, photometric]\nper_cell: 4\nsides: [64, 96]\n")
-    return automl_ad.search(
-        parts,
-        name="parts",
-        workspace=workspace,
-        study_file=file,
-        backbones=["embedded"],
-        methods=["padim", "dfr", "patchcore"],
-        trials=5,
-        time_budget=600,
-    )
+    return search_parts(tmp_path_factory.mktemp("reviewed"), "per_cell: 4\nsides: [64, 96]\n", trials=5)
 
 
 @pytest.fixture
