@@ -42,11 +42,11 @@ def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, fl
         return []
     cells = list(records[0].cells["cells"])
     table = np.array([[record.cells["cells"][cell] for cell in cells] for record in records])
-    pairs = zip(records, (float(score) for score in rank_scores(table, _at_home(records, cells))), strict=True)
+    pairs = zip(records, (float(score) for score in rank_scores(table, at_home(records, cells))), strict=True)
     return sorted(pairs, key=lambda pair: (-round(pair[1], 9), pair[0].number))
 
 
-def _at_home(records: Sequence[CandidateRecord], cells: Sequence[str]) -> npt.NDArray[np.bool_]:
+def at_home(records: Sequence[CandidateRecord], cells: Sequence[str]) -> npt.NDArray[np.bool_]:
     """True at [candidate, cell] where the candidate learned from the family of the cell."""
     families = [cell_family(cell) for cell in cells]
     # Thousands of candidates learn from very few sets of families.

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from facts import Facts, Flags, Floats
+from facts import Facts, Floats
 
 import automl_ad
 from automl_ad.evaluation.metrics import pixel_ap, resize_maps
-from automl_ad.evaluation.suite import Suite, cell_family
+from automl_ad.evaluation.suite import Suite
 from automl_ad.search.assess import labelled_scores
-from automl_ad.search.ranking import usable
+from automl_ad.search.ranking import at_home, usable
 from automl_ad.search.study import DEFAULT_TRIAL
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.records import CandidateRecord
@@ -55,7 +54,7 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         seconds={"search": searched - start, "assess": time.monotonic() - searched, "wall": answer["wall_s"]},
         image_cells=np.array([[record.cells["cells"][cell] for cell in suite.cell_names] for record in records]),
         pixel_cells=np.array([_pixel_cells(study.folder.trial(record.number), suite) for record in records]),
-        home=_home(records, suite.cell_names),
+        home=at_home(records, suite.cell_names),
         proxy=np.array([record.proxy_score for record in records], dtype=np.float64),
         scores=scores,
         labels=labels,
@@ -65,10 +64,6 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
 def _trial(record: CandidateRecord) -> dict[str, Any]:
     names = ("number", "method", "backbone", "rule", "latency_ms", "fit_s", "total_s")
     return {name: getattr(record, name) for name in names} | {"params": dict(record.params)}
-
-
-def _home(records: Sequence[CandidateRecord], cells: Sequence[str]) -> Flags:
-    return np.array([[cell_family(cell) in record.learned_from for cell in cells] for record in records])
 
 
 def _pixel_cells(folder: Path, suite: Suite) -> Floats:

@@ -57,3 +57,14 @@ def finished(searched: automl_ad.Study, workspace: Path) -> Path:
     """The workspace of the dashboard with the finished study ``parts`` in it, which may be written to."""
     shutil.copytree(searched.folder.workspace, workspace)
     return workspace
+
+
+@pytest.fixture
+def study(searched: automl_ad.Study, in_workspace: Callable[[Path], None], tmp_path: Path) -> Iterator[automl_ad.Study]:
+    """A copy of the searched study that may be written to."""
+    copy = tmp_path / "copy"
+    shutil.copytree(searched.folder.workspace, copy)
+    in_workspace(copy)
+    yield automl_ad.Study.open("parts", copy)
+    st.cache_resource.clear()
+    st.cache_data.clear()

@@ -1,28 +1,12 @@
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
-import streamlit as st
 from app_page import charts, open_page, press, run, text
 from streamlit.testing.v1 import AppTest
 
 import automl_ad
 from automl_ad.review.operating_points import OperatingPoints, Share
 from parts.promises import on_grid, rounded_up, share_in_words, wishes
-
-
-@pytest.fixture
-def study(searched: automl_ad.Study, in_workspace: Callable[[Path], None], tmp_path: Path) -> Iterator[automl_ad.Study]:
-    """A copy that may be written to."""
-    copy = tmp_path / "copy"
-    shutil.copytree(searched.folder.workspace, copy)
-    in_workspace(copy)
-    yield automl_ad.Study.open("parts", copy)
-    st.cache_resource.clear()
-    st.cache_data.clear()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import streamlit as st
 from app_page import open_page, press, run, text
 from streamlit.testing.v1 import AppTest
 
@@ -23,17 +22,6 @@ from parts.own_pictures import Shelf, folder_name, in_words
 from parts.tried_view import in_order
 
 JOB = "0123456789abcdef"
-
-
-@pytest.fixture
-def study(searched: automl_ad.Study, in_workspace: Callable[[Path], None], tmp_path: Path) -> Iterator[automl_ad.Study]:
-    """A copy that may be written to."""
-    copy = tmp_path / "copy"
-    shutil.copytree(searched.folder.workspace, copy)
-    in_workspace(copy)
-    yield automl_ad.Study.open("parts", copy)
-    st.cache_resource.clear()
-    st.cache_data.clear()
 
 
 def picture(value: int = 90) -> bytes:
