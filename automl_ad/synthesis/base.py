@@ -99,15 +99,22 @@ class AnomalyFamily(ABC):
             InputError: If the severity is out of range.
             ValueError: If the image has another shape than the normals of the context.
         """
+        drawn = self.try_draw(image, severity, rng)
+        if drawn is not None:
+            return drawn
+        spot = _last_resort(image, self.context.foreground.mask_of(image), rng)
+        return _finish(image, spot, blending.local_variation(image), severity)
+
+    def try_draw(
+        self, image: npt.NDArray[np.uint8], severity: float, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
+        """As ``draw``, but None where nothing came of it; ``draw`` puts a plain spot there instead."""
         if not 0 < severity <= 1:
             raise InputError(f"A severity must be above 0 and at most 1 but is {severity}: choose for example 0.6.")
         if image.dtype != np.uint8 or image.shape != self.context.normals.shape[1:]:
             raise ValueError(f"image is {image.dtype} {image.shape} but the normals are {self.context.normals.shape}")
-        inside = self.context.foreground.mask_of(image)
-        drawn = self.attempt(image, inside, severity, rng)
-        if drawn is not None and drawn[1].any():
-            return drawn
-        return _finish(image, _last_resort(image, inside, rng), blending.local_variation(image), severity)
+        drawn = self.attempt(image, self.context.foreground.mask_of(image), severity, rng)
+        return drawn if drawn is not None and drawn[1].any() else None
 
     @abstractmethod
     def attempt(

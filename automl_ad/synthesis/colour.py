@@ -12,7 +12,8 @@ Image = npt.NDArray[np.uint8]
 
 GREY_SPREAD = 3.0
 
-_RAMP = np.arange(256, dtype=np.float32)
+LEVELS = np.arange(256, dtype=np.float32)
+"""The table that changes nothing."""
 
 
 def colour_jitter(image: Image, rng: np.random.Generator, strength: float) -> Image:
@@ -29,7 +30,7 @@ def colour_jitter(image: Image, rng: np.random.Generator, strength: float) -> Im
     # Amounts near zero would leave a patch on a uniform texture unseen.
     brightness, contrast, saturation, hue = strength * rng.uniform(0.5, 1, 4) * rng.choice((-1.0, 1.0), 4)
     centre = float(image.mean())
-    toned = _by_table(image, ((_RAMP - centre) * (1 + contrast) + centre) * (1 + brightness))
+    toned = by_table(image, ((LEVELS - centre) * (1 + contrast) + centre) * (1 + brightness))
     return _shift_colours(toned, hue * 45, 1 + saturation)
 
 
@@ -52,6 +53,11 @@ def augment(image: Image, rng: np.random.Generator, count: int = 2) -> Image:
     return changed
 
 
+def by_table(image: Image, table: npt.NDArray[np.float32]) -> Image:
+    """Maps every level of a uint8 image through a table of 256 values, rounded and clipped to 0 to 255."""
+    return np.asarray(cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)), np.uint8)
+
+
 def is_grey(image: Image) -> bool:
     """Whether a uint8 [H, W, 3] image has practically no colour: channels 3 levels apart on average, or less."""
     spread = float(np.mean(image.max(axis=2) - image.min(axis=2)))
@@ -63,11 +69,6 @@ def without_colour(image: Image) -> Image:
     return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
-def _by_table(image: Image, table: npt.NDArray[np.float32]) -> Image:
-    """Maps every level through a table of 256 values, clipped to 0 to 255."""
-    return np.asarray(cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)), np.uint8)
-
-
 def _shift_colours(image: Image, hue: float, saturation: float) -> Image:
     """Turns the hue by OpenCV units (180 a full circle) and scales the saturation."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.float32)
@@ -77,11 +78,11 @@ def _shift_colours(image: Image, hue: float, saturation: float) -> Image:
 
 
 def _gamma(image: Image, rng: np.random.Generator) -> Image:
-    return _by_table(image, 255 * (_RAMP / 255) ** np.float32(rng.uniform(0.5, 2.0)))
+    return by_table(image, 255 * (LEVELS / 255) ** np.float32(rng.uniform(0.5, 2.0)))
 
 
 def _brightness(image: Image, rng: np.random.Generator) -> Image:
-    return _by_table(image, _RAMP * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30))
+    return by_table(image, LEVELS * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30))
 
 
 def _hue(image: Image, rng: np.random.Generator) -> Image:
@@ -90,7 +91,7 @@ def _hue(image: Image, rng: np.random.Generator) -> Image:
 
 def _posterise(image: Image, rng: np.random.Generator) -> Image:
     step = 256 / int(rng.integers(4, 12))
-    return _by_table(image, np.floor(_RAMP / step) * step + step / 2)
+    return by_table(image, np.floor(LEVELS / step) * step + step / 2)
 
 
 def _invert(image: Image, rng: np.random.Generator) -> Image:
@@ -99,7 +100,7 @@ def _invert(image: Image, rng: np.random.Generator) -> Image:
 
 def _stretch(image: Image, rng: np.random.Generator) -> Image:
     low, high = float(image.min()), float(image.max())
-    return _by_table(image, (_RAMP - low) * (255 / max(high - low, 1.0)))
+    return by_table(image, (LEVELS - low) * (255 / max(high - low, 1.0)))
 
 
 def _sharpen(image: Image, rng: np.random.Generator) -> Image:

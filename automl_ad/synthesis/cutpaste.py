@@ -9,12 +9,12 @@ import numpy.typing as npt
 from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.colour import colour_jitter
+from automl_ad.synthesis.scale import REFERENCE_SIDE
 
 PATCH_AREA = (0.003, 0.15)
 PATCH_ASPECT = (0.3, 3.3)
 SCAR_WIDTH = (2.0, 16.0)
 SCAR_HEIGHT = (10.0, 25.0)
-REFERENCE_SIDE = 256
 SCAR_SHARE = 0.5
 JITTER = 0.1
 JITTER_GAIN = 0.3

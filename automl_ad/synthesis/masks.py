@@ -65,8 +65,19 @@ def random_blob(
     Returns:
         float32 [H, W] in 0 to 1, 0 outside the product.
     """
-    row, column = random_point(inside, rng)
-    a, b = random_radii(inside, rng, window)
+    centre = random_point(inside, rng)
+    return blob_at(centre, inside, random_radii(inside, rng, window), softness, rng)
+
+
+def blob_at(
+    centre: tuple[int, int],
+    inside: npt.NDArray[np.bool_],
+    radii: tuple[float, float],
+    softness: float,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.float32]:
+    """As `random_blob`, around a given (row, column) and with given semi-axes in pixels."""
+    (row, column), (a, b) = centre, radii
     angle = rng.uniform(0, np.pi)
     y = np.arange(inside.shape[0], dtype=np.float32)[:, None] - row
     x = np.arange(inside.shape[1], dtype=np.float32)[None, :] - column

@@ -5,13 +5,28 @@ from __future__ import annotations
 from automl_ad.errors import InputError
 from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.cutpaste import CutPasteFamily
+from automl_ad.synthesis.missing import MissingFamily
 from automl_ad.synthesis.photometric import PhotometricFamily
 from automl_ad.synthesis.poisson import PoissonFamily
+from automl_ad.synthesis.scratch import ScratchFamily
 from automl_ad.synthesis.sdas.family import SdasFamily
+from automl_ad.synthesis.speck import SpeckFamily
 from automl_ad.synthesis.texture import TextureFamily
+from automl_ad.synthesis.warp import WarpFamily
 
 _FAMILIES: dict[str, type[AnomalyFamily]] = {
-    family.name: family for family in (TextureFamily, CutPasteFamily, PoissonFamily, PhotometricFamily, SdasFamily)
+    family.name: family
+    for family in (
+        TextureFamily,
+        CutPasteFamily,
+        PoissonFamily,
+        PhotometricFamily,
+        ScratchFamily,
+        SpeckFamily,
+        MissingFamily,
+        WarpFamily,
+        SdasFamily,
+    )
 }
 
 FAMILY_NAMES = tuple(_FAMILIES)

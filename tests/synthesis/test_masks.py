@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from automl_ad.synthesis.masks import log_uniform, random_blob, random_ellipse, random_point, random_radii
+from automl_ad.synthesis.masks import blob_at, log_uniform, random_blob, random_ellipse, random_point, random_radii
 
 
 def test_points_are_spread_over_all_of_the_product_and_nowhere_else() -> None:
@@ -50,3 +50,31 @@ def test_blobs_fade_from_their_centre_and_harder_edges_fill_more() -> None:
         assert soft.min() == 0
         assert hard.sum() > soft.sum()
         assert ((soft > 0) == (hard > 0)).all()
+
+
+def test_a_blob_lies_where_it_was_put_and_has_the_size_asked_for() -> None:
+    inside = np.ones((96, 128), np.bool_)
+    for seed in range(10):
+        blob = blob_at((30, 80), inside, (12.0, 8.0), 0.2, np.random.default_rng(seed))
+        assert blob.dtype == np.float32
+        assert blob[30, 80] == 1
+        rows, columns = np.nonzero(blob)
+        assert 30 - 18 <= rows.min() < rows.max() <= 30 + 18
+        assert 80 - 18 <= columns.min() < columns.max() <= 80 + 18
+        assert 0.6 < (blob > 0).sum() / (np.pi * 12 * 8) < 1.7
+
+
+def test_blobs_at_the_rim_are_cut_to_the_product() -> None:
+    inside = np.zeros((64, 64), np.bool_)
+    inside[:, 32:] = True
+    blob = blob_at((20, 32), inside, (9.0, 9.0), 0.5, np.random.default_rng(0))
+    assert not blob[:, :32].any()
+    assert blob[20, 32] == 1
+
+
+def test_a_random_blob_is_one_at_a_random_point() -> None:
+    inside = np.ones((64, 64), np.bool_)
+    rng = np.random.default_rng(5)
+    centre, radii = random_point(inside, rng), random_radii(inside, rng, (0.02, 0.1))
+    expected = blob_at(centre, inside, radii, 0.4, rng)
+    np.testing.assert_array_equal(random_blob(inside, np.random.default_rng(5), (0.02, 0.1), 0.4), expected)

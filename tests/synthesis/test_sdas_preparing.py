@@ -376,7 +376,7 @@ class TestUnusable:
     def test_no_time_at_all(self, tmp_path: Path, trainings: Trainings) -> None:
         reason = reason_of(prepare(commission_in(tmp_path, budget=Budget(seconds=0.01))))
         assert reason == (
-            "it needs 1 min 00 s or more on this machine and a quarter of the time budget leaves 0.0 s; "
+            "it needs 1 min 00 s or more on this machine and its share of the time budget leaves 0.0 s; "
             "a longer --time-budget carries it"
         )
         assert trainings.measured == 0
@@ -386,7 +386,7 @@ class TestUnusable:
     def test_too_little_time(self, tmp_path: Path, trainings: Trainings, changes: dict[str, Any]) -> None:
         outcome = prepare(commission_in(tmp_path, budget=Budget(seconds=3599), **changes))
         assert (outcome.facts, outcome.sheet) == ({}, None)
-        needed, left = reason_of(outcome).split(" or more on this machine and a quarter of the time budget leaves ")
+        needed, left = reason_of(outcome).split(" or more on this machine and its share of the time budget leaves ")
         assert needed.startswith("it needs ")
         assert " h " in needed
         assert left.startswith("59 min ")

@@ -153,7 +153,7 @@ def _require_time(commission: Commission, model: ModelFile, seconds: float) -> N
             raise _UnusableError(str(model.facts["fault"]))
         left = format_duration(max(0.0, commission.budget.left))
         raise _UnusableError(
-            f"it needs {format_duration(seconds)} or more on this machine and a quarter of the time budget leaves "
+            f"it needs {format_duration(seconds)} or more on this machine and its share of the time budget leaves "
             f"{left}; a longer --time-budget carries it"
         )
 
