@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ Scorer = Callable[[ImageSet], Floats]
 
 LADDER = (0.03, 0.07, 0.15, 0.3, 0.6, 1.0)
 """Strengths at which the panel is asked."""
+LEAST_DRAWN = 0.5
+"""Share of its drawings that must come off for a family to count as drawn at a strength."""
 
 
 @dataclass(frozen=True)
@@ -72,54 +75,75 @@ def _auroc(normal: Floats, anomalous: Floats) -> float:
     return image_auroc(np.r_[normal, anomalous], np.r_[np.zeros(len(normal)), np.ones(len(anomalous))])
 
 
-def calibrated_strengths(
-    context: Context,
-    families: Sequence[str],
-    severities: Sequence[float],
-    panel: Panel,
-    per_rung: int,
-    rng: np.random.Generator,
-) -> dict[str, dict[float, float]]:
-    """Finds the strengths at which each family reaches the severities.
+@dataclass(frozen=True)
+class Reach:
+    """How visible a family can be made on a product.
+
+    Attributes:
+        strengths: Rungs of ``LADDER`` at which the family can be drawn, ascending; none if it cannot be drawn.
+        aurocs: Mean image AUROC of the panel at each of them, never falling.
+    """
+
+    strengths: tuple[float, ...]
+    aurocs: tuple[float, ...]
+
+    @classmethod
+    def of(cls, strengths: Sequence[float], measured: Sequence[float]) -> Reach:
+        """Smooths the dips that chance left in what was measured."""
+        if not strengths:
+            return cls((), ())
+        rising = IsotonicRegression().fit_transform(np.log(strengths), np.array(measured))
+        return cls(tuple(strengths), tuple(float(value) for value in rising))
+
+    def covers(self, severity: float) -> bool:
+        """Whether some strength makes the family as visible as that."""
+        return self.aurocs[0] <= severity <= self.aurocs[-1]
+
+    def nearest(self, severity: float) -> float:
+        """The image AUROC that comes nearest to a severity."""
+        return float(np.clip(severity, self.aurocs[0], self.aurocs[-1]))
+
+    def strength(self, severity: float) -> float:
+        """The strength that brings the panel to a severity: the strongest or faintest rung if it is out of reach."""
+        if severity > self.aurocs[-1]:
+            return self.strengths[-1]
+        above = int(np.argmax(np.array(self.aurocs) >= severity))
+        if above == 0:
+            return self.strengths[0]
+        (low, high), (start, end) = self.aurocs[above - 1 : above + 1], np.log(self.strengths[above - 1 : above + 1])
+        return float(np.exp(start + (severity - low) / (high - low) * (end - start)))
+
+
+def measured_reach(
+    context: Context, families: Sequence[str], panel: Panel, per_rung: int, rng: np.random.Generator
+) -> dict[str, Reach]:
+    """Finds how visible each family can be made.
 
     Args:
         context: What families draw upon; anomalies are drawn on its normals.
         families: Family names.
-        severities: Mean image AUROC wanted of the panel, ascending.
         panel: What judges.
         per_rung: Anomalies a family and rung of the ladder.
         rng: Source of all randomness.
-
-    Returns:
-        By family and severity, a strength of the ladder's range: its strongest where a severity is out of reach, its
-        faintest where even that is more visible than the severity asks for.
     """
-    found = {}
-    for name in families:
-        reached = _ladder(create_family(name, context), context, panel, per_rung, rng)
-        found[name] = {severity: interpolated(reached, severity) for severity in severities}
-    return found
+    return {name: _reach(create_family(name, context), context, panel, per_rung, rng) for name in families}
 
 
-def _ladder(family: AnomalyFamily, context: Context, panel: Panel, per_rung: int, rng: np.random.Generator) -> Floats:
-    """The panel's mean image AUROC at every rung of ``LADDER``."""
+def _reach(family: AnomalyFamily, context: Context, panel: Panel, per_rung: int, rng: np.random.Generator) -> Reach:
     bases = [context.normals[int(base)] for base in rng.integers(len(context.normals), size=per_rung)]
     family.expect(bases * len(LADDER), [rung for rung in LADDER for _ in bases])
-    images = [family.draw(base, rung, rng)[0] for rung in LADDER for base in bases]
-    return np.array(panel.detectabilities(ImageSet.of_pictures(images), len(LADDER)))
+    rungs = {rung: _rung(family, bases, rung, rng) for rung in LADDER}
+    drawn = {rung: images for rung, images in rungs.items() if len(images) >= LEAST_DRAWN * per_rung}
+    if not drawn:
+        return Reach((), ())
+    # The panel takes groups of one size: where a few drawings failed, others stand for them.
+    images = [image for images in drawn.values() for image in islice(cycle(images), per_rung)]
+    return Reach.of(list(drawn), panel.detectabilities(ImageSet.of_pictures(images), len(drawn)))
 
 
-def interpolated(reached: Floats, wanted: float) -> float:
-    """The strength at which a rising curve through the ladder reaches ``wanted``.
-
-    The last rung if it never does, the first if it starts above.
-    """
-    logs = np.log(LADDER)
-    curve = IsotonicRegression().fit_transform(logs, reached)
-    if curve[-1] < wanted:
-        return LADDER[-1]
-    above = int(np.argmax(curve >= wanted))
-    if above == 0:
-        return LADDER[0]
-    share = (wanted - curve[above - 1]) / (curve[above] - curve[above - 1])
-    return float(np.exp(logs[above - 1] + share * (logs[above] - logs[above - 1])))
+def _rung(
+    family: AnomalyFamily, bases: Sequence[npt.NDArray[np.uint8]], strength: float, rng: np.random.Generator
+) -> list[npt.NDArray[np.uint8]]:
+    """What came of drawing on each base."""
+    drawn = [family.try_draw(base, strength, rng) for base in bases]
+    return [pair[0] for pair in drawn if pair is not None]

@@ -15,13 +15,15 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import reduce
 from automl_ad.errors import StoreError
 from automl_ad.store.artifacts import load_arrays, read_json, save_arrays, write_json
-from automl_ad.synthesis.base import Context
+from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.contact_sheet import contact_sheet, write_png
 from automl_ad.synthesis.registry import create_family
 
 Masks = npt.NDArray[np.bool_]
 NORMALS = "normals.npz"
 _SHEET_PER_CELL = 4
+_PATIENCE = 3
+"""Bases tried for one anomaly, on average, before a plain spot stands for what a family cannot draw."""
 
 
 @dataclass(frozen=True)
@@ -58,31 +60,46 @@ def cell_family(cell: str) -> str:
 
 
 def draw_suite(
-    context: Context, severities: Mapping[str, Mapping[float, float]], per_cell: int, rng: np.random.Generator
+    context: Context, severities: Mapping[str, Mapping[float, float]], per_family: int, rng: np.random.Generator
 ) -> Suite:
-    """Draws ``per_cell`` anomalies of every family and severity on the context's normals.
+    """Draws anomalies of every family and severity on the context's normals.
 
-    Every cell goes through the bases in an order of its own, so that no image serves twice before all served once.
+    Every family gets as many, however few its cells are. Every cell goes through the bases in an order of its own, so
+    that no image serves twice before all served once.
 
     Args:
         context: What families draw upon; anomalies are drawn on its normals.
-        severities: By family, and by calibrated severity, the strength to draw at (see ``calibrated_strengths``).
-        per_cell: Anomalies of each family and severity.
+        severities: By family, and by calibrated severity, the strength to draw at (see ``Coverage``).
+        per_family: Anomalies of each family, shared out evenly among its severities: a number below one each is raised.
         rng: Source of all randomness.
     """
     images, masks, cells, bases = [], [], [], []
     for name, strengths in severities.items():
-        family = create_family(name, context)
+        family, per_cell = create_family(name, context), max(1, per_family // len(strengths))
         for severity, strength in strengths.items():
-            order = np.concatenate([rng.permutation(len(context.normals)) for _ in range(per_cell)])[:per_cell]
-            family.expect(list(context.normals[order]), [strength] * per_cell)
-            for base in order:
-                image, mask = family.draw(context.normals[base], strength, rng)
+            order = np.concatenate([rng.permutation(len(context.normals)) for _ in range(per_cell)])
+            for base, image, mask in _drawn(family, order, strength, per_cell, rng):
                 images.append(image.transpose(2, 0, 1))
                 masks.append(mask)
                 cells.append(f"{name}/{severity:g}")
-                bases.append(int(base))
+                bases.append(base)
     return _suite(np.stack(images), np.stack(masks), cells, bases)
+
+
+def _drawn(
+    family: AnomalyFamily, order: npt.NDArray[np.int64], strength: float, count: int, rng: np.random.Generator
+) -> list[tuple[int, npt.NDArray[np.uint8], Masks]]:
+    """So many anomalies with their bases: where nothing comes of a base, the next in order takes its place."""
+    normals = family.context.normals
+    family.expect(list(normals[order[:count]]), [strength] * count)
+    found = []
+    for base in order[: _PATIENCE * count]:
+        drawn = family.try_draw(normals[base], strength, rng)
+        found += [] if drawn is None else [(int(base), *drawn)]
+        if len(found) == count:
+            return found
+    plain = order[: count - len(found)]
+    return found + [(int(base), *family.draw(normals[base], strength, rng)) for base in plain]
 
 
 def save_suite(suite: Suite, normals: ImageSet, folder: Path, source: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,8 @@ from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
 from automl_ad.errors import AutomlAdError, InputError, StoreError
-from automl_ad.evaluation.severity import LADDER, Panel, calibrated_strengths
+from automl_ad.evaluation.coverage import Coverage
+from automl_ad.evaluation.severity import LADDER, Panel, measured_reach
 from automl_ad.evaluation.suite import (
     Suite,
     cell_family,
@@ -131,6 +132,7 @@ class Material:
         stock: Opens the pictures of ``sdas`` that methods may learn from, and makes what is missing; see ``sources``.
         sources: Anomalies that methods can learn from in this study.
         warnings: What the suites had to do without, in sentences.
+        coverage: The families that they hold, at which strengths; None if nobody kept it.
     """
 
     normals: Normals
@@ -139,6 +141,7 @@ class Material:
     stock: Callable[[], PictureStock]
     sources: tuple[str, ...] = ("texture",)
     warnings: Sequence[str] = ()
+    coverage: Coverage | None = None
     _views: dict[int, Views] = field(default_factory=dict)
 
     def at(self, side: int) -> Views:
@@ -263,9 +266,19 @@ def draw_material(
         listener: Told what is going on.
 
     Raises:
+        InputError: No family can be drawn on these images.
         StoreError: A stored suite was altered, or nothing can be written.
     """
     return _Artist(settings, normals, folder, device, listener).material()
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Both suites, and what was decided while they were drawn."""
+
+    decision: Decision
+    coverage: Coverage
+    suites: Mapping[Purpose, Suite]
 
 
 class _Artist:
@@ -287,26 +300,35 @@ class _Artist:
         other without it.
 
         Raises:
-            InputError: The only family is sdas, and it had to be left out.
+            InputError: No family can be drawn on these images.
             StoreError: A suite was lost and cannot be drawn again as it was.
         """
-        known = {purpose: load_suite(self._folder.suite / purpose, self._source(purpose)) for purpose in SUITES}
+        folder, source = self._folder.suite, self._source("proxy")
+        known = {purpose: load_suite(folder / purpose, self._source(purpose)) for purpose in SUITES}
         suites = {purpose: suite for purpose, suite in known.items() if suite is not None}
-        decision = Decision.load(self._folder.suite, self._source("proxy"))
+        decision, coverage = Decision.load(folder, source), Coverage.load(folder, source)
         if len(suites) < len(SUITES):
-            decision, drawn = self._draw(_decided(decision, list(suites.values())))
+            drawn = self._draw(_decided(decision, list(suites.values())))
+            decision, coverage = drawn.decision, drawn.coverage
+            self._require_like(suites, drawn.suites)
             if SdasFamily.name in self._settings.families:
-                decision.save(self._folder.suite, self._source("proxy"))
+                decision.save(folder, source)
+            coverage.save(folder, source)
             for purpose in [purpose for purpose in SUITES if purpose not in suites]:
-                suites[purpose] = drawn[purpose]
-                save_suite(
-                    drawn[purpose], self._normals.part(purpose), self._folder.suite / purpose, self._source(purpose)
-                )
-        keep_normals(self._normals.part("proxy"), self._folder.suite / "proxy")
-        used = any(cell_family(cell) == SdasFamily.name for cell in suites["proxy"].cell_names)
-        sources = ("texture", SdasFamily.name) if used else ("texture",)
-        warnings = decision.warnings if decision else []
-        return Material(self._normals, suites["proxy"], suites["certify"], cache(self._stock), sources, warnings)
+                suites[purpose] = drawn.suites[purpose]
+                save_suite(suites[purpose], self._normals.part(purpose), folder / purpose, self._source(purpose))
+        keep_normals(self._normals.part("proxy"), folder / "proxy")
+        sources = ("texture", SdasFamily.name) if _holds_sdas(suites["proxy"]) else ("texture",)
+        warnings = [*(decision.warnings if decision else ()), *(coverage.warnings if coverage else ())]
+        return Material(
+            self._normals,
+            suites["proxy"],
+            suites["certify"],
+            cache(self._stock),
+            sources,
+            list(dict.fromkeys(warnings)),
+            coverage,
+        )
 
     def _stock(self) -> PictureStock:
         """The pictures to learn from; made when the suites were drawn, and again only if they were lost."""
@@ -322,38 +344,51 @@ class _Artist:
         bases = [pictures[place % len(pictures)] for place in range(STOCKED)]
         return PictureStock(sdas.reseeded(seed).stock(bases, spread_strengths(*STOCKED_STRENGTHS, STOCKED)), seed)
 
-    def _draw(self, decided: Decision | None) -> tuple[Decision, dict[Purpose, Suite]]:
+    def _draw(self, decided: Decision | None) -> _Drawn:
         """Both suites, with the family sdas if it was decided so or, before any decision, if it can be had."""
         if SdasFamily.name not in self._settings.families or (decided is not None and not decided.used):
-            return decided or Decision(used=False), self._suites(None)
+            return self._drawn(decided or Decision(used=False), None)
         seconds = None if decided is not None else self._settings.time_budget * SHARE_OF_BUDGET
         outcome = self._prepare(Budget(seconds))
         if decided is not None and outcome.sdas is None:
-            raise StoreError(
-                f"A suite in {self._folder.suite} was lost and cannot be drawn again as it was, since the family sdas "
-                f"cannot be had now: {outcome.reason}. Start the study under another --name."
-            )
+            raise self._lost(f"the family sdas cannot be had now: {outcome.reason}")
         try:
-            if outcome.sdas is not None:
-                suites = self._suites(outcome.sdas)
-                if self._learned_from:
-                    self._stocked(outcome.sdas)
-                return Decision.of(outcome), suites
+            drawn = self._drawn(Decision.of(outcome), outcome.sdas)
+            if outcome.sdas is not None and drawn.decision.used and self._learned_from:
+                self._stocked(outcome.sdas)
+            return drawn
         except OutOfTimeError as late:
-            outcome = Outcome(None, str(late), outcome.facts)
-        decision = Decision.of(outcome)
-        if self._settings.families == (SdasFamily.name,):
-            raise InputError(" ".join([*decision.warnings, "No other family was named; name more."]))
-        return decision, self._suites(None)
+            return self._drawn(Decision.of(Outcome(None, str(late), outcome.facts)), None)
 
-    def _suites(self, sdas: Sdas | None) -> dict[Purpose, Suite]:
-        strengths = self._strengths(sdas)
-        return {purpose: self._suite(purpose, strengths, sdas) for purpose in SUITES}
+    def _drawn(self, decision: Decision, sdas: Sdas | None) -> _Drawn:
+        """Both suites, with the family sdas if there are pictures of it and they can be used on this product."""
+        name = SdasFamily.name
+        if sdas is None and self._settings.families == (name,):
+            raise InputError(" ".join([*decision.warnings, "No other family was named; name more."]))
+        coverage = self._coverage(sdas)
+        if name in coverage.left_out:
+            decision = replace(decision, used=False, warnings=[coverage.left_out[name], *decision.warnings])
+        elif sdas is None and name in self._settings.families:
+            coverage = coverage.without(name, next(iter(decision.warnings), f"The family {name} was left out."))
+        suites = {purpose: self._suite(purpose, coverage.strengths, sdas) for purpose in SUITES}
+        return _Drawn(decision, coverage, suites)
+
+    def _require_like(self, known: Mapping[Purpose, Suite], drawn: Mapping[Purpose, Suite]) -> None:
+        """Refuses to go on with one suite as it was and another one of other cells."""
+        if any(suite.cell_names != drawn[purpose].cell_names for purpose, suite in known.items()):
+            raise self._lost("other families or severities can be drawn now")
+
+    def _lost(self, reason: str) -> StoreError:
+        return StoreError(
+            f"A suite in {self._folder.suite} was lost and cannot be drawn again as it was, since {reason}. "
+            "Start the study under another --name."
+        )
 
     def _suite(self, purpose: Purpose, strengths: dict[str, dict[float, float]], sdas: Sdas | None) -> Suite:
         rng = derived_rng(self._settings.seed, f"suite/{purpose}")
         context = self._context(purpose, sdas, f"suite/{purpose}")
-        return draw_suite(context, strengths, self._settings.per_cell, rng)
+        per_family = self._settings.per_cell * len(self._settings.severities)
+        return draw_suite(context, strengths, per_family, rng)
 
     def _source(self, purpose: Purpose) -> str:
         """Digest of all that a suite depends on: a suite of other images or another seed must never serve."""
@@ -361,15 +396,27 @@ class _Artist:
         parts = [self._settings.model_dump_json(include=fields), self._normals.images.key, purpose]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
-    def _strengths(self, sdas: Sdas | None) -> dict[str, dict[float, float]]:
-        """Calibrated on the proxy images, which are more than the certify images, for both suites."""
+    def _coverage(self, sdas: Sdas | None) -> Coverage:
+        """Measured on the proxy images, which are more than the certify images, for both suites.
+
+        Raises:
+            InputError: No family can be drawn.
+        """
         settings = self._settings
         # In one stream of random numbers, what comes last changes nothing of what comes before.
         families = [name for name in settings.families if name != SdasFamily.name]
         families += [SdasFamily.name] if sdas is not None else []
         rng = derived_rng(settings.seed, "severities")
         context = self._context("proxy", sdas, "severities")
-        return calibrated_strengths(context, families, settings.severities, self._panel, settings.per_cell, rng)
+        coverage = Coverage.of(
+            measured_reach(context, families, self._panel, settings.per_cell, rng), settings.severities
+        )
+        if not coverage.cells:
+            raise InputError(
+                f"None of the families {', '.join(families)} can be drawn on the images in {settings.images}, on which "
+                "most of their drawings come to nothing; name more families."
+            )
+        return coverage
 
     @property
     def _learned_from(self) -> bool:
@@ -406,8 +453,12 @@ def _decided(recorded: Decision | None, suites: Sequence[Suite]) -> Decision | N
     """The decision that a study is bound to: the suites that trials were scored on tell more than any record."""
     if not suites:
         return recorded
-    used = any(cell_family(cell) == SdasFamily.name for cell in suites[0].cell_names)
+    used = _holds_sdas(suites[0])
     return recorded if recorded is not None and recorded.used == used else Decision(used)
+
+
+def _holds_sdas(suite: Suite) -> bool:
+    return any(cell_family(cell) == SdasFamily.name for cell in suite.cell_names)
 
 
 def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:

@@ -6,28 +6,40 @@ import numpy as np
 import pytest
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.severity import LADDER, Panel, calibrated_strengths, interpolated
-from automl_ad.synthesis.base import Context
+from automl_ad.evaluation import severity
+from automl_ad.evaluation.severity import LADDER, Panel, Reach, measured_reach
+from automl_ad.synthesis.base import AnomalyFamily, Context
 
 
-def test_a_rung_that_hits_the_severity_is_its_strength() -> None:
-    reached = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-    assert interpolated(reached, 0.8) == pytest.approx(LADDER[3])
+def reach(*measured: float) -> Reach:
+    return Reach.of(LADDER, measured)
 
 
-def test_between_rungs_strength_grows_in_equal_ratios() -> None:
-    reached = np.array([0.5, 0.5, 0.6, 0.8, 0.9, 1.0])
-    assert interpolated(reached, 0.7) == pytest.approx((LADDER[2] * LADDER[3]) ** 0.5)
+class TestReach:
+    def test_a_rung_that_hits_the_severity_is_its_strength(self) -> None:
+        assert reach(0.5, 0.6, 0.7, 0.8, 0.9, 1.0).strength(0.8) == pytest.approx(LADDER[3])
 
+    def test_between_rungs_strength_grows_in_equal_ratios(self) -> None:
+        assert reach(0.5, 0.5, 0.6, 0.8, 0.9, 1.0).strength(0.7) == pytest.approx((LADDER[2] * LADDER[3]) ** 0.5)
 
-def test_out_of_reach_is_the_strongest_and_below_the_first_rung_the_faintest() -> None:
-    assert interpolated(np.array([0.5, 0.5, 0.5, 0.55, 0.6, 0.7]), 0.95) == LADDER[-1]
-    assert interpolated(np.array([0.9, 0.95, 1, 1, 1, 1]), 0.7) == LADDER[0]
+    def test_out_of_reach_is_the_strongest_or_the_faintest(self) -> None:
+        faint, plain = reach(0.5, 0.5, 0.5, 0.55, 0.7, 0.7), reach(0.9, 0.95, 1, 1, 1, 1)
+        assert (faint.strength(0.95), faint.nearest(0.95), faint.covers(0.95)) == (LADDER[-1], 0.7, False)
+        assert (plain.strength(0.7), plain.nearest(0.7), plain.covers(0.7)) == (LADDER[0], 0.9, False)
+        assert plain.covers(0.95)
 
+    def test_a_dip_in_the_ladder_is_smoothed_over(self) -> None:
+        dipped = reach(0.5, 0.7, 0.6, 0.8, 0.9, 1.0)
+        assert dipped.aurocs == pytest.approx((0.5, 0.65, 0.65, 0.8, 0.9, 1.0))
+        assert dipped.strengths == LADDER
 
-def test_a_dip_in_the_ladder_is_smoothed_over() -> None:
-    dipped = interpolated(np.array([0.5, 0.7, 0.6, 0.8, 0.9, 1.0]), 0.85)
-    assert dipped == pytest.approx(interpolated(np.array([0.5, 0.65, 0.65, 0.8, 0.9, 1.0]), 0.85))
+    def test_rungs_that_could_not_be_drawn_play_no_part(self) -> None:
+        some = Reach.of(LADDER[3:], (0.6, 0.8, 1.0))
+        assert some.strength(0.5) == LADDER[3]
+        assert some.strength(0.8) == pytest.approx(LADDER[4])
+
+    def test_nothing_drawn_reaches_nothing(self) -> None:
+        assert Reach.of((), ()) == Reach((), ())
 
 
 def brightest_change(images: ImageSet) -> np.ndarray:
@@ -38,11 +50,40 @@ def brightest_change(images: ImageSet) -> np.ndarray:
 def test_harder_severities_get_fainter_strengths() -> None:
     rng = np.random.default_rng(0)
     images = np.clip(rng.normal(128, 6, (6, 64, 64, 3)), 0, 255).astype(np.uint8)
-    normals = ImageSet.of(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    panel = Panel.of([brightest_change], normals)
-    found = calibrated_strengths(Context(images), ("texture", "photometric"), (0.6, 0.95), panel, 8, rng)
-    for strengths in found.values():
-        assert 0 < strengths[0.6] <= strengths[0.95] <= 1
+    panel = Panel.of([brightest_change], ImageSet.of_pictures(images))
+    for found in measured_reach(Context(images), ("texture", "photometric"), panel, 8, rng).values():
+        assert found.strengths == LADDER
+        assert 0 < found.strength(0.6) <= found.strength(0.95) <= 1
+
+
+class Patchy(AnomalyFamily):
+    """Draws on bright images alone, and on none at a strength of 0.15 or less."""
+
+    name = "patchy"
+
+    def attempt(self, image, inside, severity, rng):  # type: ignore[no-untyped-def]
+        if image[0, 0, 0] < 100 or severity <= 0.15:
+            return None
+        drawn = image.copy()
+        drawn[0, 0] = 255
+        return drawn, (drawn != image).any(axis=2)
+
+
+def brightest(images: ImageSet) -> np.ndarray:
+    return images.pixels.max(axis=(1, 2, 3)).astype(float)
+
+
+@pytest.mark.parametrize(("bright", "rungs"), [(3, LADDER[3:]), (1, ())])
+def test_strengths_at_which_most_drawings_come_to_nothing_are_out_of_the_ladder(
+    bright: int, rungs: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others stand for the few that failed: every one of them is brighter than the good images."""
+    monkeypatch.setattr(severity, "create_family", lambda _, context: Patchy(context))
+    images = np.full((4, 32, 32, 3), 20, np.uint8)
+    images[:bright] = 120
+    panel = Panel.of([brightest], ImageSet.of_pictures(images))
+    found = measured_reach(Context(images), ("patchy",), panel, 40, np.random.default_rng(0))["patchy"]
+    assert found == Reach(rungs, (1.0,) * len(rungs))
 
 
 class Whiter:
@@ -62,7 +103,7 @@ class Whiter:
 def test_a_family_is_told_at_once_what_the_ladder_takes() -> None:
     images = np.random.default_rng(0).integers(110, 140, (3, 64, 64, 3), np.uint8)
     source, panel = Whiter(), Panel.of([brightest_change], ImageSet.of_pictures(images))
-    calibrated_strengths(Context(images, sdas=source), ("sdas",), (0.8,), panel, 4, np.random.default_rng(1))
+    measured_reach(Context(images, sdas=source), ("sdas",), panel, 4, np.random.default_rng(1))
     asked, strengths = source.calls[0]
     assert strengths == [rung for rung in LADDER for _ in range(4)]
     later = [(image.tobytes(), strength) for images, (strength,) in source.calls[1:] for image in images]
@@ -70,19 +111,17 @@ def test_a_family_is_told_at_once_what_the_ladder_takes() -> None:
 
 
 def test_the_panel_judges_every_rung_with_one_run() -> None:
-    """Severity 0.5 is reached by what looks like the good images, 1 by what never does."""
-    images = np.full((4, 64, 64, 3), 120, np.uint8)
-    sizes = []
+    """Whatever comes of white on grey is brighter than every good image."""
+    images, sizes = np.full((4, 64, 64, 3), 120, np.uint8), []
 
-    def brightest(scored: ImageSet) -> np.ndarray:
+    def counting(scored: ImageSet) -> np.ndarray:
         sizes.append(len(scored))
-        return scored.pixels.max(axis=(1, 2, 3)).astype(float)
+        return brightest(scored)
 
-    panel = Panel.of([brightest], ImageSet.of_pictures(images))
-    context = Context(images, sdas=Whiter())
-    found = calibrated_strengths(context, ("sdas",), (0.5, 1.0), panel, 5, np.random.default_rng(0))
+    panel = Panel.of([counting], ImageSet.of_pictures(images))
+    found = measured_reach(Context(images, sdas=Whiter()), ("sdas",), panel, 5, np.random.default_rng(0))
     assert sizes == [4, 5 * len(LADDER)]
-    assert found == {"sdas": {0.5: LADDER[0], 1.0: LADDER[0]}}
+    assert found == {"sdas": Reach(LADDER, (1.0,) * len(LADDER))}
 
 
 def levels(*values: int) -> ImageSet:

@@ -23,6 +23,7 @@ from automl_ad.search.material import STOCKED, STOCKED_STRENGTHS, Material, draw
 from automl_ad.search.seeds import derived_seed
 from automl_ad.search.settings import StudySettings, build_settings
 from automl_ad.store.artifacts import StudyFolder
+from automl_ad.synthesis import registry
 from automl_ad.synthesis.registry import FAMILY_NAMES
 from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.commission import Commission
@@ -519,3 +520,105 @@ class TestSdasAmongOthers:
     def test_who_does_not_ask_for_it_gets_no_record(self, parts: Path, tmp_path: Path, tiny_sdas: None) -> None:
         draw(parts, tmp_path, families=("texture",))
         assert not (suite_folder(tmp_path) / "sdas.json").exists()
+
+
+def cannot_draw(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes of a family any more."""
+    monkeypatch.setattr(registry._FAMILIES[name], "attempt", lambda *_: None)
+
+
+class TestCoverage:
+    def test_it_is_kept_beside_the_suites_and_a_resumed_study_has_it(self, parts: Path, tmp_path: Path) -> None:
+        first = draw(parts, tmp_path, families=("texture", "cutpaste"))
+        assert first.coverage is not None
+        assert list(first.coverage.cells) == ["texture", "cutpaste"]
+        content = json.loads((suite_folder(tmp_path) / "coverage.json").read_text())
+        assert content["drawn"]["texture"]["0.8"]["strength"] == first.coverage.strengths["texture"][0.8]
+        assert draw(parts, tmp_path, families=("texture", "cutpaste")).coverage == first.coverage
+
+    def test_suites_hold_the_cells_that_it_tells(self, parts: Path, tmp_path: Path) -> None:
+        material = draw(parts, tmp_path, families=("texture", "speck"), severities=(0.7, 0.85, 0.95))
+        assert material.coverage is not None
+        cells = {f"{name}/{severity:g}" for name, of in material.coverage.cells.items() for severity in of}
+        assert set(material.proxy.cell_names) == set(material.certify.cell_names) == cells
+
+    def test_a_family_of_which_nothing_comes_is_left_out_with_a_warning(
+        self, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cannot_draw("warp", monkeypatch)
+        warning = "The family warp was left out: most of its drawings come to nothing on these images."
+        for _ in range(2):
+            material = draw(parts, tmp_path, families=("warp", "texture"))
+            assert families(material.proxy) == families(material.certify) == {"texture"}
+            assert list(material.warnings) == [warning]
+            assert material.coverage is not None
+            assert material.coverage.left_out == {"warp": warning}
+
+    def test_when_nothing_comes_of_any_the_user_is_told_and_nothing_is_written(
+        self, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cannot_draw("warp", monkeypatch)
+        cannot_draw("speck", monkeypatch)
+        with pytest.raises(InputError, match=r"None of the families warp, speck can be drawn on the images in .*parts"):
+            draw(parts, tmp_path, families=("warp", "speck"))
+        assert not suite_folder(tmp_path).exists()
+
+    def test_a_study_whose_record_is_lost_goes_on_with_its_suites(self, parts: Path, tmp_path: Path) -> None:
+        first = draw(parts, tmp_path, families=("texture",))
+        (suite_folder(tmp_path) / "coverage.json").unlink()
+        again = draw(parts, tmp_path, families=("texture",))
+        assert digests(again) == digests(first)
+        assert (again.coverage, list(again.warnings)) == (None, [])
+
+    def test_a_lost_suite_comes_back_as_it_was_or_not_at_all(
+        self, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = draw(parts, tmp_path, families=("texture", "warp"))
+        shutil.rmtree(suite_folder(tmp_path) / "certify")
+        assert digests(draw(parts, tmp_path, families=("texture", "warp"))) == digests(first)
+        shutil.rmtree(suite_folder(tmp_path) / "certify")
+        cannot_draw("warp", monkeypatch)
+        with pytest.raises(
+            StoreError, match="drawn again as it was, since other families or severities can be drawn now"
+        ):
+            draw(parts, tmp_path, families=("texture", "warp"))
+        assert not (suite_folder(tmp_path) / "certify").exists()
+
+    def test_few_images_are_enough_for_every_family(self, parts: Path, tmp_path: Path) -> None:
+        images = tmp_path / "good"
+        images.mkdir()
+        for path in sorted((parts / "train" / "good").iterdir())[:16]:
+            shutil.copy(path, images)
+        material = draw(images, tmp_path, families=TRAINING_FREE)
+        assert families(material.proxy) == set(TRAINING_FREE)
+        check_bases(material)
+
+
+class TestCoverageOfSdas:
+    def test_pictures_of_which_nothing_comes_leave_it_out_of_all(
+        self,
+        parts: Path,
+        tmp_path: Path,
+        tiny_sdas: list[Commission],
+        sampled: list[int],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        cannot_draw("sdas", monkeypatch)
+        warning = "The family sdas was left out: most of its drawings come to nothing on these images."
+        first = draw(parts, tmp_path, **LEARNING)
+        assert families(first.proxy) == families(first.certify) == {"texture"}
+        assert (list(first.warnings), first.sources) == ([warning], ("texture",))
+        assert made_to_learn_from(sampled) == 0
+        check_same(first, draw(parts, tmp_path / "elsewhere", families=("texture",)), "texture")
+
+        shutil.rmtree(suite_folder(tmp_path) / "certify")
+        again = draw(parts, tmp_path, **LEARNING)
+        assert (digests(again), list(again.warnings)) == (digests(first), [warning])
+
+    def test_it_tells_when_the_model_could_not_be_had(
+        self, parts: Path, tmp_path: Path, tiny_sdas: list[Commission]
+    ) -> None:
+        material = draw(parts, tmp_path, **SHORT)
+        assert material.coverage is not None
+        assert list(material.coverage.left_out) == ["sdas"]
+        assert [material.coverage.left_out["sdas"]] == list(material.warnings)
