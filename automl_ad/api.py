@@ -20,6 +20,7 @@ from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.folder import excluded_names
 from automl_ad.data.labelled import labelled_from_folders, labelled_images
 from automl_ad.errors import InputError
+from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.events import Event, Listener, ignore_events
 from automl_ad.search.request import absolute, requested_settings
 from automl_ad.search.settings import build_settings
@@ -54,7 +55,9 @@ def search(
     max_size_mb: float | None = None,
     texture_dir: str | Path | None = None,
     exclude: Sequence[str | Path] = (),
+    average: bool | None = None,
     seed: int = 0,
+    defects: str | Path | None = None,
     listener: Listener | None = None,
 ) -> Study:
     """Finds the anomaly detector that suits a folder of good images best.
@@ -80,7 +83,11 @@ def search(
         max_size_mb: Larger candidates cannot win.
         texture_dir: Texture images for the family ``texture``.
         exclude: Images to leave out, by their paths, also relative to ``images``.
+        average: Whether averages of the default and the best that differ from it compete, too; what the preset says
+            when None.
         seed: Drives everything random.
+        defects: Folder of 1 to 20 pictures of real defects. The search never sees them; afterwards they re-rank its
+            finished trials, which is told apart, under ``defects`` of the study's answer; see `Study.rerank`.
         listener: Called with progress.
 
     Returns:
@@ -107,10 +114,11 @@ def search(
         max_size_mb=max_size_mb,
         texture_dir=texture_dir,
         exclude=exclude,
+        average=average,
         seed=seed,
     )
     target = StudyFolder(workspace_folder(workspace), name or folder.absolute().name)
-    return Study.run(settings, target, storage, listener or ignore_events)
+    return Study.run(settings, target, storage, listener or ignore_events, absolute(defects))
 
 
 def studies(workspace: str | Path | None = None, storage: str | None = None) -> list[dict[str, Any]]:
@@ -119,7 +127,7 @@ def studies(workspace: str | Path | None = None, storage: str | None = None) -> 
     repository = Repository(open_engine(url, must_exist=True))
     found = []
     for record in repository.list_studies():
-        counted = repository.counts(record.name)
+        counted = repository.counts(record.name, without=AVERAGE)
         counts = {state: counted.get(state, 0) for state in ("complete", "pruned", "failed")}
         found.append(
             {
@@ -155,7 +163,8 @@ def synthesize(
         images: Folder of good images, searched recursively, or a data set in MVTec layout (``train/good`` is read).
         output: Folder that is new or empty, outside of ``images``. It gets ``images/``, ``masks/``,
             ``contact_sheet.png`` and, once all of these are complete, ``anomalies.json``.
-        family: ``texture``, ``cutpaste``, ``poisson``, ``photometric`` or ``sdas``.
+        family: ``texture``, ``cutpaste``, ``poisson``, ``photometric``, ``scratch``, ``speck``, ``missing``, ``warp``
+            or ``sdas``.
         strength: Above 0 and at most 1. For ``sdas`` the added variance, published as 0.1 to 0.2; for the others how
             visible, 1 being easy to see.
         count: Anomalies; no image serves twice before all served once.

@@ -155,6 +155,14 @@ _TextureDir = Annotated[
     Path | None,
     typer.Option("--texture-dir", help="Folder of texture images for synthetic defects.", metavar="DIR"),
 ]
+_Defects = Annotated[
+    Path | None,
+    typer.Option(
+        "--defects",
+        help="Folder of 1 to 20 real defects that re-rank the finished trials, told apart from the search.",
+        metavar="DIR",
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _Trial = Annotated[int, typer.Option("--trial", help="Number of the trial.", metavar="N", min=0)]
 
@@ -190,6 +198,15 @@ def search(
         list[Path] | None,
         typer.Option(help="An image to leave out; repeat for more.", metavar="FILE", show_default=False),
     ] = None,
+    average: Annotated[
+        bool | None,
+        typer.Option(
+            "--average/--no-average",
+            help="Whether averages of the default and the best others compete.",
+            show_default="yes",
+        ),
+    ] = None,
+    defects: _Defects = None,
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
@@ -216,7 +233,9 @@ def search(
         "max_size_mb": _positive(max_size_mb, "--max-size-mb"),
         "texture_dir": _existing(texture_dir, "--texture-dir"),
         "exclude": exclude or [],
+        "average": average,
         "seed": seed,
+        "defects": _existing(defects, "--defects"),
     }
     _existing(images, "IMAGES")
     with _library() as api, _progress() as listener:
@@ -362,16 +381,22 @@ def evaluate(
 @app.command()
 def assess(
     name: _Name,
-    dataset: Annotated[Path, typer.Argument(help="Labelled images in MVTec layout.", metavar="DATASET")],
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Labelled images in MVTec layout.", metavar="[DATASET]", show_default=False)
+    ] = None,
+    defects: _Defects = None,
     workspace: _Workspace = None,
     storage: _Storage = None,
     as_json: _Json = False,
 ) -> None:
-    """Measure every finished trial of a study on labelled images, beside its proxy score."""
+    """Measure every finished trial of a study on labelled images, or re-rank the trials by a few real defects."""
+    if dataset is None and defects is None:
+        raise InputError("assess needs real defects: give labelled images as DATASET, a few as --defects DIR, or both.")
     _existing(dataset, "DATASET")
+    _existing(defects, "--defects")
     with _library() as api, _progress() as listener:
         study = api.Study.open(name, workspace=workspace, storage=storage)
-        answer = study.assess(dataset, listener=listener)
+        answer = study.assess(dataset, defects=defects, listener=listener)
     _present(answer, "assessment_report", as_json)
 
 
@@ -380,7 +405,10 @@ def synthesize(
     images: _Images,
     output: Annotated[Path, typer.Option(help="Folder to write, new or empty.", metavar="DIR")],
     family: Annotated[
-        str, typer.Option(help="texture, cutpaste, poisson, photometric or sdas.", metavar="FAMILY")
+        str,
+        typer.Option(
+            help="texture, cutpaste, poisson, photometric, scratch, speck, missing, warp or sdas.", metavar="FAMILY"
+        ),
     ] = "sdas",
     strength: Annotated[
         float,

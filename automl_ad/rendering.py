@@ -16,6 +16,8 @@ from rich.text import Text
 
 from automl_ad.bundle.figures import figures, marked_sentence, review_sentence
 from automl_ad.durations import format_duration
+from automl_ad.outcome_words import certainty_in_words, coverage_in_words, winner_in_words
+from automl_ad.store.params import params_in_words
 
 Answer = Mapping[str, Any]
 Part = str | Text | Table
@@ -23,8 +25,12 @@ Part = str | Text | Table
 TOP = 10
 NONE = "–"
 PROXY_NOTE = (
-    "The proxy score says how well synthetic defects were told from good parts that the candidate had not seen "
-    "(0.5 = by chance, 1 = always); real defects can differ."
+    "The proxy score is the mean of two AUROCs on synthetic defects, of their images and of their places, against good "
+    "parts that the candidate had not seen (0.5 = by chance, 1 = always); real defects can differ."
+)
+RERANKED_NOTE = (
+    "Expected before and now: the image AUROC that the search alone and that the defects as well would have; only "
+    "differences between trials mean something, and ± is one standard deviation."
 )
 _INTERVAL = "90 % interval"
 
@@ -38,11 +44,14 @@ def search_report(answer: Answer) -> Iterator[Part]:
     yield PROXY_NOTE
     yield _heading(f"Winner: trial {winner['trial']}, {_candidate(winner)}")
     yield _worth(winner)
+    yield from filter(None, (winner_in_words(winner), certainty_in_words(answer)))
     yield from _tied(answer)
     yield from _list("Why this one", answer["why"])
     yield from _list("What this search could not know", answer["unknown"])
+    yield from _list("Coverage", coverage_in_words(answer.get("proxy", {}).get("coverage")))
     yield from _list("Warnings", answer["warnings"])
     yield from _list("Next", answer["next"])
+    yield from _reranked(answer.get("defects"))
 
 
 def trials_report(answer: Answer) -> Iterator[Part]:
@@ -94,12 +103,12 @@ def trial_report(trial: Answer) -> Iterator[Part]:
     if trial.get("reason"):
         yield f"Reason: {trial['reason']}"
     yield _worth(trial)
-    yield from _pairs("Settings", trial.get("params"))
+    yield from _pairs("Settings", params_in_words(trial.get("params") or {}))
     yield from _pairs("Proxy score by family", trial.get("families"), _score)
-    yield from _pairs("AUROC by family and severity", trial.get("cells"), _score)
+    yield from _cells(trial)
     if trial.get("rule"):
         yield f"Scoring rule: {trial['rule']}"
-    yield from _pairs("Proxy score by scoring rule", trial.get("rules"), _score)
+    yield from _pairs("Image AUROC by scoring rule", trial.get("rules"), _score)
     yield from _pairs("Costs", _costs(trial))
     yield from _list("Artifacts", trial.get("artifacts") or [])
 
@@ -155,18 +164,11 @@ def metrics_report(answer: Answer) -> Iterator[Part]:
 
 
 def assessment_report(answer: Answer) -> Iterator[Part]:
-    """The finished trials of a study on labelled images, and how good the choice was."""
-    title = f"Study {answer['study']} on labelled images"
-    table = _table(
-        title, "trial", "method", "proxy\nscore", "image\nAUROC", "90 %\ninterval", "settings", "notes", right={0, 2, 3}
-    )
-    for trial in answer["trials"]:
-        table.add_row(*map(Text, _assessed_row(trial, answer)))
-    yield table
-    yield f"Rank agreement of proxy score and image AUROC: Spearman {_number(answer.get('spearman'), 2)}, " + (
-        f"Kendall {_number(answer.get('kendall'), 2)}."
-    )
-    yield from _pairs("Regret in points of image AUROC (the best trial's less the chosen one's)", _regrets(answer))
+    """The finished trials of a study on real defects, and how good the choice was."""
+    if "trials" in answer:
+        yield from _judgement(answer)
+    yield from _reranked(answer.get("defects"))
+    yield from _leader_judged(answer.get("reranked"))
 
 
 def synthesis_report(answer: Answer) -> Iterator[Part]:
@@ -264,6 +266,8 @@ def _counts(answer: Answer) -> str:
     trials = answer["trials"]
     counted = [f"{trials['complete']} trials finished"]
     counted += [f"{trials[state]} {state}" for state in ("pruned", "failed") if trials.get(state)]
+    averages = answer.get("averages", 0)
+    counted += [f"{averages} average{'s' * (averages > 1)} formed"] if averages else []
     return f"Study {answer['study']}: {', '.join(counted)} in {format_duration(answer['wall_s'])}."
 
 
@@ -275,6 +279,13 @@ def _candidate(trial: Answer) -> str:
 def _worth(trial: Answer) -> str:
     score = f"Proxy score {_score(trial.get('proxy_score'))} ({_INTERVAL} {_interval(trial.get('interval'))})"
     return f"{score}, {_number(trial.get('latency_ms'), 1)} ms an image, {_megabytes(trial.get('size_mb'))} MB"
+
+
+def _cells(trial: Answer) -> Iterator[Part]:
+    """Both halves of the proxy score in every cell; trials of early versions have the first alone."""
+    located = trial.get("located") or {}
+    both = {cell: f"{_score(value)}  {_score(located.get(cell))}" for cell, value in (trial.get("cells") or {}).items()}
+    yield from _pairs("AUROC by family and severity: of images, and of the defects' places", both)
 
 
 def _hidden(answer: Answer) -> Iterator[Part]:
@@ -337,10 +348,56 @@ def _by_defect(kinds: Answer) -> Iterator[Part]:
         yield table
 
 
+def _judgement(answer: Answer) -> Iterator[Part]:
+    title = f"Study {answer['study']} on labelled images"
+    table = _table(
+        title, "trial", "method", "proxy\nscore", "image\nAUROC", "90 %\ninterval", "settings", "notes", right={0, 2, 3}
+    )
+    for trial in answer["trials"]:
+        table.add_row(*map(Text, _assessed_row(trial, answer)))
+    yield table
+    yield f"Rank agreement of proxy score and image AUROC: Spearman {_number(answer.get('spearman'), 2)}, " + (
+        f"Kendall {_number(answer.get('kendall'), 2)}."
+    )
+    yield from _pairs("Regret in points of image AUROC (the best trial's less the chosen one's)", _regrets(answer))
+
+
+def _reranked(defects: Answer | None) -> Iterator[Part]:
+    """What a few real defects say of the trials, apart from the search."""
+    if defects is None:
+        return
+    columns = ("trial", "method", "backbone", "expected\nbefore", "share of good\nparts below", "expected\nnow", "±")
+    counted = f"{defects['images']} real defect{'s' * (defects['images'] != 1)}"
+    table = _table(f"Re-ranked by {counted}, apart from the search", *columns, right={0, 3, 4, 5, 6})
+    for trial in defects["trials"][:TOP]:
+        figures = (_score(trial[key]) for key in ("prior", "mean_placement", "posterior", "sd"))
+        cells = (str(trial["number"]), _words(trial["method"]), _words(trial["backbone"]), *figures)
+        table.add_row(*map(Text, cells), style="bold" if trial["number"] == defects["leader"] else "")
+    yield table
+    yield RERANKED_NOTE
+    yield defects["note"]
+    yield from _list("To export that trial", defects.get("next") or [])
+
+
+def _leader_judged(judged: Answer | None) -> Iterator[Part]:
+    if judged is None:
+        return
+    images = judged["images"]
+    title = (
+        f"Regret on the {images['good']} good and {images['defect']} defective images that did not re-rank, in points"
+    )
+    names = {
+        "regret": f"of trial {judged['leader']}, which leads with the few defects",
+        "selected_regret": "of the selected trial",
+    }
+    yield from _pairs(title, {name: _number(judged[key], 2) for key, name in names.items()})
+    yield from filter(None, [judged["note"]])
+
+
 def _assessed_row(trial: Answer, answer: Answer) -> list[str]:
     number = trial["number"]
     marks = [name for name, key in (("selected", "selected"), ("best", "best_trial")) if answer.get(key) == number]
-    settings = ", ".join(f"{key}={_words(value)}" for key, value in (trial.get("params") or {}).items())
+    settings = ", ".join(f"{key}={_words(value)}" for key, value in params_in_words(trial.get("params") or {}).items())
     scores = [_score(trial.get("proxy_score")), _score(trial.get("image_auroc"))]
     return [
         str(number),

@@ -152,7 +152,7 @@ def synthesize(images: Path, output: Path, *options: str | Path) -> str:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--family", "magic"), ("--family", "magic", "texture, cutpaste, poisson, photometric, sdas")),
+        (("--family", "magic"), ("--family", "magic", "texture, cutpaste, poisson, photometric, scratch")),
         (("--strength", "0"), ("--strength",)),
         (("--strength", "1.5"), ("--strength", "1.5")),
         (("--strength", "nan"), ("--strength",)),

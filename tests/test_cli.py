@@ -163,7 +163,15 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
     options += ["--time-budget", "1.5m", "--methods", "dfr,padim", "--backbones", "embedded", "--image-size", "128"]
     options += ["--weights-dir", str(tmp_path), "--device", "cuda:1", "--workers", "1", "--max-latency-ms", "20"]
     options += ["--max-size-mb", "30.5", "--texture-dir", str(tmp_path), "--seed", "7"]
-    options += ["--exclude", "bad.png", "--exclude", str(tmp_path / "worse.png")]
+    options += [
+        "--exclude",
+        "bad.png",
+        "--exclude",
+        str(tmp_path / "worse.png"),
+        "--defects",
+        str(tmp_path),
+        "--no-average",
+    ]
     assert run("search", tmp_path, *options).exit_code == 0
     name, arguments, given = library.calls[0]
     assert (name, arguments) == ("search", (tmp_path,))
@@ -186,6 +194,8 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
         "texture_dir": tmp_path,
         "exclude": [Path("bad.png"), tmp_path / "worse.png"],
         "seed": 7,
+        "defects": tmp_path,
+        "average": False,
     }
 
 
@@ -275,6 +285,8 @@ def test_an_unknown_command_is_a_usage_error() -> None:
         ["predict", "/no/such", "/tmp"],
         ["evaluate", "/no/such", "/tmp"],
         ["assess", "bolts", "/no/such"],
+        ["assess", "bolts", "--defects", "/no/such"],
+        ["search", ".", "--defects", "/no/such"],
         ["synthesize", "/no/such", "--output", "out"],
         ["synthesize", ".", "--output", "out", "--texture-dir", "/no/such"],
     ],
@@ -410,6 +422,17 @@ def test_assess_audit_and_demo_answer(library: FakeLibrary, tmp_path: Path) -> N
     assert "3 readable images" in run("audit", tmp_path).stdout
     assert json.loads(run("demo", "--output", tmp_path, "--json").stdout) == {"study": "demo"}
     assert library.calls[-1] == ("demo", (tmp_path,), {})
+
+
+def test_assess_takes_labelled_images_a_few_defects_or_both(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["assess"] = {"study": "bolts"}
+    assert run("assess", "bolts", "--defects", tmp_path, "--json").exit_code == 0
+    assert library.calls[-1] == ("assess", (None,), {"defects": tmp_path})
+    assert run("assess", "bolts", tmp_path).exit_code == 0
+    assert library.calls[-1] == ("assess", (tmp_path,), {"defects": None})
+    assert run("assess", "bolts", tmp_path, "--defects", tmp_path).exit_code == 0
+    assert library.calls[-1] == ("assess", (tmp_path,), {"defects": tmp_path})
+    refused(run("assess", "bolts"), "DATASET", "--defects")
 
 
 def test_synthesize_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> None:

@@ -219,6 +219,51 @@ def test_an_assessment_marks_the_selected_and_the_best() -> None:
     assert "of choosing with half of the labels  0.25" in text
 
 
+DEFECTS: dict[str, Any] = {
+    "images": 3,
+    "order": [4, 2],
+    "leader": 4,
+    "changed": True,
+    "certainty": 0.8,
+    "trials": [
+        {"number": 4, "method": "dfr", "backbone": "embedded", "prior": 0.91, "mean_placement": 0.975}
+        | {"posterior": 0.942, "sd": 0.021},
+        {"number": 2, "method": "padim", "backbone": None, "prior": 0.93, "mean_placement": None}
+        | {"posterior": 0.931, "sd": 0.04},
+    ],
+    "note": "Trial 4 leads with the real defects.",
+    "next": ["automl-ad export bolts --trial 4 --output bolts_bundle"],
+}
+
+
+def test_an_order_by_a_few_defects_stands_apart() -> None:
+    text = text_of(rendering.assessment_report({"study": "bolts", "defects": DEFECTS}))
+    assert "Re-ranked by 3 real defects, apart from the search" in text
+    assert row_of(text, "4 ").split()[-4:] == ["0.910", "0.975", "0.942", "0.021"]
+    assert rendering.NONE in row_of(text, "2 ")
+    assert DEFECTS["note"] in text
+    assert DEFECTS["next"][0] in text
+    assert "Spearman" not in text
+    one = text_of(rendering.assessment_report({"study": "bolts", "defects": DEFECTS | {"images": 1, "next": []}}))
+    assert "Re-ranked by 1 real defect," in one
+    assert "To export" not in one
+
+
+def test_a_search_shows_the_order_by_a_few_defects_last() -> None:
+    text = text_of(rendering.search_report(answer(defects=DEFECTS)))
+    assert text.index("Winner: trial") < text.index("Re-ranked by 3 real defects")
+    assert "Re-ranked" not in text_of(rendering.search_report(answer()))
+
+
+def test_the_leader_by_a_few_defects_is_judged_by_the_others() -> None:
+    judged = {"leader": 4, "images": {"good": 8, "defect": 5}, "regret": 0.5, "selected_regret": None, "note": "Two."}
+    text = text_of(rendering.assessment_report({"study": "bolts", "defects": DEFECTS, "reranked": judged}))
+    assert "Regret on the 8 good and 5 defective images that did not re-rank, in points" in text
+    assert "of trial 4, which leads with the few defects  0.50" in text
+    assert f"of the selected trial                         {rendering.NONE}" in text
+    assert "Two." in text
+
+
 def test_a_synthesis_says_what_was_drawn_and_where_it_lies() -> None:
     text = text_of(
         rendering.synthesis_report(

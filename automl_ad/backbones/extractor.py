@@ -38,7 +38,7 @@ class FeatureExtractor:
 
     def maps(self, images: Tensor, levels: Sequence[int]) -> list[Tensor]:
         """Features of float32 [B, 3, H, W] images in 0 to 1: one float32 [B, C, h, w] a level, never cached."""
-        return self._run(self.backbone, images, levels)
+        return self.run(self.backbone, images, levels)
 
     def batches(self, images: ImageSet, levels: Sequence[int], size: int = BATCH) -> Iterator[list[Tensor]]:
         """Yields the features of ``images`` in order, ``size`` images at a time: float32 [b, C, h, w] a level.
@@ -87,11 +87,12 @@ class FeatureExtractor:
     ) -> None:
         with cache.write(paths, len(images)) as writers:
             for batch in images.batches(BATCH):
-                for writer, maps in zip(writers, self._run(part, torch.from_numpy(batch), levels), strict=True):
+                for writer, maps in zip(writers, self.run(part, torch.from_numpy(batch), levels), strict=True):
                     writer.append(_half(maps))
 
     @torch.no_grad()
-    def _run(self, backbone: Backbone, images: Tensor, levels: Sequence[int]) -> list[Tensor]:
+    def run(self, backbone: Backbone, images: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        """See ``maps``; of a backbone on the same device, such as a part of this one."""
         inputs = images.to(self.device).contiguous(memory_format=torch.channels_last)
         return [level.float().contiguous() for level in backbone(inputs, levels)]
 

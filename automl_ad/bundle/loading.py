@@ -17,11 +17,11 @@ from automl_ad.backbones.zoo import build_backbone
 from automl_ad.bundle import runtime
 from automl_ad.bundle.manifest import BackboneFacts, Manifest
 from automl_ad.bundle.runtime import Bundle, read_bundle
-from automl_ad.bundle.writing import BACKBONE_PREFIX, DETECTOR_PREFIX, WEIGHTS
+from automl_ad.bundle.writing import DETECTOR_PREFIX, WEIGHTS, backbone_prefixes
 from automl_ad.data.reading import read_image
 from automl_ad.errors import AutomlAdError, BundleError
-from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.registry import detector_class
+from automl_ad.methods.base import Detector
+from automl_ad.methods.registry import candidate_class
 
 __all__ = ["Bundle", "load_bundle", "load_detector"]
 
@@ -41,7 +41,7 @@ def load_bundle(path: str | Path, device: str = "cpu", threads: int | None = Non
     return runtime.load_bundle(path, device, threads, read_image)
 
 
-def load_detector(path: str | Path, device: torch.device | str = "cpu") -> FeatureDetector:
+def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     """Rebuilds the detector of a bundle in torch, from its weights.
 
     Nothing else is needed: neither the hub nor a folder of weights.
@@ -66,11 +66,15 @@ def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Featu
         ) from error
 
 
-def _detector(manifest: Manifest, tensors: dict[str, Tensor], device: torch.device | str) -> FeatureDetector:
-    kind = detector_class(manifest.method)
-    backbone = _backbone(manifest.backbone, _below(BACKBONE_PREFIX, tensors))
+def _detector(manifest: Manifest, tensors: dict[str, Tensor], device: torch.device | str) -> Detector:
+    kind = candidate_class(manifest.method)
+    backbones = manifest.backbone.each or (manifest.backbone,)
+    extractors = {
+        facts.name: FeatureExtractor(_backbone(facts, _below(prefix, tensors)), device)
+        for prefix, facts in zip(backbone_prefixes(len(backbones)), backbones, strict=True)
+    }
     settings = kind.settings_type.model_validate(manifest.settings)
-    detector = kind(settings, FeatureExtractor(backbone, device), manifest.facts.seed)
+    detector = kind.build(settings, extractors.__getitem__, manifest.facts.seed)
     detector.load_state(_below(DETECTOR_PREFIX, tensors))
     return detector
 

@@ -38,7 +38,7 @@ class Decision(_Section):
 
 
 class BackboneFacts(_Section):
-    """The feature extractor of a bundle.
+    """The feature extractor of a bundle, or the several of an average.
 
     Attributes:
         name: Backbone name.
@@ -46,6 +46,7 @@ class BackboneFacts(_Section):
         weights_origin: Where the weights came from, for reports.
         weights_tag: Names the weights and fixed filters; the rebuilt backbone must have the same.
         licence: Of the weights, as far as it is known.
+        each: Where there are several, the facts of each; what is said above is then of all.
     """
 
     name: str
@@ -53,6 +54,7 @@ class BackboneFacts(_Section):
     weights_origin: str
     weights_tag: str
     licence: str
+    each: tuple[BackboneFacts, ...] = ()
 
 
 class StudyFacts(_Section):

@@ -81,11 +81,11 @@ def _proxy(manifest: Manifest) -> Iterator[str]:
     low, high = facts.interval or (facts.proxy_score, facts.proxy_score)
     yield (
         f"Proxy score {facts.proxy_score:.3f} (90 % interval {low:.3f} to {high:.3f}; 0.5 = by chance, 1 = always): "
-        "how well synthetic anomalies were told from good parts that were held out. It is no accuracy: real defects "
-        "differ."
+        "how well synthetic anomalies were told from good parts that were held out, as the mean of two AUROCs, of "
+        "whole images and of the anomalies' places. It is no accuracy: real defects differ."
     )
     yield ""
-    yield "| family | image AUROC |"
+    yield "| family | proxy score |"
     yield "|---|---|"
     for family, value in facts.families.items():
         yield f"| {family}{' (learned from, does not count)' if family in facts.learned_from else ''} | {value:.3f} |"

@@ -16,7 +16,7 @@ from automl_ad.bundle.graph import DetectorGraph
 from automl_ad.bundle.silence import silence
 from automl_ad.errors import BundleError
 from automl_ad.evaluation.scoring import ScoringRule
-from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.base import Detector
 
 OPSET = 18
 """The oldest that torch's exporter speaks natively."""
@@ -30,7 +30,7 @@ _MOST_IMAGES = 2**16
 """Images of a batch that the exporter must allow for."""
 
 
-def export_graph(detector: FeatureDetector, rule: ScoringRule, size: tuple[int, int]) -> bytes:
+def export_graph(detector: Detector, rule: ScoringRule, size: tuple[int, int]) -> bytes:
     """Writes a detector, enlarged maps and the scoring rule as one graph.
 
     Equal detectors give equal bytes, which hold nothing of the machine that they were made on. The detector stays as
@@ -59,7 +59,7 @@ def export_graph(detector: FeatureDetector, rule: ScoringRule, size: tuple[int, 
             raise BundleError(f"Writing ONNX needs the package {error.name or error}; install it.") from error
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             raise BundleError(
-                f"Detector {detector.name} on backbone {detector.extractor.backbone.name} cannot be written as ONNX "
+                f"Detector {detector.name} on backbone {_backbones(detector)} cannot be written as ONNX "
                 f"({_reason(error)}); export another trial."
             ) from error
         data: bytes = model.SerializeToString(deterministic=True)
@@ -151,6 +151,10 @@ def _require_plain(model: Any) -> None:
     domains = {entry.domain for entry in model.opset_import if entry.domain not in ("", "ai.onnx")}
     if domains or model.functions:
         raise ValueError(f"it needs operators of {', '.join(sorted(domains)) or 'its own'}")
+
+
+def _backbones(detector: Detector) -> str:
+    return " & ".join(reading.backbone.name for reading in detector.readings)
 
 
 def _reason(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,13 +26,12 @@ from automl_ad.bundle.precision import Precision
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import BundleError, InputError
 from automl_ad.evaluation.scoring import ScoringRule
-from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.base import Detector, Reading
 
 WEIGHTS = "weights.safetensors"
 CARD, REQUIREMENTS, PROGRAM = "model_card.md", "requirements.txt", "predict.py"
 SAMPLES = "samples/"
 DETECTOR_PREFIX = "detector."
-BACKBONE_PREFIX = "backbone."
 RUNTIME_PACKAGES = {"onnxruntime": ">=1.18,<2", "numpy": ">=1.26,<3", "pillow": ">=10.3,<13"}
 """All that a bundle needs where it runs."""
 
@@ -59,7 +58,7 @@ class BundleContents:
         notes: Sentences for the model card.
     """
 
-    detector: FeatureDetector
+    detector: Detector
     graph: bytes
     precision: Precision
     preprocessing: Preprocessing
@@ -193,12 +192,22 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _tensors(detector: FeatureDetector) -> dict[str, Tensor]:
+def _tensors(detector: Detector) -> dict[str, Tensor]:
     """Every tensor needed, as plain copies: safetensors takes neither shared memory nor other memory orders."""
     own = {DETECTOR_PREFIX + name: tensor for name, tensor in detector.state.items()}
-    frozen = detector.extractor.backbone.tensors(detector.settings.levels)
-    tensors = own | {BACKBONE_PREFIX + name: tensor for name, tensor in frozen.items()}
+    readings = detector.readings
+    frozen = {
+        prefix + name: tensor
+        for prefix, reading in zip(backbone_prefixes(len(readings)), readings, strict=True)
+        for name, tensor in reading.backbone.tensors(reading.levels).items()
+    }
+    tensors = own | frozen
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def backbone_prefixes(count: int) -> list[str]:
+    """What the names of the tensors of each of so many backbones begin with."""
+    return ["backbone."] if count == 1 else [f"backbone{place}." for place in range(count)]
 
 
 def _digest(path: Path) -> str:
@@ -211,19 +220,12 @@ def _digest(path: Path) -> str:
 
 def _manifest(contents: BundleContents, digests: dict[str, str]) -> Manifest:
     detector = contents.detector
-    backbone = detector.extractor.backbone
     packages = ("automl-ad", "torch", "timm", "onnx", "onnxruntime")
     return Manifest(
         decision=contents.decision,
         method=detector.name,
         settings=detector.settings.model_dump(mode="json"),
-        backbone=BackboneFacts(
-            name=backbone.name,
-            levels=detector.settings.levels,
-            weights_origin=_origin(backbone.origin),
-            weights_tag=backbone.weights_tag,
-            licence=backbone.licence,
-        ),
+        backbone=_backbone_facts([_facts(reading) for reading in detector.readings]),
         preprocessing=contents.preprocessing,
         rule=contents.rule.name,
         precision=contents.precision,
@@ -233,6 +235,31 @@ def _manifest(contents: BundleContents, digests: dict[str, str]) -> Manifest:
         speed=contents.speed,
         versions=Versions(**{name.replace("-", "_"): version(name) for name in packages}),
         files=digests,
+    )
+
+
+def _facts(reading: Reading) -> BackboneFacts:
+    backbone = reading.backbone
+    return BackboneFacts(
+        name=backbone.name,
+        levels=reading.levels,
+        weights_origin=_origin(backbone.origin),
+        weights_tag=backbone.weights_tag,
+        licence=backbone.licence,
+    )
+
+
+def _backbone_facts(facts: Sequence[BackboneFacts]) -> BackboneFacts:
+    """What a bundle says of its backbone, or of several at once and then of each."""
+    if len(facts) == 1:
+        return facts[0]
+    return BackboneFacts(
+        name=" & ".join(one.name for one in facts),
+        levels=(),
+        weights_origin="; ".join(dict.fromkeys(one.weights_origin for one in facts)),
+        weights_tag="&".join(one.weights_tag for one in facts),
+        licence="; ".join(dict.fromkeys(one.licence for one in facts)),
+        each=tuple(facts),
     )
 
 

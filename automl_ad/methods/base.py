@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
-    from optuna.trial import BaseTrial
-
     from automl_ad.methods.pairs import PairSource
-    from automl_ad.methods.space import Space
+
+Extractors = Callable[[str], FeatureExtractor]
+"""Gives the extractor of a backbone by its name."""
 
 
-class MethodSettings(BaseModel):
-    """The parameters of one candidate: what a trial suggests and a bundle records."""
+class DetectorSettings(BaseModel):
+    """The parameters of one candidate: what a bundle records."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: str
-    levels: tuple[int, ...]
 
     @property
     def recipe(self) -> Recipe | None:
@@ -46,23 +47,76 @@ class MethodSettings(BaseModel):
         return False
 
 
+class MethodSettings(DetectorSettings):
+    """The parameters of a method on one backbone: what a trial suggests."""
+
+    backbone: str
+    levels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a detector reads of a backbone.
+
+    Attributes:
+        backbone: The frozen feature extractor.
+        levels: Which of its levels.
+    """
+
+    backbone: Backbone
+    levels: tuple[int, ...]
+
+
 class Detector(ABC):
-    """An anomaly model of one method.
+    """An anomaly model of one method, or the average of some.
 
     Attributes:
         name: The method's name.
         learns_from: Families of synthetic anomalies that its candidates may learn from.
-        chooses: Whether a map hangs on a choice among channels, which rounding can turn where two are nearly equal:
-            the same image may then have two maps, both right.
+        settings_type: The type of its parameters.
         settings: Parameters of this candidate.
         seed: Drives everything random in the fit.
     """
 
     name: ClassVar[str]
     learns_from: ClassVar[frozenset[str]] = frozenset()
-    chooses: ClassVar[bool] = False
-    settings: MethodSettings
+    settings_type: ClassVar[type[DetectorSettings]]
+    settings: DetectorSettings
     seed: int
+
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: DetectorSettings, extractors: Extractors, seed: int = 0) -> Detector:
+        """An unfitted detector on the backbones that its settings name.
+
+        Args:
+            settings: Of type ``settings_type``.
+            extractors: Gives the extractors.
+            seed: Drives everything random in the fit.
+        """
+
+    @property
+    def parts(self) -> tuple[Detector, ...]:
+        """The detectors that are fitted each by itself: the members of an average, else this one alone."""
+        return (self,)
+
+    @property
+    @abstractmethod
+    def readings(self) -> tuple[Reading, ...]:
+        """What it reads of each of its backbones."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a map hangs on a choice among channels, which rounding can turn where two are nearly equal.
+
+        The same image may then have two maps, both right.
+        """
+        return False
 
     @abstractmethod
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
@@ -98,14 +152,4 @@ class Detector(ABC):
 
     @abstractmethod
     def to_module(self) -> nn.Module:
-        """Backbone and detector as one module from images to maps, for export."""
-
-    @classmethod
-    @abstractmethod
-    def suggest(cls, trial: BaseTrial, space: Space) -> dict[str, Any]:
-        """Draws the parameters of a candidate from ``trial`` within ``space``."""
-
-    @classmethod
-    @abstractmethod
-    def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
-        """Settings worth trying first within ``space``, the published ones foremost."""
+        """Backbones and detector as one module from images to maps, for export."""

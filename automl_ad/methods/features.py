@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from torch.nn import functional
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.extractor import BATCH, FeatureExtractor
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import Detector, MethodSettings
+from automl_ad.methods.base import Detector, DetectorSettings, Extractors, MethodSettings, Reading
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import Space, decode_levels, encode_levels
 
@@ -78,18 +79,18 @@ class DetectorModule(nn.Module):
 
 
 class FeatureDetector(Detector):
-    """A detector that is a small head over the levels of a frozen backbone.
+    """A detector of a method that can be searched: a small head over the levels of one frozen backbone.
 
     A subclass fits ``self.head``: a module from the list of feature maps to float32 [B, h, w], whose persistent
     buffers and parameters are all of its state.
 
     Attributes:
-        settings_type: The method's parameters.
         sees_images: Whether the list that the head gets ends with the images themselves, float32 [B, 3, H, W].
         head: The fitted module.
     """
 
     settings_type: ClassVar[type[MethodSettings]]
+    settings: MethodSettings
     sees_images: ClassVar[bool] = False
     head: nn.Module
 
@@ -104,9 +105,29 @@ class FeatureDetector(Detector):
         self.extractor = extractor
         self.seed = seed
 
+    @classmethod
+    def build(cls, settings: DetectorSettings, extractors: Extractors, seed: int = 0) -> FeatureDetector:
+        """See ``Detector.build``."""
+        assert isinstance(settings, cls.settings_type)
+        return cls(settings, extractors(settings.backbone), seed)
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """See ``Detector.readings``."""
+        return (Reading(self.extractor.backbone, self.settings.levels),)
+
+    @property
+    def device(self) -> torch.device:
+        """See ``Detector.device``."""
+        return self.extractor.device
+
     def anomaly_map(self, images: Tensor) -> Tensor:
         """See ``Detector.anomaly_map``."""
-        return self._map([*self.extractor.maps(images, self.settings.levels), *self._shown(images)])
+        return self.map_of(self.extractor.maps(images, self.settings.levels), images)
+
+    def map_of(self, features: Sequence[Tensor], images: Tensor) -> Tensor:
+        """The map of images, float32 [B, 3, H, W], whose features, float32 [B, C, h, w] a level, are at hand."""
+        return self._map([*features, *self._shown(images)])
 
     def anomaly_maps(self, images: ImageSet) -> npt.NDArray[np.float32]:
         """See ``Detector.anomaly_maps``."""
@@ -129,6 +150,16 @@ class FeatureDetector(Detector):
     def to_module(self) -> nn.Module:
         """See ``Detector.to_module``."""
         return DetectorModule(self.extractor.backbone, self.head, self.settings.levels, self.sees_images)
+
+    @classmethod
+    @abstractmethod
+    def suggest(cls, trial: BaseTrial, space: Space) -> dict[str, Any]:
+        """Draws the parameters of a candidate from ``trial`` within ``space``."""
+
+    @classmethod
+    @abstractmethod
+    def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
+        """Settings worth trying first within ``space``, the published ones foremost."""
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
         """A head whose tensors have the shapes found in ``state``."""

@@ -6,10 +6,13 @@ from importlib import import_module
 from typing import TypeVar
 
 from automl_ad.errors import InputError
+from automl_ad.methods.base import Detector
 from automl_ad.methods.features import FeatureDetector
 
 METHODS = ("padim", "patchcore", "dfr", "realnet", "destseg", "anoseg")
-"""Every method, training-free ones first."""
+"""Every method that can be searched, training-free ones first."""
+AVERAGE = "average"
+"""What the mean of candidates of these methods is called; it is formed of finished trials and never searched."""
 
 _classes: dict[str, type[FeatureDetector]] = {}
 Class = TypeVar("Class", bound=type[FeatureDetector])
@@ -22,7 +25,7 @@ def register(cls: Class) -> Class:
 
 
 def detector_class(name: str) -> type[FeatureDetector]:
-    """The detector class of method ``name``.
+    """The detector class of method ``name``, which can be searched.
 
     Raises:
         InputError: No such method; the message lists those there are.
@@ -32,3 +35,16 @@ def detector_class(name: str) -> type[FeatureDetector]:
     if name not in _classes:
         import_module(f"automl_ad.methods.{name}")
     return _classes[name]
+
+
+def candidate_class(name: str) -> type[Detector]:
+    """The class of whatever a trial can be: of method ``name``, or of an average.
+
+    Raises:
+        InputError: No such method.
+    """
+    if name != AVERAGE:
+        return detector_class(name)
+    from automl_ad.methods.average import AverageDetector
+
+    return AverageDetector

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.progress_file import ProgressNote, read_progress
 from automl_ad.search.ranking import leader_in_words
 from automl_ad.search.study import Study
@@ -26,7 +27,7 @@ class StudySummary:
         created_at: When it was begun, aware, UTC.
         images: Folder of its images.
         state: ``searching`` while a process is at it; else ``finished`` when it has an answer.
-        counts: Number of trials in each state; states without trials are left out.
+        counts: Number of searched trials in each state, averages apart; states without trials are left out.
         progress: What its newest search said last; None if that is not known.
         leader: The winner, or else the candidate that leads, in words; empty when there is none yet.
         picked: The trial that a user chose; None if none is, or the choice was taken back.
@@ -76,7 +77,7 @@ def _summary(record: StudyRecord, workspace: Path, url: str, repository: Reposit
         created_at=record.created_at,
         images=record.images,
         state=_state(record, study),
-        counts=repository.counts(record.name),
+        counts=repository.counts(record.name, without=AVERAGE),
         progress=progress,
         leader=_leader(record, progress),
         picked=pick.number if pick else None,

@@ -13,20 +13,26 @@ from automl_ad.evaluation.intervals import auroc_interval
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.review.album import Album
 from automl_ad.review.operating_points import Share
-from automl_ad.review.tried import Tried
+from automl_ad.review.tried import Floats, Tried
+from automl_ad.search.few_defects import apart_in_words, expected_aurocs
+from automl_ad.search.ranking import ranked
 from automl_ad.search.seeds import derived_rng
+from automl_ad.search.shrinkage import Posterior, placements, posterior
+from automl_ad.search.study import Study
 
 FEW = 10
 """With fewer defects an order is little more than chance."""
 
 
-def by_real_defects(album: Album, heard: Sequence[Tried], seed: int) -> dict[str, Any] | None:
+def by_real_defects(album: Album, heard: Sequence[Tried], study: Study) -> dict[str, Any] | None:
     """How candidates tell the user's defects from good pictures of the user's and from the suite's normals.
+
+    What that says is weighed against what the search expected of them, as `automl_ad.search.few_defects.rerank` does.
 
     Args:
         album: The pictures.
         heard: What the candidates make of them, at least one.
-        seed: Of the study; drives the intervals.
+        study: Of the candidates.
 
     Returns:
         The part ``real`` of the answer of `trying.try_pictures`; None without readable defects.
@@ -35,8 +41,9 @@ def by_real_defects(album: Album, heard: Sequence[Tried], seed: int) -> dict[str
     defects, good = labels.count("defect"), labels.count("good")
     if not defects:
         return None
-    rows = [_figures(album, tried, seed) for tried in heard if tried.of_label(album, "defect").size]
-    rows.sort(key=lambda row: -round(row["auroc"], 6))
+    shown = [tried for tried in heard if tried.of_label(album, "defect").size]
+    after = _posterior(album, shown, study)
+    rows = [_figures(album, shown[place], study.settings.seed) | _expected(after, place) for place in after.order()]
     normals = len(heard[0].scale.files.normals)
     return {
         "good": good,
@@ -48,9 +55,30 @@ def by_real_defects(album: Album, heard: Sequence[Tried], seed: int) -> dict[str
     }
 
 
+def _posterior(album: Album, shown: Sequence[Tried], study: Study) -> Posterior:
+    """Of the candidates that were shown the defects; what was expected is their place among all that finished."""
+    ranking = ranked([record for record in study.repository.candidates(study.name) if record.state == "complete"])
+    answer = study.outcome()
+    expected, spread = expected_aurocs(ranking, None if answer is None else int(answer["winner"]["trial"]))
+    by_number = {record.number: value for (record, _), value in zip(ranking, expected, strict=True)}
+    rows = [row for row in album.readable if album.pictures[row].label == "defect"]
+    evidence = [placements(_good(album, tried), tried.scores[rows]) for tried in shown]
+    prior = np.array([by_number[tried.number] for tried in shown])
+    return posterior(prior, spread, np.array(evidence).reshape(len(shown), len(rows)))
+
+
+def _good(album: Album, tried: Tried) -> Floats:
+    return np.concatenate([tried.scale.files.normals, tried.of_label(album, "good")])
+
+
+def _expected(after: Posterior, place: int) -> dict[str, float]:
+    figures = {"prior": after.prior, "posterior": after.means, "sd": after.deviations}
+    return {name: float(values[place]) for name, values in figures.items()}
+
+
 def _figures(album: Album, tried: Tried, seed: int) -> dict[str, Any]:
     defects, good = tried.of_label(album, "defect"), tried.of_label(album, "good")
-    scores = np.r_[tried.scale.files.normals, good, defects]
+    scores = np.r_[_good(album, tried), defects]
     labels = np.arange(len(scores)) >= len(scores) - len(defects)
     threshold = tried.scale.threshold.value
     return {
@@ -70,7 +98,4 @@ def _share(marks: npt.NDArray[np.bool_]) -> dict[str, Any]:
 def _note(defects: int, good: int, normals: int) -> str:
     yours = f"{good} good ones of yours and " if good else ""
     caution = f" With fewer than {FEW} defects much of it is chance." if defects < FEW else ""
-    return (
-        f"This order comes from real defects: {defects} against {yours}{normals} held-out normals of the study. It "
-        f"stands apart from the search, whose ranking and tied set it does not change.{caution}"
-    )
+    return f"{apart_in_words(defects)} They were compared with {yours}{normals} held-out normals of the study.{caution}"

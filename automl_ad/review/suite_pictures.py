@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.evaluation.coverage import Coverage
 from automl_ad.evaluation.suite import NORMALS, cell_family
 from automl_ad.review.stored_rows import StoredRows
 from automl_ad.store.artifacts import StudyFolder, read_json
@@ -35,6 +36,7 @@ class SuitePictures:
         cells: Family and severity of each anomaly.
         bases: For each anomaly, the position among the normals of the image that it was drawn on.
         key: Names the content: equal keys mean equal pictures.
+        coverage: Which families were asked for, and what became of each; None if nobody kept it.
     """
 
     folder: Path
@@ -42,18 +44,20 @@ class SuitePictures:
     cells: tuple[str, ...]
     bases: tuple[int, ...]
     key: str
+    coverage: Coverage | None = None
 
     @classmethod
     def open(cls, study: StudyFolder) -> SuitePictures:
         """Reads what the suite says of itself.
 
         Raises:
-            StoreError: The suite has not been drawn yet, or its manifest is damaged.
+            StoreError: The suite has not been drawn yet, or what it says of itself is damaged.
         """
         folder = study.suite / "proxy"
         content: Mapping[str, Any] = read_json(folder / "suite.json")
         key = f"{content['digest']}/{content['source']}"
-        return cls(folder, int(content["normals"]), tuple(content["cells"]), tuple(content["bases"]), key)
+        coverage = Coverage.load(study.suite, content["source"])
+        return cls(folder, int(content["normals"]), tuple(content["cells"]), tuple(content["bases"]), key, coverage)
 
     @property
     def families(self) -> tuple[str, ...]:

@@ -35,14 +35,15 @@ class TrialRow:
         rule: Name of the scoring rule that the proxy score uses.
         rank: Place among the usable trials, 1 the best; None for those that are not complete or exceed a limit.
         rank_score: What it is ranked by, 0 to 1: the share of the others that it beats, over families and severities.
-        proxy_score: Mean image AUROC over families that it did not learn from, 0 to 1.
+        proxy_score: Mean of image and located AUROC over families that it did not learn from, 0 to 1.
         interval: 90 % interval of the proxy score, (low, high).
         families: Proxy score by family.
         cells: Image AUROC by family and severity.
-        rules: Proxy score by scoring rule.
+        located: Located AUROC by family and severity; empty for trials of early versions.
+        rules: Mean image AUROC by scoring rule.
         home: Families that it learned from: these do not rank it.
-        certify_score: Mean image AUROC on the certify images, if it was checked again.
-        certify_cells: The same by family and severity.
+        certify_score: The same on the proxy and certify suites together, if it was checked again.
+        certify_cells: Image AUROC on the certify suite by family and severity.
         latency_ms: Milliseconds for one image.
         size_mb: Megabytes of the fitted detector.
         peak_mb: Highest memory in use, in megabytes.
@@ -71,6 +72,7 @@ class TrialRow:
     interval: tuple[float, float] | None
     families: Mapping[str, float]
     cells: Mapping[str, float]
+    located: Mapping[str, float]
     rules: Mapping[str, float]
     home: frozenset[str]
     certify_score: float | None
@@ -216,6 +218,7 @@ def _row(record: CandidateRecord, marks: _Marks, rank: int | None = None, rank_s
         interval=record.interval,
         families=record.families,
         cells=record.cells.get("cells", {}),
+        located=record.cells.get("located", {}),
         rules=record.cells.get("rules", {}),
         home=record.learned_from,
         certify_score=certify.get("value"),

@@ -13,18 +13,17 @@ import numpy as np
 
 from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
-from automl_ad.methods.features import FeatureDetector
 from automl_ad.review.album import Album, find_pictures
 from automl_ad.review.real_defects import by_real_defects
 from automl_ad.review.suite_pictures import Picture, SuitePictures
 from automl_ad.review.thumbnails import encoded, shrunk, under_heat
 from automl_ad.review.trial_files import Map, TrialFiles, complete_trials
 from automl_ad.review.tried import Floats, Scale, Tried, thumbnail_name
+from automl_ad.search.candidate import configuration_of
 from automl_ad.search.events import Event, Listener, ignore_events
-from automl_ad.search.finish import configuration_of
 from automl_ad.search.study import Study
-from automl_ad.search.trained_states import restore_state
 from automl_ad.search.trial import Bench, fault_in_words
+from automl_ad.search.trial_detector import trial_detector
 from automl_ad.store.artifacts import write_atomically
 from automl_ad.store.plain_json import plain
 
@@ -53,8 +52,9 @@ def try_pictures(
         ``name``, ``label``, ``defect`` (its type), ``image`` (a file below ``output``), ``error``, and in ``trials``,
         by number as text, ``score``, ``p``, ``anomalous``, ``heat`` (a file below ``output``) and ``error``. ``real``:
         None without defects, else ``good``, ``proxy_normals``, ``defects`` (how many of each), ``order`` (trial
-        numbers, the best first), ``note`` (what to make of it) and ``trials``, each with ``number``, ``auroc``,
-        ``interval`` (90 %), ``escapes`` and ``overkill`` (``count``, ``of``, ``interval``, or None).
+        numbers, the best first), ``note`` (what to make of it) and ``trials``, in that order, each with ``number``,
+        ``auroc``, ``interval`` (90 %), ``prior``, ``posterior`` and ``sd`` (see `automl_ad.search.few_defects.rerank`),
+        ``escapes`` and ``overkill`` (``count``, ``of``, ``interval``, or None).
 
     Raises:
         StudyError: A trial is unknown, not complete or named twice.
@@ -77,7 +77,7 @@ def try_pictures(
             "study": study.name,
             "trials": [tried.summary() for tried in heard],
             "pictures": _picture_rows(album, heard, output),
-            "real": by_real_defects(album, heard, study.settings.seed),
+            "real": by_real_defects(album, heard, study),
         }
     return dict(plain(answer))
 
@@ -96,7 +96,7 @@ class _Trial:
         number, scores = scale.files.record.number, np.full(len(self.album.pictures), np.nan)
         try:
             self.listener(Event("try", f"Fitting trial {number}", done, total))
-            detector = self._fitted(scale)
+            detector = trial_detector(self.bench, scale.files.record)
             for rows, images in self.album.blocks(self._size(scale)):
                 self.listener(Event("try", f"Trying trial {number}", done + rows[0], total))
                 maps = detector.anomaly_maps(images)
@@ -108,15 +108,6 @@ class _Trial:
         except Exception as error:  # one candidate's fault must not cost the others their answer
             return Tried(scale, np.full_like(scores, np.nan), fault_in_words(error))
         return Tried(scale, scores)
-
-    def _fitted(self, scale: Scale) -> FeatureDetector:
-        """The candidate as its trial had it: trained once and kept, or fitted again to the same images."""
-        configuration = configuration_of(scale.files.record)
-        detector = self.bench.build(configuration)
-        if not restore_state(detector, self.bench.folder, scale.files.record.number):
-            normals = self.bench.material.at(configuration.side).normals
-            self.bench.fit(detector, normals.take(self.bench.material.normals.splits.fit))
-        return detector
 
     def _size(self, scale: Scale) -> tuple[int, int]:
         how = self.bench.material.at(configuration_of(scale.files.record).side).preprocessing

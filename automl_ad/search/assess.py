@@ -17,8 +17,8 @@ from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.evaluation.intervals import auroc_interval, kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import SCORING_RULES, score_all
+from automl_ad.search.candidate import configuration_of
 from automl_ad.search.events import Event, Listener, ignore_events
-from automl_ad.search.finish import configuration_of
 from automl_ad.search.seeds import derived_rng
 from automl_ad.search.trial import Bench
 from automl_ad.store.artifacts import load_arrays, save_arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,9 +11,10 @@ import torch
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.weights import has_local_weights, weights_folder
-from automl_ad.backbones.zoo import EMBEDDED, load_backbone, network_name
+from automl_ad.backbones.zoo import EMBEDDED, FILTERS_SUFFIX, load_backbone, network_name
 from automl_ad.errors import WeightsError
 from automl_ad.methods.space import BackboneSpace
 from automl_ad.search.settings import StudySettings
@@ -64,9 +66,11 @@ def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache
     """
     weights_folder(settings.weights_dir)  # a folder that was named must exist, whatever backbones are wanted
     warnings: list[str] = []
-    loaded = {name: _load(name, settings, warnings) for name in settings.backbones}
-    found = {name: backbone for name, backbone in loaded.items() if backbone is not None}
-    missing = [name for name in loaded if name not in found]
+    loaded: dict[str, Backbone | None] = {}
+    for name in sorted(settings.backbones, key=lambda name: name.endswith(FILTERS_SUFFIX)):
+        loaded[name] = _joined(name, loaded) or _load(name, settings, warnings)
+    found = {name: backbone for name in settings.backbones if (backbone := loaded[name]) is not None}
+    missing = [name for name in settings.backbones if name not in found]
     if missing and set(found) <= {EMBEDDED}:
         found.setdefault(EMBEDDED, load_backbone(EMBEDDED))
         warnings.append(
@@ -74,6 +78,12 @@ def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache
             "(better: --weights-dir with <timm name>.safetensors files)."
         )
     return BackboneRack({name: FeatureExtractor(b, device, cache) for name, b in found.items()}, warnings)
+
+
+def _joined(name: str, loaded: Mapping[str, Backbone | None]) -> Backbone | None:
+    """A network with the filters, if the network is there already: both then are one in memory."""
+    network = loaded.get(name.removesuffix(FILTERS_SUFFIX))
+    return None if network is None or network_name(name) == EMBEDDED else JoinedBackbone(network)
 
 
 def _load(name: str, settings: StudySettings, warnings: list[str]) -> Backbone | None:

@@ -12,9 +12,9 @@ from sklearn.model_selection import GroupKFold
 from automl_ad.bundle.calibration import Calibration
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.scoring import ScoringRule, score_maps
-from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.base import Detector
 
-Fit = Callable[[ImageSet], FeatureDetector]
+Fit = Callable[[ImageSet], Detector]
 Maps = npt.NDArray[np.float32]
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
+from automl_ad.evaluation.cells import Celled
 from automl_ad.evaluation.intervals import BootstrapPlan, interval
+from automl_ad.evaluation.located import located_scores
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import SCORING_RULES, score_all
 from automl_ad.evaluation.suite import Suite, cell_family
-from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.registry import detector_class
+from automl_ad.methods.average import SharedPass
+from automl_ad.methods.base import Detector, DetectorSettings, Extractors
+from automl_ad.methods.registry import candidate_class
 from automl_ad.store.artifacts import load_arrays, save_arrays
+from automl_ad.store.records import CandidateRecord
 
 Scores = npt.NDArray[np.float64]
+SuiteMaps = Mapping[str, npt.NDArray[np.float32]]
+"""Raw maps of a suite, float32 [n, h, w]: ``normal`` and ``anomaly``."""
+PEAK = "max"
+"""The rule by which good images stand against located anomalies."""
 _LATENCY_RUNS = 5
 
 
@@ -33,7 +40,7 @@ class Configuration:
     """What a trial tries.
 
     Attributes:
-        method: Method name.
+        method: Method name, or that of an average.
         side: Working size.
         settings: The method's parameters, as JSON-able values, defaults included.
     """
@@ -45,7 +52,7 @@ class Configuration:
     @classmethod
     def of(cls, method: str, side: int, suggested: Mapping[str, Any]) -> Configuration:
         """Completes suggested parameters with the method's defaults."""
-        settings = detector_class(method).settings_type(**suggested)
+        settings = candidate_class(method).settings_type(**suggested)
         return cls(method, side, settings.model_dump(mode="json"))
 
     @property
@@ -55,19 +62,29 @@ class Configuration:
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property
+    def parameters(self) -> DetectorSettings:
+        """The settings with their type."""
+        return candidate_class(self.method).settings_type(**self.settings)
+
+    @property
     def trains(self) -> bool:
         """Whether its fit is iterative."""
-        return detector_class(self.method).settings_type(**self.settings).trains
+        return self.parameters.trains
 
     @property
     def backbone(self) -> str:
-        """Name of the backbone."""
+        """Name of the backbone, or of several."""
         return str(self.settings["backbone"])
 
-    def build(self, extractor: FeatureExtractor, seed: int) -> FeatureDetector:
+    def build(self, extractors: Extractors, seed: int) -> Detector:
         """An unfitted detector."""
-        cls = detector_class(self.method)
-        return cls(cls.settings_type(**self.settings), extractor, seed)
+        return candidate_class(self.method).build(self.parameters, extractors, seed)
+
+
+def configuration_of(record: CandidateRecord) -> Configuration:
+    """The configuration that a record was made with."""
+    settings = {key: value for key, value in record.params.items() if key != "side"}
+    return Configuration.of(record.method, int(record.params["side"]), settings)
 
 
 @dataclass(frozen=True)
@@ -77,26 +94,34 @@ class SuiteScores:
     Attributes:
         normals: By rule name, float64 [n].
         anomalies: By rule name, float64 [M], in the order of the suite.
+        located: float64 [M], highest map value on each anomaly; empty where nobody knows where the anomalies are.
     """
 
     normals: Mapping[str, Scores]
     anomalies: Mapping[str, Scores]
+    located: Scores = field(default_factory=lambda: np.zeros(0))
 
-    def cells(self, suite: Suite, rule: str) -> dict[str, float]:
+    def cells(self, suite: Celled, rule: str) -> dict[str, float]:
         """Image AUROC of every cell."""
-        normal, anomaly = self.normals[rule], self.anomalies[rule]
-        result = {}
-        for cell in suite.cell_names:
-            members = anomaly[suite.members(cell)]
-            labels = np.r_[np.zeros(len(normal)), np.ones(len(members))]
-            result[cell] = image_auroc(np.r_[normal, members], labels)
-        return result
+        return _by_cell(suite, self.normals[rule], self.anomalies[rule])
 
-    def draws(self, suite: Suite, rule: str, plan: BootstrapPlan, cells: Sequence[str] | None = None) -> Scores:
-        """Bootstrap draws of the mean over cells (None for all), float64 [B]; paired between candidates of one plan."""
-        normal, anomaly = self.normals[rule], self.anomalies[rule]
+    def located_cells(self, suite: Celled) -> dict[str, float]:
+        """Located AUROC of every cell: the highest values on the anomalies against the highest of the normals."""
+        return _by_cell(suite, self.normals[PEAK], self.located)
+
+    def draws(self, suite: Celled, rule: str, plan: BootstrapPlan, cells: Sequence[str] | None = None) -> Scores:
+        """Bootstrap draws of each cell's mean of image and located AUROC, float64 [cells, B].
+
+        Args:
+            suite: What was scored.
+            rule: For the image scores.
+            plan: Resampling weights; draws of one plan are paired.
+            cells: Names of cells; all when None.
+        """
         names = suite.cell_names if cells is None else cells
-        means: Scores = np.mean([plan.cell(cell, normal, anomaly[suite.members(cell)]) for cell in names], axis=0)
+        pairs = ((self.normals[rule], self.anomalies[rule]), (self.normals[PEAK], self.located))
+        draws = [[plan.cell(cell, normal, anomaly[suite.members(cell)]) for normal, anomaly in pairs] for cell in names]
+        means: Scores = np.mean(draws, axis=1)
         return means
 
     def save(self, path: Path) -> None:
@@ -104,7 +129,7 @@ class SuiteScores:
         arrays = {f"normal/{k}": v for k, v in self.normals.items()} | {
             f"anomaly/{k}": v for k, v in self.anomalies.items()
         }
-        save_arrays(path, **arrays)
+        save_arrays(path, located=self.located, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> SuiteScores:
@@ -114,7 +139,26 @@ class SuiteScores:
             kind: {k.removeprefix(kind): v for k, v in arrays.items() if k.startswith(kind)}
             for kind in ("normal/", "anomaly/")
         }
-        return cls(by_kind["normal/"], by_kind["anomaly/"])
+        return cls(by_kind["normal/"], by_kind["anomaly/"], arrays["located"])
+
+
+def pooled(first: SuiteScores, second: SuiteScores) -> SuiteScores:
+    """The scores of one detector on two suites, as on one suite that holds the normals and anomalies of both."""
+
+    def both(one: Mapping[str, Scores], other: Mapping[str, Scores]) -> dict[str, Scores]:
+        return {rule: np.concatenate([values, other[rule]]) for rule, values in one.items()}
+
+    located = np.concatenate([first.located, second.located])
+    return SuiteScores(both(first.normals, second.normals), both(first.anomalies, second.anomalies), located)
+
+
+def _by_cell(suite: Celled, normal: Scores, anomaly: Scores) -> dict[str, float]:
+    result = {}
+    for cell in suite.cell_names:
+        members = anomaly[suite.members(cell)]
+        labels = np.r_[np.zeros(len(normal)), np.ones(len(members))]
+        result[cell] = image_auroc(np.r_[normal, members], labels)
+    return result
 
 
 @dataclass(frozen=True)
@@ -122,36 +166,45 @@ class ProxyScore:
     """What a suite says of a candidate.
 
     Attributes:
-        rule: The scoring rule that serves it best.
-        value: Mean image AUROC under that rule, 0 to 1, over the cells of families that it did not learn from.
+        rule: The scoring rule.
+        value: Mean of image and located AUROC, 0 to 1, over the cells of families that it did not learn from.
         interval: 90 % bootstrap interval of ``value``.
         cells: Image AUROC of every cell.
-        families: Mean of every family.
-        rules: ``value`` under every rule.
+        located: Located AUROC of every cell.
+        families: Mean of both of every family.
+        rules: Mean image AUROC under every rule, over the same cells as ``value``.
     """
 
     rule: str
     value: float
     interval: tuple[float, float]
     cells: Mapping[str, float]
+    located: Mapping[str, float]
     families: Mapping[str, float]
     rules: Mapping[str, float]
 
 
-def score_suite(detector: FeatureDetector, normals: ImageSet, suite: Suite) -> tuple[SuiteScores, Mapping[str, Any]]:
-    """Runs a fitted detector over a suite.
+def suite_maps(detector: Detector, normals: ImageSet, suite: Suite) -> SuiteMaps:
+    """Runs a fitted detector over a suite."""
+    return {"normal": detector.anomaly_maps(normals), "anomaly": detector.anomaly_maps(suite.anomalies)}
 
-    Returns:
-        The scores by every rule, and the raw maps as float32 arrays ``normal`` and ``anomaly`` for the trial's folder.
+
+def score_suite(maps: SuiteMaps, suite: Suite) -> SuiteScores:
+    """Scores the maps of a suite by every rule, and on the anomalies themselves.
+
+    Args:
+        maps: As ``suite_maps`` gives them.
+        suite: What they are of.
 
     Raises:
-        FloatingPointError: A map holds values that are not finite.
+        FloatingPointError: A map holds values that are not finite, or all values are the same.
     """
-    maps = {"normal": detector.anomaly_maps(normals), "anomaly": detector.anomaly_maps(suite.anomalies)}
     if not all(np.isfinite(values).all() for values in maps.values()):
         raise FloatingPointError("the anomaly maps hold values that are not finite")
-    scores = {kind: score_all(values, SCORING_RULES, normals.size) for kind, values in maps.items()}
-    return SuiteScores(scores["normal"], scores["anomaly"]), maps
+    if len({float(value) for values in maps.values() for value in (values.min(), values.max())}) == 1:
+        raise FloatingPointError("the anomaly maps are one and the same value everywhere")
+    scores = {kind: score_all(values, SCORING_RULES, suite.anomalies.size) for kind, values in maps.items()}
+    return SuiteScores(scores["normal"], scores["anomaly"], located_scores(maps["anomaly"], suite.masks))
 
 
 def away_cells(cells: Sequence[str], home: Collection[str]) -> list[str]:
@@ -159,45 +212,65 @@ def away_cells(cells: Sequence[str], home: Collection[str]) -> list[str]:
     return [cell for cell in cells if cell_family(cell) not in home] or list(cells)
 
 
-def proxy_score(scores: SuiteScores, suite: Suite, plan: BootstrapPlan, home: Collection[str] = ()) -> ProxyScore:
-    """Chooses the rule with the best mean over cells and puts an interval around it.
+def proxy_score(
+    scores: SuiteScores,
+    suite: Celled,
+    plan: BootstrapPlan,
+    home: Collection[str] = (),
+    precedents: Sequence[Mapping[str, float]] = (),
+) -> ProxyScore:
+    """Chooses the scoring rule and judges a candidate under it, with an interval.
 
     Args:
         scores: Of the candidate.
         suite: What it was scored on.
         plan: Resampling weights.
         home: Families that it learned from, which do not count.
+        precedents: What every rule gave other candidates of its method, see ``shared_rule``.
     """
     means = rule_means(scores, suite, home)
-    best = _best(means)
-    cells = scores.cells(suite, best)
+    rule = shared_rule([*precedents, means])
+    cells, located = scores.cells(suite, rule), scores.located_cells(suite)
+    joint = {cell: (cells[cell] + located[cell]) / 2 for cell in suite.cell_names}
     families: dict[str, list[float]] = {}
-    for cell, value in cells.items():
-        families.setdefault(cell_family(cell), []).append(value)
+    for cell, score in joint.items():
+        families.setdefault(cell_family(cell), []).append(score)
     by_family = {family: float(np.mean(values)) for family, values in families.items()}
-    draws = scores.draws(suite, best, plan, away_cells(suite.cell_names, home))
-    return ProxyScore(best, means[best], interval(draws), cells, by_family, means)
+    away = away_cells(suite.cell_names, home)
+    draws = scores.draws(suite, rule, plan, away).mean(axis=0)
+    return ProxyScore(rule, _mean_of(joint, away), interval(draws), cells, located, by_family, means)
 
 
-def rule_means(scores: SuiteScores, suite: Suite, home: Collection[str] = ()) -> dict[str, float]:
+def quick_score(scores: SuiteScores, suite: Celled, home: Collection[str] = ()) -> float:
+    """The proxy score under the candidate's own best rule, without anything that costs time."""
+    means, away = rule_means(scores, suite, home), away_cells(suite.cell_names, home)
+    return (means[shared_rule([means])] + _mean_of(scores.located_cells(suite), away)) / 2
+
+
+def _mean_of(cells: Mapping[str, float], names: Sequence[str]) -> float:
+    return float(np.mean([cells[name] for name in names]))
+
+
+def rule_means(scores: SuiteScores, suite: Celled, home: Collection[str] = ()) -> dict[str, float]:
     """Mean image AUROC under every rule, over the cells of families other than ``home``."""
     away = away_cells(suite.cell_names, home)
     by_rule = {rule.name: scores.cells(suite, rule.name) for rule in SCORING_RULES}
-    return {rule: float(np.mean([cells[cell] for cell in away])) for rule, cells in by_rule.items()}
+    return {rule: _mean_of(cells, away) for rule, cells in by_rule.items()}
 
 
-def best_rule(scores: SuiteScores, suite: Suite, home: Collection[str] = ()) -> tuple[str, float]:
-    """The rule with the best mean over the cells of families other than ``home``, and that mean."""
-    means = rule_means(scores, suite, home)
-    best = _best(means)
-    return best, means[best]
+def shared_rule(means: Sequence[Mapping[str, float]]) -> str:
+    """The scoring rule that serves candidates of one method best on average.
+
+    Which of many rules serves a single candidate best is mostly luck of the suite; what serves its method is not.
+
+    Args:
+        means: Mean image AUROC under every rule, of each candidate; at least one.
+    """
+    totals = {rule: round(sum(each[rule] for each in means) / len(means), 6) for rule in means[0]}
+    return max(totals, key=lambda rule: totals[rule])  # the first of equals: dust must not decide
 
 
-def _best(means: Mapping[str, float]) -> str:
-    return max(means, key=lambda name: round(means[name], 6))  # the first of equals: dust must not decide
-
-
-def latency_ms(detector: FeatureDetector, size: tuple[int, int]) -> float:
+def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
     """Median milliseconds for one image of ``size``, backbone included."""
     image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     detector.anomaly_map(image)
@@ -209,8 +282,9 @@ def latency_ms(detector: FeatureDetector, size: tuple[int, int]) -> float:
     return 1000 * float(np.median(times))
 
 
-def size_mb(detector: FeatureDetector) -> float:
-    """Megabytes of the fitted state and of the backbone tensors that it needs."""
-    backbone = detector.extractor.backbone.tensors(detector.settings.levels)
-    tensors = [*detector.state.values(), *backbone.values()]
+def size_mb(detector: Detector) -> float:
+    """Megabytes of the fitted state and of the backbone tensors that it needs, each network counted once."""
+    shared = SharedPass(detector.readings).readings
+    frozen = [tensor for read in shared for tensor in read.backbone.tensors(read.levels).values()]
+    tensors = [*detector.state.values(), *frozen]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6

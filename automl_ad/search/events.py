@@ -11,8 +11,8 @@ class Event:
     """One step of progress.
 
     Attributes:
-        stage: ``audit``, ``suite``, ``sdas``, ``search``, ``certify``, ``finish``, ``assess``, ``try`` or
-            ``warning``.
+        stage: ``audit``, ``suite``, ``sdas``, ``search``, ``average``, ``certify``, ``defects``, ``finish``,
+            ``assess``, ``try`` or ``warning``.
         message: One sentence or phrase for people.
         done: Units finished in this stage.
         total: Units expected in this stage, if known.

@@ -23,7 +23,8 @@ from automl_ad.bundle.writing import BundleContents
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.scoring import score_maps
 from automl_ad.evaluation.suite import Suite, cell_family
-from automl_ad.search.finish import Winner, configuration_of
+from automl_ad.search.candidate import configuration_of
+from automl_ad.search.finish import Winner
 from automl_ad.search.material import Views
 from automl_ad.search.trial import Bench
 from automl_ad.store.plain_json import plain

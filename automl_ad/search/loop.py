@@ -6,14 +6,15 @@ import statistics
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.trial import TrialState
 
+from automl_ad.methods.registry import AVERAGE
 from automl_ad.methods.space import Space
+from automl_ad.search.candidate import configuration_of
 from automl_ad.search.events import Event, Listener
-from automl_ad.search.finish import configuration_of
 from automl_ad.search.proposals import first_proposals, suggest
 from automl_ad.search.pruning import MethodPruner
 from automl_ad.search.ranking import leader_in_words, limits_exceeded
@@ -29,6 +30,8 @@ STARTUP_TRIALS = 8
 """Trials before the sampler's model takes over. The defaults count among them, so it mostly does so at once."""
 ATTEMPTS_ALLOWED = 3
 """How often a trial may be taken up again after the process died in it: the system kills what takes too much memory."""
+AVERAGES = 2
+"""Averages of the best that are checked with them; each costs about as much as its members, which are fitted once."""
 REPEATS_ALLOWED = 40
 """Repeated configurations in a row after which the space counts as used up."""
 
@@ -56,8 +59,8 @@ class Clock:
 
 
 def closing_time(finished: Sequence[CandidateRecord], certified: int) -> float:
-    """Seconds expected for certifying the best few, from the trials so far."""
-    return sum(_second_look_s(record) for record in best_by_proxy(finished, certified))
+    """Seconds expected for certifying the best few and their averages, from the trials so far."""
+    return sum(_second_look_s(record) for record in best_by_proxy(finished, certified + AVERAGES))
 
 
 def best_by_proxy(finished: Sequence[CandidateRecord], count: int) -> list[CandidateRecord]:
@@ -99,14 +102,15 @@ def search_loop(
         study.enqueue_trial(proposal, skip_if_exists=True)
     repeats = 0
     while repeats < REPEATS_ALLOWED:
-        records = repository.candidates(study.study_name)
+        records = [record for record in repository.candidates(study.study_name) if record.method != AVERAGE]
         finished = [record for record in records if record.state == "complete"]
         drop_states(bench.folder, {record.number for record in best_by_proxy(finished, settings.certified)})
         _announce(listener, records, finished, settings, clock)
         if _done(records, finished, settings, clock):
             return
         seconds = clock.left(finished, settings.certified) if finished else None
-        repeats = 0 if _step(study, bench, settings, spaces, repository, Budget(seconds)) else repeats + 1
+        fresh = _step(study, bench, settings, spaces, repository, Budget(seconds), finished)
+        repeats = 0 if fresh else repeats + 1
 
 
 def _done(
@@ -130,6 +134,7 @@ def _step(
     spaces: Mapping[int, Space],
     repository: Repository,
     budget: Budget,
+    finished: Sequence[CandidateRecord],
 ) -> bool:
     """Runs one trial; False when its configuration had been tried before."""
     trial = next_trial(study, settings.seed)
@@ -138,6 +143,8 @@ def _step(
     if earlier is not None:  # a repeat, or a trial whose end the killed run had not yet told Optuna
         if earlier.number != trial.number:
             trial.set_user_attr("repeats", earlier.number)
+            # The score may have been settled since: the sampler is told what it was told of the other.
+            earlier = replace(earlier, proxy_score=study.get_trials(deepcopy=False)[earlier.number].value)
         _tell(study, trial, earlier, settings)
         return earlier.number == trial.number
     attempts = int(trial.user_attrs.get("attempts", 0)) + 1
@@ -147,7 +154,8 @@ def _step(
             trial.number, configuration, "failed", f"Ended the process {ATTEMPTS_ALLOWED} times; out of memory?"
         )
     else:
-        record = run_trial(bench, trial.number, configuration, budget, trial)
+        precedents = [each.cells["rules"] for each in finished if each.method == configuration.method]
+        record = run_trial(bench, trial.number, configuration, budget, trial, precedents)
     repository.save_candidate(study.study_name, record)
     _tell(study, trial, record, settings)
     return True
@@ -163,8 +171,9 @@ def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
     number = running[0].number if running else waiting[0].number if waiting else len(trials)
+    searched = number - sum(AVERAGE in trial.user_attrs for trial in trials[:number])
     study.sampler = optuna.samplers.TPESampler(
-        seed=derived_seed(seed, f"sampler/{number}"),
+        seed=derived_seed(seed, f"sampler/{searched}"),
         multivariate=True,
         group=True,  # methods have parameters of their own: each group is modelled jointly
         n_startup_trials=STARTUP_TRIALS,

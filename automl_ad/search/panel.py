@@ -42,6 +42,6 @@ def reference_panel(normals: ImageSet, unseen: ImageSet, device: torch.device, s
 
 
 def _member(configuration: Configuration, extractor: FeatureExtractor, normals: ImageSet) -> Scorer:
-    detector = configuration.build(extractor, seed=0)
+    detector = configuration.build(lambda _: extractor, seed=0)
     detector.fit(normals, None, Budget(), ignore_progress)
     return lambda images: score_maps(detector.anomaly_maps(images), _RULE, images.size)

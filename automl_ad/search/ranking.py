@@ -8,9 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.evaluation.suite import cell_family
+from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.selection import rank_scores
 from automl_ad.search.settings import StudySettings
 from automl_ad.store.records import CandidateRecord
+
+LEVELS = ("cells", "located")
+"""What a record keeps of every cell: image AUROC, and located AUROC unless it is of an early version."""
 
 
 def leader_in_words(number: int, method: str, backbone: str | None, score: float | None) -> str:
@@ -28,21 +32,24 @@ def limits_exceeded(record: CandidateRecord, settings: StudySettings) -> dict[st
 
 
 def usable(records: Sequence[CandidateRecord], settings: StudySettings) -> list[CandidateRecord]:
-    """Complete candidates within the user's limits."""
-    complete = [record for record in records if record.state == "complete"]
+    """Complete candidates within the user's limits; averages only if the user wants them."""
+    complete = [r for r in records if r.state == "complete" and (settings.average or r.method != AVERAGE)]
     return [record for record in complete if all(over <= 0 for over in limits_exceeded(record, settings).values())]
 
 
 def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, float]]:
     """Complete candidates and their rank scores, best first; equals in the order of their trials.
 
-    A family that a candidate learned from does not rank it: it would play at home.
+    In every cell they are ranked twice: by image AUROC and by located AUROC. A family that a candidate learned from
+    does not rank it: it would play at home.
     """
     if not records:
         return []
     cells = list(records[0].cells["cells"])
-    table = np.array([[record.cells["cells"][cell] for cell in cells] for record in records])
-    pairs = zip(records, (float(score) for score in rank_scores(table, at_home(records, cells))), strict=True)
+    levels = [level for level in LEVELS if all(level in record.cells for record in records)]
+    table = np.array([[record.cells[level][cell] for level in levels for cell in cells] for record in records])
+    scores = rank_scores(table, np.tile(at_home(records, cells), len(levels)))
+    pairs = zip(records, (float(score) for score in scores), strict=True)
     return sorted(pairs, key=lambda pair: (-round(pair[1], 9), pair[0].number))
 
 

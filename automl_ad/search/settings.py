@@ -32,8 +32,9 @@ class StudyFile(BaseModel):
         families: Families of synthetic anomalies in the proxy suite.
         severities: Severities of each family: image AUROC that the reference panel reaches on it, 0.5 to 1.
         per_cell: Synthetic anomalies of one family and severity.
-        certified: Candidates that are checked again on the certify images.
+        certified: Best candidates in the final check, which averages and the default join.
         folds: Folds that give the normals their out-of-fold scores.
+        average: Whether averages of the default and the best that differ from it compete, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +50,7 @@ class StudyFile(BaseModel):
     per_cell: int = Field(default=12, ge=4)
     certified: int = Field(default=6, ge=1)
     folds: int = Field(default=5, ge=2)
+    average: bool = True
 
     @field_validator("families")
     @classmethod

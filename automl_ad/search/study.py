@@ -14,13 +14,19 @@ from automl_ad.backbones.cache import FeatureCache
 from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.writing import check_output, write_bundle
 from automl_ad.data.folder import find_images
+from automl_ad.data.labelled import labelled_images
 from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError, WeightsError
-from automl_ad.search.assess import assess_study
+from automl_ad.methods.registry import AVERAGE
+from automl_ad.search.assess import labelled_scores, summarise
+from automl_ad.search.averaging import add_averages
 from automl_ad.search.backbones import BackboneRack, load_rack
+from automl_ad.search.defect_pictures import DefectPictures, find_defects
 from automl_ad.search.devices import resolve_device
 from automl_ad.search.events import Event, Listener, ignore_events
 from automl_ad.search.exporting import bundle_contents
-from automl_ad.search.finish import certified_summary, certify, families_learned, refit, shortlist
+from automl_ad.search.few_defects import among_defects, judge_leader, rerank
+from automl_ad.search.final_check import FinalCheck, certified_summary, families_learned, shortlist
+from automl_ad.search.finish import refit
 from automl_ad.search.lock import alone, searched
 from automl_ad.search.loop import Clock, open_optuna, search_loop
 from automl_ad.search.material import Normals, draw_material, read_normals
@@ -28,6 +34,7 @@ from automl_ad.search.progress_file import progress_kept
 from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.selection import Decision, Finalist, certainty_gaps, decide
 from automl_ad.search.settings import StudySettings
+from automl_ad.search.settling import settle_rules
 from automl_ad.search.trial import Bench, fault_in_words
 from automl_ad.store.artifacts import StudyFolder, remove_leftovers
 from automl_ad.store.database import default_url, open_engine, optuna_storage, without_password
@@ -69,11 +76,25 @@ class Study:
         return study
 
     @classmethod
-    def run(cls, settings: StudySettings, folder: StudyFolder, storage: str | None, listener: Listener) -> Study:
+    def run(
+        cls,
+        settings: StudySettings,
+        folder: StudyFolder,
+        storage: str | None,
+        listener: Listener,
+        defects: Path | None = None,
+    ) -> Study:
         """Searches, or goes on with a search of the same name and meaning.
 
+        Args:
+            settings: What to search.
+            folder: Where the study keeps its files.
+            storage: Database URL; the workspace's SQLite file when None.
+            listener: Told the progress.
+            defects: Folder of a few real defects that re-rank the trials when the search has ended; see `rerank`.
+
         Raises:
-            InputError: The images or settings cannot be used.
+            InputError: The images, the defects or the settings cannot be used.
             StudyError: The study exists with another meaning, or another process is at it.
             NoCandidateError: No candidate could be used.
         """
@@ -82,11 +103,19 @@ class Study:
         if settings.texture_dir is not None:
             TextureFolder.open(settings.texture_dir)  # refused now, before a study of that name exists
         find_images(settings.images)  # likewise
+        if defects is not None:
+            find_defects(defects)  # likewise
         study = cls(folder, url, Repository(open_engine(url)))
         with alone(folder, url), progress_kept(folder, listener) as tell:
             remove_leftovers(folder.root)
             tell(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
-            study._search(settings, read_normals(settings), clock, tell)
+            normals = read_normals(settings)
+            if defects is not None:
+                DefectPictures.read(defects, normals)  # refused before the search, not after it
+            study._search(settings, normals, clock, tell)
+            if defects is not None:
+                answer = study._ended() | {"defects": study.rerank(defects, tell)}
+                study._repository.set_answer(study.name, plain(answer))
         return study
 
     @property
@@ -141,6 +170,7 @@ class Study:
         return row | {
             "rule": record.rule,
             "cells": record.cells.get("cells", {}),
+            "located": record.cells.get("located", {}),
             "rules": record.cells.get("rules", {}),
             "certify": record.certify,
             "timings": {"fit_s": record.fit_s, "total_s": record.total_s},
@@ -249,22 +279,88 @@ class Study:
         material = draw_material(settings, normals, self.folder, device)
         return Bench.of(material, rack, self.folder, settings)
 
-    def assess(self, dataset: str | Path, listener: Listener | None = None) -> dict[str, Any]:
-        """Judges every finished trial on labelled images, beside its proxy score.
+    def rerank(self, defects: str | Path, listener: Listener | None = None) -> dict[str, Any]:
+        """Re-ranks the finished trials by a few real defects, apart from the search: nothing of it changes.
+
+        Args:
+            defects: Folder of 1 to 20 pictures of defects.
+            listener: Told the progress.
+
+        Returns:
+            See `automl_ad.search.few_defects.rerank`; ``next`` holds the command that exports another leader.
 
         Raises:
-            InputError: The data set cannot be used.
+            InputError: The pictures cannot be used.
             StudyError: No trial has finished.
         """
+        find_defects(Path(defects))  # refused at once, not when all images have been read
+        return self._reranked(self.bench(), self._complete(), Path(defects), listener or ignore_events)
+
+    def assess(
+        self,
+        dataset: str | Path | None = None,
+        listener: Listener | None = None,
+        *,
+        defects: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Judges every finished trial on labelled images, beside its proxy score, or re-ranks by a few defects.
+
+        Args:
+            dataset: Labelled images in MVTec layout.
+            listener: Told the progress.
+            defects: Folder of 1 to 20 pictures of defects, instead of ``dataset`` or beside it.
+
+        Returns:
+            With ``dataset``, the figures of `automl_ad.search.assess.summarise`. With ``defects``, the key ``defects``,
+            see `rerank`. With both, ``reranked`` as well, see `automl_ad.search.few_defects.judge_leader`.
+
+        Raises:
+            InputError: The pictures cannot be used, or there are none to judge by.
+            StudyError: No trial has finished.
+        """
+        if dataset is None and defects is None:
+            raise InputError("assess needs real defects: give labelled images as DATASET, a few as --defects, or both.")
+        labelled, few = (None if given is None else Path(given) for given in (dataset, defects))
+        if few is not None:
+            find_defects(few)  # both refused at once, not when all images have been read
+        if labelled is not None:
+            labelled_images(labelled)
+        records, tell = self._complete(), listener or ignore_events
+        bench, answer = self.bench(), dict[str, Any](study=self.name)
+        if few is not None:
+            answer["defects"] = self._reranked(bench, records, few, tell)
+        if labelled is not None:
+            scores, labels = labelled_scores(bench, records, labelled, tell)
+            answer |= summarise(records, scores, labels, self._selected(records), DEFAULT_TRIAL, bench.seed)
+        if labelled is not None and few is not None:
+            shown = among_defects([image.path for image in labelled_images(labelled)], few)
+            numbers, leader = [record.number for record in records], int(answer["defects"]["leader"])
+            answer["reranked"] = judge_leader(numbers, scores, labels, shown, leader, self._selected(records))
+        return answer
+
+    def _reranked(
+        self, bench: Bench, records: list[CandidateRecord], defects: Path, listener: Listener
+    ) -> dict[str, Any]:
+        ranking = ranked(usable(records, self.settings))
+        if not ranking:
+            raise StudyError(f"No finished trial of study {self.name} is within the limits: raise them to re-rank.")
+        pictures = DefectPictures.read(defects, bench.material.normals)
+        result = rerank(bench, ranking, self._selected(records), pictures, listener)
+        return result | {"next": [self._export_command(result["leader"])] if result["changed"] else []}
+
+    def _complete(self) -> list[CandidateRecord]:
         records = [record for record in self._repository.candidates(self.name) if record.state == "complete"]
         if not records:
             raise StudyError(f"Study {self.name} has no finished trial to assess: run the search first.")
-        answer = self._record().answer or {}
+        return records
+
+    def _selected(self, records: list[CandidateRecord]) -> int:
+        """The trial that the search chose, or would choose by its ranking as far as it has got."""
+        answer = self.outcome()
+        if answer is not None:
+            return int(answer["winner"]["trial"])
         order = [record for record, _ in ranked(usable(records, self.settings))]
-        selected = answer.get("winner", {}).get("trial", order[0].number if order else records[0].number)
-        bench = self.bench()
-        result = assess_study(bench, records, Path(dataset), selected, DEFAULT_TRIAL, listener or ignore_events)
-        return {"study": self.name} | result
+        return (order or records)[0].number
 
     def _choose(self, number: int | None, note: str) -> dict[str, Any]:
         pick = PickRecord(number=number, note=note, who=_user())
@@ -286,6 +382,9 @@ class Study:
         study = open_optuna(self.name, optuna_storage(self.url))
         try:
             search_loop(study, bench, settings, self._repository, clock, listener)
+            settle_rules(bench, self.name, self._repository)
+            if settings.average:
+                add_averages(study, bench, settings, self._repository, DEFAULT_TRIAL, listener)
         except StorageInternalError as error:
             raise StoreError(
                 f"The database {without_password(self.url)} stopped taking results; see that the disk has room and the "
@@ -304,6 +403,7 @@ class Study:
                     f"Study {self.name} was made with other {', '.join(changed)}; give the new search another --name, "
                     "or repeat the old settings to resume."
                 )
+            self._require_scores()
             self._repository.set_settings(self.name, settings.model_dump(mode="json"))
             self._repository.set_answer(self.name, None)  # an old answer must not outlive what may change it
             return
@@ -317,6 +417,15 @@ class Study:
         )
         self._repository.create_study(record)
 
+    def _require_scores(self) -> None:
+        """Refuses to go on with trials whose proxy scores mean something else: those of early versions."""
+        complete = [record for record in self._repository.candidates(self.name) if record.state == "complete"]
+        if not all("located" in record.cells for record in complete):
+            raise StudyError(
+                f"Study {self.name} was searched by an earlier version, which scored candidates otherwise; give the "
+                "new search another --name."
+            )
+
     def _conclude(
         self, bench: Bench, settings: StudySettings, warnings: list[str], clock: Clock, listener: Listener
     ) -> None:
@@ -328,24 +437,24 @@ class Study:
         self._repository.clear_certify(self.name)
         finalists = []
         home = families_learned(chosen)
+        check = FinalCheck(bench, home)
         for done, record in enumerate(chosen):
             listener(Event("certify", "Checking the best again", done, len(chosen), clock.elapsed))
-            finalist = self._certified(bench, record, home, warnings)
+            finalist = self._certified(check, record, warnings)
             finalists += [finalist] if finalist is not None else []
         if not finalists:
             raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
-        decision = decide(finalists, DEFAULT_TRIAL)
+        averages = {record.number for record in chosen if _hedges(record)}
+        decision = decide(finalists, DEFAULT_TRIAL, averages)
         winner = next(record for record in records if record.number == decision.winner)
         answer = self._answer(bench, winner, decision, finalists, home, records, warnings, clock)
         self._repository.set_answer(self.name, plain(answer))
         listener(Event("finish", f"Trial {winner.number} wins", elapsed_s=clock.elapsed))
 
-    def _certified(
-        self, bench: Bench, record: CandidateRecord, home: Collection[str], warnings: list[str]
-    ) -> Finalist | None:
+    def _certified(self, check: FinalCheck, record: CandidateRecord, warnings: list[str]) -> Finalist | None:
         """The finalist; None, and a warning, when the candidate fails on the certify images."""
         try:
-            finalist, cells = certify(bench, record, home)
+            finalist, cells = check.finalist(record)
         except StoreError:
             raise
         except Exception as error:  # one candidate's fault must not cost the others their answer
@@ -365,14 +474,20 @@ class Study:
         warnings: list[str],
         clock: Clock,
     ) -> dict[str, Any]:
-        states = [record.state for record in records]
+        states = [record.state for record in records if record.method != AVERAGE]
+        coverage = bench.material.coverage
         return {
             "study": self.name,
             "storage": without_password(self.url),
             "images": len(bench.material.normals.images),
             "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
+            "averages": len(records) - len(states),
             "wall_s": clock.elapsed,
-            "proxy": {"suite": bench.material.proxy.digest, "families": list(winner.families)},
+            "proxy": {
+                "suite": bench.material.proxy.digest,
+                "families": list(winner.families),
+                "coverage": None if coverage is None else coverage.facts,
+            },
             "winner": {
                 "trial": winner.number,
                 "method": winner.method,
@@ -388,6 +503,7 @@ class Study:
             "certified": [finalist.number for finalist in finalists],
             "default_trial": DEFAULT_TRIAL,
             "default_kept": decision.default_kept,
+            "certainty": decision.certainty,
             "why": list(decision.why),
             "unknown": certainty_gaps(winner.families, home),
             "warnings": warnings,
@@ -395,17 +511,26 @@ class Study:
         }
 
     def _next_commands(self, number: int) -> list[str]:
-        """Commands that work as they stand, also where the study does not lie in the default workspace."""
-        name, place = shlex.quote(self.name), ""
+        """Commands that work as they stand."""
+        name = shlex.quote(self.name)
+        return [
+            f"automl-ad show {name} --trial {number}{self._place()}",
+            f"automl-ad export {name} --output {name}_bundle{self._place()}",
+            f"automl-ad predict {name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
+        ]
+
+    def _export_command(self, number: int) -> str:
+        name = shlex.quote(self.name)
+        return f"automl-ad export {name} --trial {number} --output {name}_bundle{self._place()}"
+
+    def _place(self) -> str:
+        """The options that lead to the study where it does not lie in the default workspace."""
+        place = ""
         if self.folder.workspace != workspace_folder(None):
             place = f" --workspace {shlex.quote(str(self.folder.workspace))}"
         if self.url != default_url(self.folder.workspace):
             place += f" --storage {shlex.quote(without_password(self.url))}"
-        return [
-            f"automl-ad show {name} --trial {number}{place}",
-            f"automl-ad export {name} --output {name}_bundle{place}",
-            f"automl-ad predict {name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
-        ]
+        return place
 
     def _check_weights(self, rack: BackboneRack, searched: Mapping[str, str]) -> None:
         """Refuses to go on with other weights than those that the search saw."""
@@ -459,6 +584,11 @@ def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | N
         "default": record.number == DEFAULT_TRIAL,
         **{mark: record.number in numbers for mark, numbers in marks.items()},
     }
+
+
+def _hedges(record: CandidateRecord) -> bool:
+    """Whether a candidate averages the default with others: an earlier run may have formed one without it."""
+    return any(member["trial"] == DEFAULT_TRIAL for member in record.params.get("members", ()))
 
 
 def _why_none(records: list[CandidateRecord]) -> str:

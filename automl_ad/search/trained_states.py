@@ -1,4 +1,4 @@
-"""What the best trials have learned, kept so that the second check need not train them again."""
+"""What the best trials have learned, kept so that the final check need not train them again."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Collection
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.base import Detector
 from automl_ad.store.artifacts import StudyFolder, write_atomically
 
 FILE = "state.safetensors"
 
 
-def keep_state(detector: FeatureDetector, folder: StudyFolder, number: int) -> None:
+def keep_state(detector: Detector, folder: StudyFolder, number: int) -> None:
     """Writes the state of a trial's detector, if its method trains: what is computed in closed form is done sooner.
 
     Raises:
@@ -24,7 +24,7 @@ def keep_state(detector: FeatureDetector, folder: StudyFolder, number: int) -> N
             temporary.write_bytes(save(detector.state))
 
 
-def restore_state(detector: FeatureDetector, folder: StudyFolder, number: int) -> bool:
+def restore_state(detector: Detector, folder: StudyFolder, number: int) -> bool:
     """Loads what ``keep_state`` wrote into an unfitted detector; False where there is nothing that suits it."""
     try:
         detector.load_state(load((folder.trial(number) / FILE).read_bytes()))

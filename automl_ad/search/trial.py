@@ -5,27 +5,31 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 import torch
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
+from automl_ad.evaluation.cells import Celled
 from automl_ad.evaluation.intervals import BootstrapPlan
-from automl_ad.evaluation.suite import Suite, thinned
+from automl_ad.evaluation.suite import thinned
 from automl_ad.methods.space import Space
 from automl_ad.search.anomalies import TrainingAnomalies
 from automl_ad.search.backbones import BackboneRack
 from automl_ad.search.candidate import (
     Configuration,
-    best_rule,
+    ProxyScore,
+    SuiteMaps,
     latency_ms,
     proxy_score,
+    quick_score,
     score_suite,
     size_mb,
+    suite_maps,
 )
 from automl_ad.search.material import Material
 from automl_ad.search.memory import PeakMemory
@@ -37,11 +41,13 @@ from automl_ad.store.records import CandidateRecord, utc_now
 from automl_ad.training import Budget, Report, ignore_progress
 
 if TYPE_CHECKING:
-    from automl_ad.methods.features import FeatureDetector
+    from automl_ad.methods.base import Detector
 
 BOOTSTRAP_DRAWS = 400
+MAPS, SCORES = "maps.npz", "scores.npz"
 PRUNING_NORMALS, PRUNING_SHARE = 16, 4
 """A half-trained detector is judged on 16 normals and every fourth anomaly: pruning must cost less than it saves."""
+Precedents = Sequence[Mapping[str, float]]
 REPORT_STEPS = 100
 """Optuna counts steps in whole numbers: progress is reported in percent."""
 
@@ -77,23 +83,30 @@ class Bench:
         """The search space at each working size."""
         return {side: Space(self.rack.spaces, settings.effort, side, self.material.sources) for side in settings.sides}
 
-    def build(self, configuration: Configuration) -> FeatureDetector:
+    def build(self, configuration: Configuration) -> Detector:
         """An unfitted detector; its seed depends on the configuration alone."""
-        extractor = self.rack.extractor(configuration.backbone)
-        return configuration.build(extractor, derived_seed(self.seed, f"fit/{configuration.digest}"))
+        return configuration.build(self.rack.extractor, self.fit_seed(configuration))
+
+    def fit_seed(self, configuration: Configuration) -> int:
+        """The seed of a configuration's fit."""
+        return derived_seed(self.seed, f"fit/{configuration.digest}")
 
     def fit(
         self,
-        detector: FeatureDetector,
+        detector: Detector,
         normals: ImageSet,
         budget: Budget | None = None,
         report: Report = ignore_progress,
     ) -> None:
-        """Fits a detector to good images, and to anomalies drawn on them where its method learns from such."""
-        detector.fit(normals, self.anomalies.of(detector.settings.recipe, normals), budget or Budget(), report)
+        """Fits a detector, part by part, to good images, and to anomalies drawn on them where a part learns from such.
+
+        ``report`` hears of each part.
+        """
+        for part in detector.parts:
+            part.fit(normals, self.anomalies.of(part.settings.recipe, normals), budget or Budget(), report)
 
 
-def plan_for(suite: Suite, normals: int, seed: int, purpose: str) -> BootstrapPlan:
+def plan_for(suite: Celled, normals: int, seed: int, purpose: str) -> BootstrapPlan:
     """Resampling weights for a suite, the same at every working size."""
     bases = {cell: [suite.bases[row] for row in suite.members(cell)] for cell in suite.cell_names}
     rng = derived_rng(seed, f"bootstrap/{purpose}")
@@ -101,26 +114,44 @@ def plan_for(suite: Suite, normals: int, seed: int, purpose: str) -> BootstrapPl
 
 
 def run_trial(
-    bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial
+    bench: Bench,
+    number: int,
+    configuration: Configuration,
+    budget: Budget,
+    trial: optuna.Trial,
+    precedents: Precedents = (),
 ) -> CandidateRecord:
     """Fits and scores one candidate.
 
     A fault in it is recorded with its reason and never stops the study; an interrupt passes through.
 
+    Args:
+        bench: What trials of the study share.
+        number: Trial number.
+        configuration: What to try.
+        budget: Time limit of the fit.
+        trial: Optuna's, which is told how a training goes.
+        precedents: What every scoring rule gave earlier trials of the method.
+
     Returns:
         A record in state complete, pruned or failed.
     """
     started_at = utc_now()
-    record = _outcome(bench, number, configuration, budget, trial)
+    record = _outcome(bench, number, configuration, budget, trial, precedents)
     return replace(record, started_at=started_at, ended_at=utc_now(), worker=f"{socket.gethostname()}:{os.getpid()}")
 
 
 def _outcome(
-    bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial
+    bench: Bench,
+    number: int,
+    configuration: Configuration,
+    budget: Budget,
+    trial: optuna.Trial,
+    precedents: Precedents,
 ) -> CandidateRecord:
     start = time.monotonic()
     try:
-        return _measure(bench, number, configuration, budget, trial, start)
+        return _measure(bench, number, configuration, budget, trial, precedents, start)
     except optuna.TrialPruned as pruned:
         return ended(number, configuration, "pruned", str(pruned), start)
     except (StoreError, optuna.exceptions.StorageInternalError):
@@ -130,47 +161,87 @@ def _outcome(
 
 
 def _measure(
-    bench: Bench, number: int, configuration: Configuration, budget: Budget, trial: optuna.Trial, start: float
+    bench: Bench,
+    number: int,
+    configuration: Configuration,
+    budget: Budget,
+    trial: optuna.Trial,
+    precedents: Precedents,
+    start: float,
 ) -> CandidateRecord:
     views = bench.material.at(configuration.side)
     splits = bench.material.normals.splits
     detector = bench.build(configuration)
-    peak = PeakMemory(detector.extractor.device)
+    peak = PeakMemory(detector.device)
     normals = views.normals.take(splits.proxy)
     bench.fit(detector, views.normals.take(splits.fit), budget, _pruning(detector, bench, configuration, trial))
     fitted = time.monotonic()
     if detector.settings.trains and budget.spent:  # a half-trained score must not stand for the configuration
         return ended(number, configuration, "pruned", "The time budget ended its training.", start)
-    scores, maps = score_suite(detector, normals, views.proxy)
-    home = detector.settings.learns_from
-    result = proxy_score(scores, views.proxy, bench.plan, home)
-    folder = bench.folder.trial(number)
-    save_arrays(folder / "maps.npz", **maps)
-    scores.save(folder / "scores.npz")
+    maps = suite_maps(detector, normals, views.proxy)
+    record = completed(bench, number, configuration, detector, maps, precedents)
     keep_state(detector, bench.folder, number)
+    return replace(record, peak_mb=peak.megabytes(), fit_s=fitted - start, total_s=time.monotonic() - start)
+
+
+def completed(
+    bench: Bench,
+    number: int,
+    configuration: Configuration,
+    detector: Detector,
+    maps: SuiteMaps,
+    precedents: Precedents = (),
+) -> CandidateRecord:
+    """Scores a candidate's maps of the proxy suite and keeps maps and scores.
+
+    Args:
+        bench: The study's images and suites.
+        number: Its trial number.
+        configuration: Of the candidate.
+        detector: Fitted.
+        maps: Its maps of the proxy suite.
+        precedents: What every scoring rule gave other candidates of the method.
+
+    Returns:
+        The record, which lacks times and memory.
+
+    Raises:
+        FloatingPointError: A map holds values that are not finite.
+        StoreError: The files cannot be written.
+    """
+    views, home = bench.material.at(configuration.side), detector.settings.learns_from
+    scores = score_suite(maps, views.proxy)
+    result = proxy_score(scores, views.proxy, bench.plan, home, precedents)
+    folder = bench.folder.trial(number)
+    save_arrays(folder / MAPS, **maps)
+    scores.save(folder / SCORES)
     return CandidateRecord(
         number=number,
         state="complete",
         method=configuration.method,
         backbone=configuration.backbone,
         params=_params(configuration),
-        rule=result.rule,
-        proxy_score=result.value,
-        interval_low=result.interval[0],
-        interval_high=result.interval[1],
-        families=result.families,
-        cells={"cells": result.cells, "rules": result.rules, "home": sorted(home)},
+        **said(result, home),
         latency_ms=latency_ms(detector, views.normals.size),
         size_mb=size_mb(detector),
-        peak_mb=peak.megabytes(),
-        fit_s=fitted - start,
-        total_s=time.monotonic() - start,
         artifact=str(folder.relative_to(bench.folder.root)),
         configuration_hash=configuration.digest,
     )
 
 
-def _pruning(detector: FeatureDetector, bench: Bench, configuration: Configuration, trial: optuna.Trial) -> Report:
+def said(result: ProxyScore, home: Collection[str]) -> dict[str, Any]:
+    """What a record keeps of a proxy score."""
+    return {
+        "rule": result.rule,
+        "proxy_score": result.value,
+        "interval_low": result.interval[0],
+        "interval_high": result.interval[1],
+        "families": result.families,
+        "cells": {"cells": result.cells, "located": result.located, "rules": result.rules, "home": sorted(home)},
+    }
+
+
+def _pruning(detector: Detector, bench: Bench, configuration: Configuration, trial: optuna.Trial) -> Report:
     """A callback that scores a half-trained detector and asks Optuna whether it is worth going on."""
 
     def report(done: float) -> None:
@@ -179,8 +250,8 @@ def _pruning(detector: FeatureDetector, bench: Bench, configuration: Configurati
         views = bench.material.at(configuration.side)
         normals = views.normals.take(bench.material.normals.splits.proxy[:PRUNING_NORMALS])
         suite = thinned(views.proxy, PRUNING_SHARE)
-        scores, _ = score_suite(detector, normals, suite)
-        trial.report(best_rule(scores, suite, detector.settings.learns_from)[1], round(REPORT_STEPS * done))
+        scores = score_suite(suite_maps(detector, normals, suite), suite)
+        trial.report(quick_score(scores, suite, detector.settings.learns_from), round(REPORT_STEPS * done))
         if trial.should_prune():
             raise optuna.TrialPruned(f"Below the median of earlier trials after {done:.0%} of its training.")
 

@@ -141,12 +141,19 @@ class Repository:
             row = session.execute(equal.where(CandidateRow.state == "complete").limit(1)).one_or_none()
             return None if row is None else _candidate(row)
 
-    def counts(self, study: str) -> dict[str, int]:
-        """How many trials are in each state; states without trials are left out."""
+    def counts(self, study: str, without: str | None = None) -> dict[str, int]:
+        """How many trials are in each state; states without trials are left out.
+
+        Args:
+            study: Name of the study.
+            without: A method whose trials do not count.
+        """
         with self._reading() as session:
-            own = CandidateRow.study_id == _identity(session, study).id
-            states = select(CandidateRow.state, func.count().label("trials")).where(own).group_by(CandidateRow.state)
-            return {row.state: row.trials for row in session.execute(states)}
+            counted = select(CandidateRow.state, func.count().label("trials")).group_by(CandidateRow.state)
+            counted = counted.where(CandidateRow.study_id == _identity(session, study).id)
+            if without is not None:
+                counted = counted.where(CandidateRow.method != without)
+            return {row.state: row.trials for row in session.execute(counted)}
 
     def certified(self, study: str) -> dict[int, Mapping[str, Any]]:
         """The outcomes on the certify set, by number of the trials that took part."""

@@ -20,6 +20,7 @@ STAGES = {
     "suite": "Drawing synthetic anomalies for the proxy suite",
     "sdas": "Learning to draw defects",
     "search": "Trying candidates",
+    "average": "Averaging the best",
     "certify": "Checking the best again",
     "try": "Looking at your pictures",
 }

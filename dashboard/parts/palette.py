@@ -23,6 +23,7 @@ _METHODS = {
     "realnet": ("#CC79A7", "triangle-up"),
     "destseg": ("#D55E00", "cross"),
     "anoseg": ("#56B4E9", "x"),
+    "average": ("#882255", "hexagon"),
 }
 _STRANGER = (FAINT, "star")
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import streamlit as st
 
+from automl_ad.evaluation.coverage import Cell, Coverage
+from automl_ad.outcome_words import merged_in_words
 from automl_ad.review.comparison import Comparison, Layer, PictureRow
 from parts.wording import counted, percent, plain
 
 _FEW, _THUMBNAIL = 2, 140
+_MET = 0.005
+"""Image AUROC by which a severity may be missed without a word."""
 _KINDS = {
     "texture": "foreign texture laid over a blob",
     "cutpaste": "a piece of the part, moved to where it does not belong",
     "poisson": "a piece of another part, blended in without an edge",
     "photometric": "a region brighter, darker, blurred or discoloured",
+    "scratch": "fine lines or a crack",
+    "speck": "tiny specks or pinholes",
+    "missing": "a chip that the background fills, or a patch worn smooth",
+    "warp": "a spot bent, swollen or twisted",
     "sdas": "drawn by a diffusion model that learned from the good pictures",
 }
 
@@ -28,6 +37,7 @@ def show_suite(comparison: Comparison) -> None:
         f"{counted(comparison.suite.normals, 'normal')} that no candidate learned from. Severity says how well a small "
         "panel of reference detectors tells them from normals: 0.7 is hard to see, 0.95 easy."
     )
+    _not_covered(comparison.suite.coverage)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         shown = st.selectbox("Family", ("all", *families), key="suite_family", width=260) or "all"
         outlined = st.toggle("Outline what was drawn", value=True, key="suite_outlined")
@@ -40,6 +50,15 @@ def show_suite(comparison: Comparison) -> None:
         _pictures(comparison, normals, "image")
 
 
+def _not_covered(coverage: Coverage | None) -> None:
+    """Families that were asked for and are not below, each with its reason, and severities that stand for others."""
+    if coverage is None:
+        return
+    sentences = [*coverage.left_out.values(), *merged_in_words(coverage.facts)]
+    if sentences:
+        st.info("\n".join(f"- {plain(sentence)}" for sentence in sentences))
+
+
 def _family(comparison: Comparison, family: str, layer: Layer, most: int | None) -> None:
     st.subheader(plain(family), anchor=False)
     if family in _KINDS:
@@ -48,10 +67,20 @@ def _family(comparison: Comparison, family: str, layer: Layer, most: int | None)
     for row in comparison.ordered("suite", family=family):
         if row.severity is not None:
             cells[row.severity].append(row)
+    coverage = comparison.suite.coverage
+    drawn = coverage.cells.get(family, {}) if coverage else {}
     for column, severity in zip(st.columns(max(len(cells), 1)), sorted(cells), strict=True):
         with column:
-            st.markdown(f"Severity {severity:g} · {counted(len(cells[severity]), 'picture')}")
+            st.markdown(
+                f"Severity {severity:g} · {counted(len(cells[severity]), 'picture')}{_reached(drawn, severity)}"
+            )
             _pictures(comparison, cells[severity][:most], layer)
+
+
+def _reached(drawn: Mapping[float, Cell], severity: float) -> str:
+    """What the panel makes of a severity that could not be met."""
+    cell = drawn.get(severity)
+    return "" if cell is None or abs(cell.auroc - severity) < _MET else f" · panel's AUROC {cell.auroc:.2f}"
 
 
 def _pictures(comparison: Comparison, rows: list[PictureRow], layer: Layer) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from automl_ad.store.params import params_in_words
 from parts.score_charts import HOME, cell_heat
 from parts.show import show_chart
 from parts.trial_frame import marks
@@ -50,7 +51,7 @@ def figures_of(row: TrialRow) -> dict[str, str]:
     return {
         "rank": place,
         "proxy score": score_with_interval(row.proxy_score, row.interval),
-        "certify score": score(row.certify_score),
+        "final check": score(row.certify_score),
         "latency of one image": milliseconds(row.latency_ms),
         "size": megabytes(row.size_mb),
         "peak memory": megabytes(row.peak_mb),
@@ -64,7 +65,8 @@ def figures_of(row: TrialRow) -> dict[str, str]:
 def settings_of(row: TrialRow) -> dict[str, str]:
     """The trial's parameters as text."""
     return {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in sorted(row.params.items())
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in sorted(params_in_words(row.params).items())
     } or {"none": NONE}
 
 
@@ -77,7 +79,13 @@ def _cells(row: TrialRow) -> None:
     if not row.cells:
         st.info("There are no scores by family and severity: the trial did not come so far.")
         return
-    show_chart(cell_heat(row.cells, "Image AUROC", row.home), key=f"cells_{row.number}")
+    texts = {cell: f"{score(value)} · {score(row.located.get(cell))}" for cell, value in row.cells.items()}
+    means = {cell: (value + row.located.get(cell, value)) / 2 for cell, value in row.cells.items()}
+    show_chart(cell_heat(means, "Mean of image and located AUROC", row.home, texts), key=f"cells_{row.number}")
+    st.caption(
+        "In each cell: image AUROC (how often an anomaly scores above a good part) · located AUROC (how often the "
+        "highest value on the anomaly itself lies above the highest of a good part). The proxy score is their mean."
+    )
     if row.home:
         st.caption(
             f"{HOME} It learned from anomalies of {counted(len(row.home), 'family')}; these count neither for its "

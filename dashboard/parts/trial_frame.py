@@ -55,15 +55,25 @@ def ranked_columns() -> dict[str, Any]:
     """How the columns of `ranked_frame` look, with their units."""
     column = st.column_config
     return {
-        "rank": column.NumberColumn("rank", width=50, help="By shares of the other candidates beaten, over all cells."),
+        "rank": column.NumberColumn(
+            "rank", width=50, help="By shares of the other candidates beaten, over all families and severities."
+        ),
         "trial": column.NumberColumn("trial", width=50),
         "marks": column.TextColumn("marks", width=150, help="What the words mean stands above the table."),
         "method": column.TextColumn("method", width=80),
         "backbone": column.TextColumn("backbone", width=110),
-        "proxy": column.NumberColumn("proxy score", format="%.3f", width=85, help="0 to 1, on synthetic anomalies."),
+        "proxy": column.NumberColumn(
+            "proxy score",
+            format="%.3f",
+            width=85,
+            help="0 to 1: mean of image and located AUROC on synthetic anomalies. It ranks; it is no accuracy.",
+        ),
         "interval": column.TextColumn("90 % interval", width=112),
         "certify": column.NumberColumn(
-            "certify score", format="%.3f", width=90, help="0 to 1, the best few again on other images and anomalies."
+            "final check",
+            format="%.3f",
+            width=90,
+            help="The same for the best few, with other images and anomalies added.",
         ),
         "latency": column.NumberColumn(
             "latency (ms)", format="%.1f", width=90, help="For one image, backbone included."

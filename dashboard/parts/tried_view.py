@@ -61,6 +61,7 @@ def reranked(result: Mapping[str, Any], rows: Sequence[TrialRow]) -> pd.DataFram
         {
             "trial": [row["number"] for row in figures],
             "candidate": [_named(known, row["number"]) for row in figures],
+            "expected": [f"{row['posterior']:.3f} ± {row['sd']:.3f}" for row in figures],
             "image AUROC": [row["auroc"] for row in figures],
             "90 % interval": [interval(row["interval"]) for row in figures],
             "escapes": [_of(row["escapes"]) for row in figures],

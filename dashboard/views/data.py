@@ -23,7 +23,7 @@ from parts.wording import as_code, counted, percent, plain
 _PARTS = {
     "fit": "what detectors learn from",
     "proxy": "the normal side of the proxy suite, and what its anomalies are drawn on: ranks the trials",
-    "certify": "other pictures and other anomalies: the best few are checked again on them",
+    "certify": "other pictures and other anomalies: with those of the proxy suite, they check the best few again",
 }
 
 

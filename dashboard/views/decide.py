@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
+from automl_ad.outcome_words import certainty_in_words, coverage_in_words, winner_in_words
 from parts.address import go, parameter
 from parts.blocks import empty_state, page_head, problem
 from parts.candidates import in_one_line, offered
@@ -154,10 +155,12 @@ def _reasons(table: TrialTable) -> None:
     with left:
         kept = "The default is kept." if answer.get("default_kept") else "The default is not kept."
         st.markdown(f"**{kept if answer.get('default_trial') is not None else ''}**")
-        st.markdown(_bullets(answer.get("why", ())))
+        sure = (winner_in_words(answer["winner"]), certainty_in_words(answer))
+        st.markdown(_bullets([*filter(None, sure), *answer.get("why", ())]))
     with right:
         st.markdown("**What the search could not know**")
-        st.markdown(_bullets(answer.get("unknown", ())))
+        coverage = coverage_in_words(answer.get("proxy", {}).get("coverage"))
+        st.markdown(_bullets([*answer.get("unknown", ()), *coverage]))
     tied = [row for row in table.rows if row.tied]
     st.markdown(f"**Tied set: {counted(len(tied), 'candidate')} that the evidence cannot tell apart**")
     st.dataframe(

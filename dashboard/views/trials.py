@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from automl_ad.methods.registry import AVERAGE
 from parts import trial_selection
 from parts.address import MOST_CHOSEN, go
 from parts.blocks import empty_state, page_head, poll
@@ -70,7 +71,7 @@ def _tied(table: TrialTable, shown: Sequence[TrialRow]) -> None:
 
 
 def _parameters(table: TrialTable, shown: Sequence[TrialRow]) -> None:
-    groups = by_method(scored_rows(shown))
+    groups = {method: own for method, own in by_method(scored_rows(shown)).items() if method != AVERAGE}
     if not groups:
         st.info("No trial has finished yet.")
         return

@@ -33,7 +33,7 @@ def test_the_table_is_ranked_as_the_library_ranks(page: AppTest, searched: autom
     assert frame["rank"].tolist() == list(range(1, len(frame) + 1))
     winner = searched.answer()["winner"]["trial"]
     assert "winner" in frame.set_index("trial").loc[winner, "marks"]
-    assert "6 trials of 6" in text(page)
+    assert "8 trials of 8" in text(page)
 
 
 def test_filters_leave_what_they_name(page: AppTest, searched: automl_ad.Study) -> None:
@@ -42,7 +42,7 @@ def test_filters_leave_what_they_name(page: AppTest, searched: automl_ad.Study) 
     assert set(page.dataframe[0].value["method"]) == {"dfr"}
     page.number_input(key="filter_latency").set_value(0.0)
     run(page)
-    assert "0 trials of 6" in text(page)
+    assert "0 trials of 8" in text(page)
     assert not page.exception
 
 
@@ -51,10 +51,20 @@ def test_a_selected_trial_is_shown_in_detail(page: AppTest, searched: automl_ad.
     number = searched.trials()[1]["number"]
     shown = text(page)
     assert f"Trial {number}: " in shown
-    assert "Image AUROC by family and severity" in shown
+    assert "Mean of image and located AUROC by family and severity" in shown
     figures = page.table[0].value["value"]
     assert figures["proxy score"].replace("\\", "").startswith(f"{searched.trials()[1]['proxy_score']:.3f} (90 %")
     assert len(charts(page)) == 1
+
+
+def test_an_average_names_the_trials_that_it_is_of(page: AppTest, searched: automl_ad.Study) -> None:
+    order = [row["method"] for row in searched.trials()]
+    choose(page, order.index("average"))
+    row = searched.trials()[order.index("average")]
+    first = row["params"]["members"][0]
+    settings = page.table[1].value["value"]
+    assert settings["members"].startswith(f"`trials {first['trial']} ({first['method']} on embedded)")
+    assert not page.exception
 
 
 def test_only_the_open_tab_is_computed(page: AppTest) -> None:

@@ -138,13 +138,13 @@ def _watch(page: Page) -> None:
 def _look_at_trials(page: Page) -> None:
     _open(page, "Trials")
     assert "study=walk" in page.url
-    _see(page, "4 trials of 4")
+    _see(page, "6 trials of 6")
     box = page.get_by_label("Methods", exact=True)
     box.click(timeout=_SOON)
     page.get_by_role("option", name="padim").click(timeout=_SOON)
     box.press("Escape")
-    playwright.expect(page.get_by_text("4 trials of 4")).to_have_count(0, timeout=_SOON)
-    _see(page, "of 4, ranked")
+    playwright.expect(page.get_by_text("6 trials of 6")).to_have_count(0, timeout=_SOON)
+    _see(page, "of 6, ranked")
 
 
 def _compare(page: Page) -> None:

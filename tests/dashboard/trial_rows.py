@@ -11,7 +11,7 @@ from automl_ad.review.trial_table import TrialRow
 START = datetime(2026, 1, 2, 8, tzinfo=timezone.utc)
 _EMPTY: dict[str, Any] = {
     **dict.fromkeys(item.name for item in fields(TrialRow)),
-    **{name: {} for name in ("params", "families", "cells", "rules", "certify_cells")},
+    **{name: {} for name in ("params", "families", "cells", "located", "rules", "certify_cells")},
     **dict.fromkeys(("within_limits", "winner", "default", "tied", "picked"), False),
     "home": frozenset(),
 }

@@ -1,80 +1,64 @@
-"""The second look at the best few: what counts when some of them learned from anomalies."""
+"""The winner, fitted on all normals and calibrated on folds that it did not see."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.suite import Suite
-from automl_ad.search.candidate import SuiteScores
-from automl_ad.search.finish import certify, families_learned, finalist_of
-from automl_ad.search.trial import plan_for
-from automl_ad.store.artifacts import StudyFolder
+from automl_ad.search.finish import refit
 from automl_ad.store.records import CandidateRecord
 
-CELLS = ("texture/0.7",) * 4 + ("poisson/0.7",) * 4
-SCORES = SuiteScores(
-    {"max": np.array([1.0, 2.0, 3.0, 4.0]), "top1%": np.arange(4.0)},
-    {"max": np.array([9.0, 9, 9, 9, 2.5, 9, 2.5, 9]), "top1%": np.zeros(8)},
+WINNER = CandidateRecord(
+    number=3,
+    state="complete",
+    method="padim",
+    params={"side": 32, "levels": [-1], "backbone": "embedded"},
+    rule="max",
 )
-"""Under rule max, textures reach 1 and poisson 0.75."""
 
 
-def record(number: int = 3, **fields: Any) -> CandidateRecord:
-    params = {"side": 32, "levels": [-1], "backbone": "embedded"}
-    known: dict[str, Any] = {"method": "padim", "params": params, "rule": "max", "latency_ms": 12.0}
-    return CandidateRecord(number=number, state="complete", **(known | fields))
+class Seeing:
+    """Maps of the brightness of an image, ten higher where it was not fitted to that image."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def anomaly_maps(self, images: ImageSet) -> npt.NDArray[np.float32]:
+        marks = images.pixels[:, 0, 0, 0].astype(np.float32)
+        unseen = ~np.isin(marks, self.seen)
+        return np.tile((marks + 10 * unseen)[:, None, None], (1, 4, 4)).astype(np.float32)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Any:
-    """As much of a bench as the scores of a candidate need that was certified before: it can fit nothing."""
-    images = ImageSet.of(np.zeros((8, 3, 32, 32), np.uint8))
-    suite = Suite(images, np.ones((8, 32, 32), np.bool_), CELLS, (0, 1, 2, 3) * 2, "0123456789abcdef-and-more")
-    normals = SimpleNamespace(splits=SimpleNamespace(certify=(0, 1, 2, 3)))
-    material = SimpleNamespace(certify=suite, normals=normals, at=lambda side: SimpleNamespace(certify=suite))
-    return SimpleNamespace(material=material, seed=5, folder=StudyFolder(tmp_path, "parts"))
+def bench() -> Any:
+    """Six good images, of which the last two are near-duplicates."""
+    pixels = np.arange(1, 7, dtype=np.uint8)[:, None, None, None] + np.zeros((6, 3, 32, 32), np.uint8)
+    normals = SimpleNamespace(groups=(0, 1, 2, 3, 4, 4))
+    material = SimpleNamespace(normals=normals, at=lambda side: SimpleNamespace(normals=ImageSet.of(pixels)))
+
+    def fit(detector: Seeing, images: ImageSet) -> None:
+        detector.seen = images.pixels[:, 0, 0, 0].tolist()
+
+    return SimpleNamespace(material=material, build=lambda configuration: Seeing(), fit=fit)
 
 
-@pytest.mark.parametrize(
-    ("home", "value"),
-    [(frozenset(), 0.875), ({"texture"}, 0.75), ({"poisson"}, 1.0), ({"sdas"}, 0.875), ({"texture", "poisson"}, 0.875)],
-)
-def test_families_learned_from_count_neither_in_the_value_nor_in_its_draws(bench: Any, home: Any, value: float) -> None:
-    finalist, cells = finalist_of(bench, record(), SCORES, home)
-    assert (finalist.number, finalist.value, finalist.latency_ms) == (3, pytest.approx(value), 12.0)
-    assert cells == {"texture/0.7": 1.0, "poisson/0.7": 0.75}
-    suite = bench.material.certify
-    counted = [cell for cell in cells if cell.split("/")[0] not in home] or list(cells)
-    plan = plan_for(suite, 4, 5, "certify")
-    np.testing.assert_array_equal(finalist.draws, SCORES.draws(suite, "max", plan, counted))
-    assert np.mean(finalist.draws) == pytest.approx(value, abs=0.03)
+def test_it_sees_all_normals_and_is_calibrated_on_such_as_it_did_not_see(bench: Any) -> None:
+    found = refit(bench, WINNER, folds=5)
+    assert found.detector.seen == [1, 2, 3, 4, 5, 6]  # type: ignore[attr-defined]
+    assert found.rule.name == "max"
+    assert found.rows.tolist() == [0, 1, 2, 3, 5]  # of two near-duplicates the one that scores higher
+    assert sorted(found.calibration.scores) == [11, 12, 13, 14, 16]
+    assert found.map_range == pytest.approx((13.5, 16), abs=0.01)
 
 
-def test_finalists_are_compared_on_one_ground(bench: Any) -> None:
-    """Their draws are paired: who scores alike has the same draws, whoever of them learned from a family."""
-    one, other = (
-        finalist_of(bench, record(number, cells={"home": learned}), SCORES, {"texture"})[0]
-        for number, learned in enumerate((["texture"], []))
-    )
-    np.testing.assert_array_equal(one.draws, other.draws)
-
-
-def test_a_candidate_certified_before_is_judged_anew_but_not_fitted_again(bench: Any) -> None:
-    """Later finalists may have learned from other families."""
-    SCORES.save(bench.folder.trial(3) / "certify_0123456789abcdef.npz")
-    values = [certify(bench, record(), home)[0].value for home in ((), {"texture"}, {"poisson"})]
-    assert values == pytest.approx([0.875, 0.75, 1.0])
-
-
-def test_what_some_learned_from_is_what_any_of_them_did() -> None:
-    texture, both = record(cells={"home": ["texture"]}), record(cells={"home": ["sdas", "texture"]})
-    assert families_learned([record(), texture]) == {"texture"}
-    assert families_learned([both, record(cells={"home": ["cutpaste"]})]) == {"texture", "sdas", "cutpaste"}
-    assert families_learned([record(), record(cells={"home": []})]) == frozenset()
-    assert families_learned([]) == frozenset()
+@pytest.mark.parametrize(("folds", "fits"), [(3, 4), (5, 6), (50, 6)])
+def test_it_tells_of_every_fit(bench: Any, folds: int, fits: int) -> None:
+    """No more folds than groups, and one fit to all."""
+    told: list[tuple[int, int]] = []
+    refit(bench, WINNER, folds, lambda done, total: told.append((done, total)))
+    assert told == [(done, fits) for done in range(fits)]

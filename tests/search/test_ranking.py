@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from automl_ad.search.ranking import ranked
+from automl_ad.search.ranking import ranked, usable
+from automl_ad.search.settings import StudySettings, build_settings
 from automl_ad.store.records import CandidateRecord
 
 CELLS = ("texture/0.7", "texture/0.9", "poisson/0.7", "poisson/0.9", "sdas/0.7")
 
 
 def candidate(
-    number: int, values: Sequence[float], home: Sequence[str] | None = None, method: str = "padim"
+    number: int,
+    values: Sequence[float],
+    home: Sequence[str] | None = None,
+    method: str = "padim",
+    located: Sequence[float] | None = None,
 ) -> CandidateRecord:
-    """A record; without ``home`` one of the time before methods learned from anomalies."""
-    cells = {"cells": dict(zip(CELLS, values, strict=True)), "rules": {"max": 0.5}}
-    learned = {} if home is None else {"home": list(home)}
-    return CandidateRecord(number=number, state="complete", method=method, cells=cells | learned)
+    """A record; without ``home`` and ``located`` one of the time before either was kept."""
+    cells: dict[str, object] = {"cells": dict(zip(CELLS, values, strict=True)), "rules": {"max": 0.5}}
+    cells |= {} if home is None else {"home": list(home)}
+    cells |= {} if located is None else {"located": dict(zip(CELLS, located, strict=True))}
+    return CandidateRecord(number=number, state="complete", method=method, cells=cells)
 
 
 def order(*records: CandidateRecord) -> list[int]:
@@ -72,3 +80,50 @@ def test_nothing_to_rank() -> None:
 @pytest.mark.parametrize("home", [None, ["texture"]])
 def test_a_single_candidate_ranks_first(home: list[str] | None) -> None:
     assert [score for _, score in ranked([candidate(0, WEAK, home)])] == [1.0]
+
+
+class TestLevels:
+    """Every cell ranks twice: by image AUROC and by located AUROC."""
+
+    def test_both_levels_count_alike(self) -> None:
+        one, two = candidate(0, STEADY, located=WEAK), candidate(1, WEAK, located=STEADY)
+        assert [score for _, score in ranked([one, two])] == [0.5, 0.5]
+        # Ten cells, two trimmed at either end: of 1, 1, 1, 0, 0, 0, 0, 0, 0, 0 one of six is left.
+        ahead = candidate(0, [0.9, 0.9, 0.9, 0.6, 0.6], located=WEAK)
+        behind = candidate(1, STEADY, located=STEADY)
+        assert {r.number: s for r, s in ranked([ahead, behind])} == pytest.approx({0: 1 / 6, 1: 5 / 6})
+
+    def test_who_is_better_on_the_anomalies_themselves_is_ahead_of_equals(self) -> None:
+        one, two = candidate(0, STEADY, located=WEAK), candidate(1, STEADY, located=LEARNT)
+        assert order(one, two) == [1, 0]
+
+    def test_where_one_record_lacks_a_level_all_are_ranked_by_the_other_alone(self) -> None:
+        old, new = candidate(0, STEADY), candidate(1, WEAK, located=[1.0] * 5)
+        assert order(new, old) == [0, 1]
+        alone = [candidate(0, STEADY), candidate(1, WEAK)]
+        assert [score for _, score in ranked([old, new])] == [score for _, score in ranked(alone)]
+
+    def test_a_home_is_a_home_at_both_levels(self) -> None:
+        learned = candidate(0, LEARNT, ["texture"], located=LEARNT)
+        assert order(learned, candidate(1, STEADY, [], located=STEADY)) == [1, 0]
+        elsewhere = candidate(0, [0.5, 0.5, 0.8, 0.8, 0.8], ["texture"], located=[1.0, 1.0, 0.6, 0.6, 0.6])
+        scores = {r.number: s for r, s in ranked([elsewhere, candidate(1, STEADY, [], located=STEADY)])}
+        # Away it wins three times as an image and loses three times on the anomaly.
+        assert scores[0] == pytest.approx(0.5)
+
+
+class TestUsable:
+    @pytest.fixture
+    def settings(self, parts: Path) -> StudySettings:
+        return build_settings(parts, max_latency_ms=20.0)
+
+    def test_only_complete_ones_within_the_limits(self, settings: StudySettings) -> None:
+        quick, slow = (replace(candidate(n, STEADY), latency_ms=ms) for n, ms in enumerate((20.0, 20.1)))
+        failed = replace(candidate(2, STEADY), state="failed")
+        assert usable([quick, slow, failed], settings) == [quick]
+
+    def test_averages_only_if_they_are_wanted(self, settings: StudySettings) -> None:
+        plain, average = candidate(0, STEADY), candidate(1, STEADY, method="average")
+        assert usable([plain, average], settings) == [plain, average]
+        without = settings.model_copy(update={"average": False})
+        assert usable([plain, average], without) == [plain]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -11,14 +12,45 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from automl_ad.search.selection import TRIM, Finalist, certainty_gaps, decide, informative_cells, rank_scores
+from automl_ad.search.selection import (
+    EQUAL,
+    TRIM,
+    Decision,
+    Finalist,
+    certainty_gaps,
+    decide,
+    informative_cells,
+    rank_scores,
+)
 
 Table = npt.NDArray[np.float64]
 
 
-def finalist(number: int, value: float, spread: float = 0.0, latency: float = 10.0, seed: int = 0) -> Finalist:
-    noise = np.random.default_rng(seed).normal(0, spread, 200) if spread else np.zeros(200)
-    return Finalist(number, value + noise, value, latency)
+SAMPLES = 101
+"""Bootstrap samples: each counts for one percent, and quantiles are exact."""
+
+
+def finalist(number: int, value: float, latency: float = 10.0) -> Finalist:
+    """One that no resampling changes."""
+    return Finalist(number, np.full(SAMPLES, value), np.full(SAMPLES, value), value, latency)
+
+
+def beside(
+    other: Finalist,
+    number: int,
+    value: float,
+    *,
+    behind: int = 0,
+    behind_in_wide: int | None = None,
+    latency: float = 10.0,
+) -> Finalist:
+    """One that is 0.1 worse than another in so many samples of images, and of images and families; else 0.1 better."""
+
+    def draws(of: Table, worse: int) -> Table:
+        return of + np.where(np.arange(SAMPLES) < worse, -0.1, 0.1)
+
+    wide = behind if behind_in_wide is None else behind_in_wide
+    return Finalist(number, draws(other.draws, behind), draws(other.wide, wide), value, latency)
 
 
 def test_cells_that_all_but_a_few_solve_carry_no_weight() -> None:
@@ -222,46 +254,229 @@ def test_thousands_are_ranked_while_a_page_loads() -> None:
     assert len(scores) == 5000
 
 
-def test_the_default_stays_when_nothing_beats_it_beyond_noise() -> None:
-    decision = decide([finalist(4, 0.85, 0.05, seed=1), finalist(0, 0.84, 0.05, seed=2)], default=0)
-    assert (decision.winner, decision.default_kept) == (0, True)
-    assert decision.tied == (0, 4)
-    assert "not beyond noise" in decision.why[0]
+class TestDefault:
+    """The training-free default stands guard."""
+
+    @pytest.mark.parametrize(("behind", "kept"), [(0, False), (5, False), (6, True), (50, True), (101, True)])
+    def test_it_stays_unless_one_surpasses_it_in_95_of_100_samples_of_images_and_families(
+        self, behind: int, kept: bool
+    ) -> None:
+        default = finalist(0, 0.8)
+        decision = decide([beside(default, 4, 0.85, behind_in_wide=behind), default], default=0)
+        assert (decision.winner, decision.default_kept) == ((0, True) if kept else (4, False))
+        assert ("stays" in decision.why[0] and "not beyond noise" in decision.why[0]) == kept
+
+    @pytest.mark.parametrize(("behind", "kept"), [(0, False), (10, False), (11, True), (50, True), (101, True)])
+    def test_an_average_takes_its_place_if_it_beats_it_in_nine_of_ten_samples_of_the_images(
+        self, behind: int, kept: bool
+    ) -> None:
+        default = finalist(0, 0.8)
+        average = beside(default, 4, 0.85, behind=behind, behind_in_wide=60)
+        decision = decide([average, default], default=0, averages={4})
+        assert (decision.winner, decision.default_kept) == ((0, True) if kept else (4, False))
+        assert ("averages the default" in " ".join(decision.why)) == (not kept)
+
+    def test_a_draw_is_no_win(self) -> None:
+        default, equal = finalist(0, 0.8), replace(finalist(4, 0.8), value=0.81)
+        for averages in ((), {4}):
+            assert decide([equal, default], default=0, averages=averages).default_kept
+
+    @pytest.mark.parametrize("rivals", [0, 1, 10])
+    def test_how_many_compete_makes_it_no_harder_to_unseat(self, rivals: int) -> None:
+        default = finalist(0, 0.8)
+        others = [finalist(number, 0.7) for number in range(1, 1 + rivals)]
+        assert decide([beside(default, 50, 0.85, behind=5), *others, default], default=0).winner == 50
+        assert decide([beside(default, 50, 0.85, behind=10), *others, default], default=0, averages={50}).winner == 50
+
+    @pytest.mark.parametrize(("averages", "share"), [({1}, 0.1), ((), 0.05)])
+    def test_an_equal_unseats_it_as_often_as_the_level_says(self, averages: set[int], share: float) -> None:
+        rng = np.random.default_rng(0)
+        unseated = 0
+        for _ in range(400):
+            values = rng.normal(0.8, 0.02, 2)
+            draws = [value + rng.normal(0, 0.02, 200) for value in values]
+            pair = [Finalist(i, each, each, values[i], 10.0) for i, each in enumerate(draws)]
+            unseated += decide(pair, default=0, averages=averages).winner != 0
+        assert 0.5 * share * 400 < unseated < 1.5 * share * 400
+
+    def test_paired_draws_tell_apart_what_separate_intervals_could_not(self) -> None:
+        shared = np.random.default_rng(0).normal(0, 0.1, 200)
+        better, default = (
+            Finalist(number, value + shared, value + shared, value, 10) for number, value in ((1, 0.83), (0, 0.80))
+        )
+        assert np.quantile(better.draws, 0.05) < np.quantile(default.draws, 0.95)
+        assert decide([better, default], default=0).winner == 1
+
+    def test_it_is_first_of_the_tied_where_it_stays(self) -> None:
+        default = finalist(0, 0.8)
+        leader = beside(default, 4, 0.85, behind=30)
+        other = beside(leader, 6, 0.84, behind_in_wide=90)
+        decision = decide([other, leader, default, finalist(7, 0.3)], default=0)
+        assert (decision.winner, decision.tied) == (0, (0, 4, 6))
+        assert "3 candidates are tied" in decision.why[-1]
+
+    def test_it_may_win_by_itself(self) -> None:
+        decision = decide([finalist(0, 0.9), finalist(1, 0.6)], default=0)
+        assert (decision.winner, decision.default_kept, decision.tied) == (0, True, (0,))
+        assert "leads in the final check" in decision.why[0]
+        assert "0.900" in decision.why[0]
+
+    def test_where_it_leads_it_stays_though_others_are_faster(self) -> None:
+        default = finalist(0, 0.9, latency=100)
+        decision = decide([default, beside(default, 5, 0.899, behind=50, latency=10)], default=0)
+        assert (decision.winner, decision.default_kept, decision.tied) == (0, True, (0, 5))
+
+    def test_without_a_usable_one_the_best_wins(self) -> None:
+        for default in (None, 0):
+            for averages in ((), {1}, {2}):
+                decision = decide([finalist(2, 0.7), finalist(1, 0.6)], default=default, averages=averages)
+                assert (decision.winner, decision.default_kept) == (2, False)
+                assert "No default" in " ".join(decision.why)
 
 
-def test_a_clear_gain_unseats_the_default() -> None:
-    decision = decide([finalist(4, 0.95, 0.01, seed=1), finalist(0, 0.80, 0.01, seed=2)], default=0)
-    assert (decision.winner, decision.default_kept, decision.tied) == (4, False, (4,))
+class TestAverages:
+    """They hedge the default: it is easier for them to take its place, and harder for others to take theirs."""
+
+    def test_the_best_of_those_that_beat_the_default_takes_its_place(self) -> None:
+        default = finalist(0, 0.8)
+        averages = [beside(default, 7, 0.83), beside(default, 8, 0.84), beside(default, 9, 0.9, behind=20)]
+        decision = decide([*averages, default], default=0, averages={7, 8, 9})
+        assert (decision.winner, decision.default_kept) == (8, False)
+        assert "safer choice" in decision.why[0]
+
+    @pytest.mark.parametrize(("behind", "winner"), [(5, 4), (6, 8)])
+    def test_a_single_candidate_has_to_surpass_the_average_as_it_had_the_default(
+        self, behind: int, winner: int
+    ) -> None:
+        default = finalist(0, 0.8)
+        average = beside(default, 8, 0.84)
+        single = beside(average, 4, 0.9, behind_in_wide=behind)
+        decision = decide([single, average, default], default=0, averages={8})
+        assert decision.winner == winner
+        assert (8 in decision.tied) == (winner == 8)
+
+    @pytest.mark.parametrize(("default", "said"), [(0, True), (None, False)])
+    def test_what_is_said_of_an_average(self, default: int | None, said: bool) -> None:
+        guard = finalist(0, 0.8)
+        finalists = [beside(guard, 8, 0.9), *([guard] if default == 0 else [])]
+        decision = decide(finalists, default=default, averages={8})
+        assert decision.winner == 8
+        assert ("averages the default" in " ".join(decision.why)) == said
+
+    def test_one_that_does_not_beat_the_default_stands_in_nobodys_way(self) -> None:
+        default = finalist(0, 0.8)
+        average = beside(default, 8, 0.95, behind=30)
+        single = beside(default, 4, 0.9)
+        assert decide([average, single, default], default=0, averages={8}).winner == 4
 
 
-def test_paired_draws_tell_apart_what_separate_intervals_could_not() -> None:
-    shared = np.random.default_rng(0).normal(0, 0.1, 200)
-    better, default = Finalist(1, 0.83 + shared, 0.83, 10), Finalist(0, 0.80 + shared, 0.80, 10)
-    assert np.quantile(better.draws, 0.05) < np.quantile(default.draws, 0.95)
-    assert decide([better, default], default=0).winner == 1
+class TestTies:
+    """Real defects are of no family that was drawn: a tie is judged by samples of families, too."""
+
+    @pytest.mark.parametrize(("behind", "tied"), [(0, (3,)), (5, (3,)), (6, (3, 5)), (50, (3, 5))])
+    def test_tied_is_whom_the_leader_does_not_surpass_in_95_of_100_wide_samples(
+        self, behind: int, tied: tuple[int, ...]
+    ) -> None:
+        other = finalist(5, 0.8)
+        decision = decide([other, beside(other, 3, 0.85, behind_in_wide=behind)], default=None)
+        assert (decision.winner, decision.tied) == (3, tied)
+
+    def test_what_other_images_alone_could_change_makes_no_tie(self) -> None:
+        other = finalist(5, 0.8)
+        assert decide([other, beside(other, 3, 0.85, behind=60, behind_in_wide=0)], default=None).tied == (3,)
+
+    def test_the_best_come_first(self) -> None:
+        noisy = [
+            replace(finalist(n, value), wide=np.linspace(0, 1, SAMPLES)) for n, value in ((1, 0.7), (2, 0.9), (3, 0.8))
+        ]
+        assert decide(noisy, default=None).tied == (2, 3, 1)
 
 
-def test_within_the_tied_set_a_clearly_faster_candidate_wins() -> None:
-    slow, fast = finalist(3, 0.90, 0.05, latency=100, seed=1), finalist(5, 0.89, 0.05, latency=20, seed=2)
-    decision = decide([slow, fast, finalist(0, 0.5, 0.01, seed=3)], default=0)
-    assert decision.winner == 5
-    assert decision.tied == (3, 5)
+class TestSpeed:
+    def choose(self, value: float, latency: float, behind_in_wide: int = 50) -> Decision:
+        """The best, of 0.9 and 100 ms, beside one of which it is ahead in the other samples."""
+        other = finalist(5, value, latency)
+        leader = beside(other, 3, 0.9, behind_in_wide=behind_in_wide, latency=100)
+        return decide([leader, other, finalist(0, 0.2)], default=0)
+
+    @pytest.mark.parametrize(
+        ("value", "winner"), [(0.9, 5), (0.9 - EQUAL + 1e-6, 5), (0.9 - EQUAL - 1e-6, 3), (0.89, 3)]
+    )
+    def test_a_faster_one_wins_if_it_is_as_good_for_all_that_matters(self, value: float, winner: int) -> None:
+        decision = self.choose(value, 20)
+        assert (EQUAL, decision.winner) == (0.005, winner)
+        assert sorted(decision.tied) == [3, 5]
+        assert decision.tied[0] == winner
+
+    @pytest.mark.parametrize(("latency", "winner"), [(20, 5), (50, 5), (51, 3), (99, 3)])
+    def test_a_slightly_faster_one_is_timing_noise(self, latency: float, winner: int) -> None:
+        assert self.choose(0.899, latency).winner == winner
+
+    def test_only_one_that_is_tied_wins(self) -> None:
+        decision = self.choose(0.899, 20, behind_in_wide=5)
+        assert (decision.winner, decision.tied) == (3, (3,))
+
+    def test_the_fastest_of_several_wins(self) -> None:
+        leader = finalist(3, 0.9, 100)
+        others = [finalist(number, 0.9, latency) for number, latency in ((5, 40), (6, 10), (7, 30))]
+        decision = decide([leader, *others], default=None)
+        assert decision.winner == 6
+        assert "needs 10 ms instead of 100 ms" in decision.why[0]
+
+    @pytest.mark.parametrize(("in_half", "winner"), [(0.01, 5), (-0.01, 3)])
+    def test_it_has_to_surpass_the_default_as_well(self, in_half: float, winner: int) -> None:
+        default = finalist(0, 0.85)
+        leader = beside(default, 3, 0.93, latency=100)
+        gained = np.where(np.arange(SAMPLES) < 50, in_half, 0.2)
+        quick = replace(finalist(5, 0.927, 10), draws=leader.draws, wide=default.wide + gained)
+        decision = decide([leader, quick, default], default=0)
+        assert decision.winner == winner
+        assert 5 in decision.tied
+        assert "beats the training-free default" in " ".join(decision.why)
+
+    def test_an_average_that_holds_the_place_of_the_default_keeps_it(self) -> None:
+        default = finalist(0, 0.8)
+        average = beside(default, 8, 0.84, latency=100)
+        single = beside(default, 4, 0.84, latency=10, behind_in_wide=3)
+        assert decide([average, single, default], default=0, averages={8}).winner == 8
 
 
-def test_a_slightly_faster_candidate_is_timing_noise() -> None:
-    leader, near = finalist(3, 0.90, 0.05, latency=30, seed=1), finalist(5, 0.89, 0.05, latency=20, seed=2)
-    assert decide([leader, near, finalist(0, 0.5, 0.01, seed=3)], default=0).winner == 3
+class TestCertainty:
+    """How likely the winner is truly as good as whom it is held against: 0.15 of the proxy score are one sigma."""
 
+    def wide(self, number: int, *values: float, value: float) -> Finalist:
+        return Finalist(number, np.full(len(values), value), np.array(values), value, 10.0)
 
-def test_without_a_usable_default_the_best_wins() -> None:
-    assert decide([finalist(2, 0.7), finalist(1, 0.6)], default=None).winner == 2
-    assert decide([finalist(2, 0.7), finalist(1, 0.6)], default=0).winner == 2
+    SIGMA = (0.158655, 0.841345, 0.977250)
+    """The normal distribution at -1, 1 and 2."""
 
+    def test_the_default_is_held_against_the_best_of_the_others(self) -> None:
+        default = self.wide(0, 0.5, 0.5, 0.5, value=0.5)
+        leader = self.wide(4, 0.35, 0.5, 0.65, value=0.55)
+        other = self.wide(5, 0.9, 0.1, 0.1, value=0.4)
+        decision = decide([leader, other, default], default=0)
+        assert (decision.winner, decision.certainty) == (0, pytest.approx((self.SIGMA[1] + 0.5 + self.SIGMA[0]) / 3))
 
-def test_the_default_may_win_by_itself() -> None:
-    decision = decide([finalist(0, 0.9), finalist(1, 0.6)], default=0)
-    assert decision.winner == 0
-    assert decision.default_kept
+    def test_who_unseats_the_default_is_held_against_it(self) -> None:
+        default = self.wide(0, 0.5, 0.5, value=0.5)
+        average = self.wide(8, 0.8, 0.35, value=0.55)
+        leader = self.wide(4, 0.1, 0.9, value=0.6)
+        decision = decide([leader, average, default], default=0, averages={8})
+        assert (decision.winner, decision.certainty) == (
+            8,
+            pytest.approx((self.SIGMA[2] + self.SIGMA[0]) / 2, abs=1e-5),
+        )
+
+    def test_without_a_default_it_is_held_against_the_next_best(self) -> None:
+        best, next_best = self.wide(1, 0.5, 0.5, value=0.9), self.wide(2, 0.35, 0.2, value=0.8)
+        last = self.wide(3, 0.9, 0.9, value=0.7)
+        decision = decide([last, best, next_best], default=None)
+        assert decision.certainty == pytest.approx((self.SIGMA[1] + self.SIGMA[2]) / 2, abs=1e-5)
+
+    def test_without_a_rival_it_is_whole_and_against_an_equal_one_half(self) -> None:
+        assert decide([finalist(1, 0.8)], default=None).certainty == 1
+        assert decide([finalist(0, 0.8)], default=0).certainty == 1
+        assert decide([finalist(0, 0.8), finalist(1, 0.8)], default=0).certainty == 0.5
 
 
 @pytest.mark.parametrize("families", [{"texture": 0.9}, {"texture": 0.9, "poisson": 0.7}])
@@ -303,34 +518,3 @@ def test_a_cell_needs_two_candidates_that_are_away() -> None:
 
 def test_a_family_that_was_learned_from_but_not_drawn_is_no_gap() -> None:
     assert certainty_gaps({"poisson": 0.7}, {"texture"}) == certainty_gaps({"poisson": 0.7})
-
-
-def test_a_faster_candidate_that_does_not_beat_the_default_cannot_win() -> None:
-    default, leader = finalist(0, 0.85, 0.001, seed=1), finalist(3, 0.93, 0.002, latency=100, seed=2)
-    unsure = finalist(5, 0.86, 0.08, latency=10, seed=3)
-    decision = decide([leader, unsure, default], default=0)
-    assert 5 in decision.tied
-    assert decision.winner == 3
-    assert "beats the training-free default" in " ".join(decision.why)
-
-
-def test_a_leading_default_stays_though_others_are_faster() -> None:
-    default, fast = finalist(0, 0.9, 0.05, latency=100, seed=1), finalist(5, 0.89, 0.05, latency=10, seed=2)
-    decision = decide([default, fast], default=0)
-    assert decision.winner == 0
-    assert decision.default_kept
-    assert "leads on the certify images" in decision.why[0]
-
-
-def test_the_best_of_many_equals_does_not_unseat_the_default() -> None:
-    rng = np.random.default_rng(0)
-    unseated = 0
-    for _ in range(200):
-        values = rng.normal(0.8, 0.02, 7)
-        finalists = [Finalist(i, value + rng.normal(0, 0.02, 400), value, 10.0) for i, value in enumerate(values)]
-        unseated += decide(finalists, default=0).winner != 0
-    assert unseated < 0.15 * 200
-
-
-def test_without_a_guard_the_reader_is_told() -> None:
-    assert "No default" in " ".join(decide([finalist(2, 0.7)], default=None).why)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,24 @@ from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.methods.padim import Padim
 from automl_ad.methods.realnet import detector as realnet
-from automl_ad.search import finish, panel
+from automl_ad.search import panel
 from automl_ad.search import study as study_module
 from automl_ad.search import trial as trial_module
 from automl_ad.search.events import Event
+from automl_ad.search.final_check import FinalCheck
+from automl_ad.search.ranking import LEVELS
 from automl_ad.search.settings import preset_path
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.database import default_url, open_engine, optuna_storage
 from automl_ad.store.plain_json import plain
+from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
 from automl_ad.synthesis.sdas.commission import Commission
 from automl_ad.training import Budget
 
 OPTIONS: dict[str, Any] = {"backbones": ["embedded"], "image_size": 64, "trials": 8, "time_budget": 600} | {
-    "methods": ["padim", "dfr", "patchcore"]
+    "methods": ["padim", "dfr", "patchcore"],
+    "average": False,  # has tests of its own
 }
 COMPARED = ("number", "state", "method", "params", "rule", "proxy_score", "interval", "families", "certify_score")
 
@@ -56,6 +61,14 @@ def training_free(folder: Path) -> Path:
 
 def scored(study: automl_ad.Study) -> list[dict[str, Any]]:
     return [{key: row[key] for key in COMPARED} for row in study.trials()]
+
+
+def measured(repository: Repository) -> dict[int, tuple[Any, ...]]:
+    """What was measured of each trial, whatever rule it is judged by in the end."""
+    return {
+        record.number: (record.configuration_hash, record.ended_at, str(record.cells["rules"]))
+        for record in repository.candidates("parts")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +93,8 @@ def test_a_search_answers_with_all_that_tools_rely_on(study: automl_ad.Study) ->
     assert winner["latency_ms"] > 0
     assert winner["size_mb"] > 0
     assert answer["why"]
+    assert 0 <= answer["certainty"] <= 1
+    assert answer["proxy"]["coverage"]["families"] == answer["proxy"]["families"]
     assert len(answer["next"]) == 3
     json.dumps(answer, allow_nan=False)
 
@@ -108,8 +123,11 @@ def test_a_trial_keeps_maps_and_scores(study: automl_ad.Study) -> None:
     assert {Path(path).name for path in row["artifacts"]} >= {"maps.npz", "scores.npz"}
     maps = load_arrays(study.folder.trial(0) / "maps.npz")
     assert maps["normal"].dtype == np.float32
-    assert len(maps["anomaly"]) == 4 * 3 * 12
-    assert set(row["cells"]) == {f"{family}/{level}" for family in row["families"] for level in ("0.7", "0.85", "0.95")}
+    assert len(maps["anomaly"]) == 4 * 3 * 8
+    assert row["located"].keys() == row["cells"].keys()
+    drawn = study.answer()["proxy"]["coverage"]["drawn"]
+    assert list(row["families"]) == list(drawn)
+    assert set(row["cells"]) == {f"{family}/{level}" for family, levels in drawn.items() for level in levels}
 
 
 def test_the_suite_can_be_looked_at(study: automl_ad.Study) -> None:
@@ -142,11 +160,30 @@ def test_another_seed_draws_another_suite(study: automl_ad.Study, parts: Path, t
 
 
 def test_running_again_resumes_and_more_trials_go_on(parts: Path, tmp_path: Path) -> None:
-    first = scored(run(parts, tmp_path, trials=3))
-    kept = {row["number"]: row["proxy_score"] for row in first}
-    second = scored(run(parts, tmp_path, trials=5))
-    assert len(second) == 5
-    assert all(row["proxy_score"] == kept[row["number"]] for row in second if row["number"] in kept)
+    """What was measured stays; under which rule it is judged is for all trials of a method to say."""
+    first = measured(run(parts, tmp_path, trials=3).repository)
+    on = run(parts, tmp_path, trials=5)
+    assert measured(on.repository).items() >= first.items()
+    assert scored(on) == scored(run(parts, tmp_path / "at_once", trials=5))
+
+
+def test_trials_of_a_method_share_a_scoring_rule(study: automl_ad.Study) -> None:
+    rules: dict[str, set[str | None]] = {}
+    for record in study.repository.candidates("parts"):
+        rules.setdefault(record.method, set()).add(record.rule)
+    assert rules.keys() == {"padim", "dfr", "patchcore"}
+    assert all(len(shared) == 1 for shared in rules.values())
+
+
+def test_a_study_that_an_early_version_scored_otherwise_is_not_gone_on_with(parts: Path, tmp_path: Path) -> None:
+    made = run(parts, tmp_path, trials=1)
+    (record,) = made.repository.candidates("parts")
+    early = replace(record, cells={level: values for level, values in record.cells.items() if level != "located"})
+    made.repository.save_candidate("parts", early)
+    with pytest.raises(StudyError, match=r"earlier version, which scored candidates otherwise; give .* --name"):
+        run(parts, tmp_path, trials=2)
+    assert made.answer()["winner"]["trial"] == 0  # still there
+    assert [row["number"] for row in made.trials()] == [0]
 
 
 @pytest.mark.parametrize("changed", [{"seed": 3}, {"image_size": 96}, {"methods": ["padim"]}])
@@ -313,7 +350,7 @@ SCRIPT = """
     import automl_ad
     automl_ad.search({images!r}, name="parts", workspace={workspace!r}, study_file={study_file!r}, image_size=64,
                      backbones=["embedded"], trials=8, time_budget=600, methods=["padim", "dfr", "patchcore"],
-                     listener=lambda event: print(event.stage, event.done, flush=True))
+                     average=False, listener=lambda event: print(event.stage, event.done, flush=True))
 """
 
 
@@ -334,13 +371,10 @@ def test_kill_in_the_middle_loses_nothing_and_the_study_ends_as_if_uninterrupted
     time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    finished = {
-        c.number: c.proxy_score
-        for c in Repository(open_engine(f"sqlite:///{tmp_path}/automl_ad.db")).candidates("parts")
-    }
+    finished = measured(Repository(open_engine(f"sqlite:///{tmp_path}/automl_ad.db")))
     assert len(finished) >= 3
     resumed = run(parts, tmp_path)
-    assert {row["number"]: row["proxy_score"] for row in resumed.trials() if row["number"] in finished} == finished
+    assert measured(resumed.repository).items() >= finished.items()
     assert scored(resumed) == scored(study)
 
 
@@ -364,14 +398,14 @@ def test_limits_of_the_newest_run_rule_the_ranking(parts: Path, tmp_path: Path) 
 def test_a_candidate_that_fails_on_the_certify_images_is_left_out_with_a_warning(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certify = finish.certify
+    judge = FinalCheck.finalist
 
-    def faulty(bench: Any, record: Any, home: Any) -> Any:
+    def faulty(self: FinalCheck, record: CandidateRecord) -> Any:
         if record.number == 1:
             raise FloatingPointError("not finite")
-        return certify(bench, record, home)
+        return judge(self, record)
 
-    monkeypatch.setattr(study_module, "certify", faulty)
+    monkeypatch.setattr(FinalCheck, "finalist", faulty)
     answer = run(parts, tmp_path, trials=3).answer()
     assert 1 not in answer["certified"]
     assert any("Trial 1 failed on the certify images" in warning for warning in answer["warnings"])
@@ -469,7 +503,7 @@ def test_a_study_with_anomalies_of_a_diffusion_model(
     assert answer["proxy"]["families"] == ["texture", "sdas"]
     assert answer["trials"] == {"complete": 3, "pruned": 0, "failed": 0}
     assert not any("sdas" in warning for warning in answer["warnings"])
-    cells = {f"{family}/{level}" for family in ("texture", "sdas") for level in ("0.7", "0.85", "0.95")}
+    cells = {f"{family}/{level}" for family, levels in answer["proxy"]["coverage"]["drawn"].items() for level in levels}
     for row in answer["ranking"]:
         assert row["families"].keys() == {"texture", "sdas"}
         assert study.show(row["number"])["cells"].keys() == cells
@@ -515,8 +549,8 @@ def check_scores(study: automl_ad.Study) -> None:
     """A proxy score is the mean over the cells of families that were not learned from, or of all if there is none."""
     for number, home in homes(study).items():
         row = study.show(number)
-        away = [value for cell, value in row["cells"].items() if cell.split("/")[0] not in home]
-        assert row["proxy_score"] == pytest.approx(np.mean(away or list(row["cells"].values())))
+        away = [cell for cell in row["cells"] if cell.split("/")[0] not in home] or list(row["cells"])
+        assert row["proxy_score"] == pytest.approx(np.mean([row[level][cell] for level in LEVELS for cell in away]))
         assert row["interval"][0] <= row["proxy_score"] <= row["interval"][1]
 
 
@@ -539,11 +573,11 @@ def test_a_study_with_a_method_that_learns_from_anomalies(
     assert len(trained) == list(methods.values()).count("realnet")  # once each: the second check trains nothing again
     assert set(answer["certified"]) == {0, 1, 2, 3}
     assert any("learned from anomalies of texture:" in gap for gap in answer["unknown"])
-    for number in answer["certified"]:
-        certified = study.show(number)["certify"]
-        photometric = [value for cell, value in certified["cells"].items() if cell.startswith("photometric")]
-        assert len(photometric) == len(certified["cells"]) / 2
-        assert certified["value"] == pytest.approx(np.mean(photometric))
+    check = FinalCheck(study.bench(), {"texture"})
+    for record in study.repository.candidates("parts"):
+        assert record.certify is not None
+        finalist, cells = check.finalist(record)
+        assert record.certify == {"value": pytest.approx(finalist.value), "cells": pytest.approx(cells)}
 
     number = next(number for number, method in methods.items() if method == "realnet")
     bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial=number))

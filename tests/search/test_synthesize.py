@@ -152,7 +152,7 @@ def test_an_interrupt_leaves_nothing(good: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("family", "strength", "count", "words"),
     [
-        ("magic", 0.2, 1, "--family 'magic' .*texture, cutpaste, poisson, photometric, sdas"),
+        ("magic", 0.2, 1, "--family 'magic' .*texture, cutpaste, poisson, photometric, scratch"),
         ("sdas", 0.0, 1, "--strength 0 "),
         ("sdas", 1.01, 1, "--strength 1.01 "),
         ("sdas", float("nan"), 1, "--strength nan "),

@@ -79,10 +79,14 @@ class RealNet(FeatureDetector):
 
     name: ClassVar[str] = "realnet"
     learns_from: ClassVar[frozenset[str]] = frozenset({"texture", "sdas"})
-    chooses: ClassVar[bool] = True
     settings_type: ClassVar[type[MethodSettings]] = RealNetSettings
     settings: RealNetSettings
     head: RealNetHead
+
+    @property
+    def chooses(self) -> bool:
+        """See ``Detector.chooses``: a map is the largest of several."""
+        return True
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""

@@ -1,0 +1,64 @@
+"""Which anomaly belongs to which cell, apart from the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Celled(Protocol):
+    """Anomalies divided into cells."""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """For each anomaly, its family and severity, such as ``texture/0.85``."""
+        ...
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """For each anomaly, the position among the normals of the image it was drawn on."""
+        ...
+
+    @property
+    def cell_names(self) -> tuple[str, ...]:
+        """The cells, in the order drawn."""
+        ...
+
+    def members(self, cell: str) -> npt.NDArray[np.int64]:
+        """Positions of a cell's anomalies."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Anomalies divided into cells, without their pictures; see `Celled`."""
+
+    cells: tuple[str, ...]
+    bases: tuple[int, ...]
+
+    @property
+    def cell_names(self) -> tuple[str, ...]:
+        """The cells, in the order drawn."""
+        return tuple(dict.fromkeys(self.cells))
+
+    def members(self, cell: str) -> npt.NDArray[np.int64]:
+        """Positions of a cell's anomalies."""
+        return np.flatnonzero(np.array(self.cells) == cell)
+
+
+def joined(parts: Sequence[Celled], names: Sequence[str], normals: Sequence[int]) -> Cells:
+    """The anomalies of several suites one after the other, each suite with cells of its own.
+
+    Args:
+        parts: The suites.
+        names: Of the suites; each becomes the end of its cells' names, such as ``texture/0.85/certify``.
+        normals: Of each suite, how many; the bases then count through the normals of all.
+    """
+    cells = [f"{cell}/{name}" for part, name in zip(parts, names, strict=True) for cell in part.cells]
+    before = np.cumsum([0, *normals])
+    bases = [int(base + start) for part, start in zip(parts, before, strict=False) for base in part.bases]
+    return Cells(tuple(cells), tuple(bases))

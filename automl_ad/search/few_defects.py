@@ -1,0 +1,173 @@
+"""What a few real defects say of finished trials: they re-rank them, apart from the search, and fit nothing anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.data.fingerprint import content_hash
+from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.search.defect_evidence import Evidence, gather_evidence
+from automl_ad.search.defect_pictures import DefectPictures, find_defects
+from automl_ad.search.events import Listener, ignore_events
+from automl_ad.search.shrinkage import Floats, Posterior, posterior
+from automl_ad.search.trial import Bench
+from automl_ad.store.records import CandidateRecord
+
+Ranking = Sequence[tuple[CandidateRecord, float]]
+"""Candidates and their rank scores, the best first, as `ranking.ranked` gives them."""
+
+RANKS_IN_AUROC, RANKS_SPREAD = 0.2, 0.04
+"""Image AUROC between the first and the last of a ranking, and the standard deviation of the truth about that line:
+both as found on real sets among the candidates that are worth choosing from."""
+
+
+def expected_aurocs(ranking: Ranking, winner: int | None) -> tuple[Floats, float]:
+    """What the search alone expects of candidates on real defects.
+
+    The winner is expected to be as good as the first of the ranking: the search chose it on more than the ranking.
+
+    Args:
+        ranking: Candidates and their rank scores, at least one.
+        winner: Trial number of the choice; None before there is one.
+
+    Returns:
+        float64 [T], image AUROC but for an offset that all share, and the standard deviation of the truth about it.
+    """
+    best = max(score for _, score in ranking)
+    placed = [best if record.number == winner else score for record, score in ranking]
+    return RANKS_IN_AUROC * np.array(placed), RANKS_SPREAD
+
+
+def rerank(
+    bench: Bench, ranking: Ranking, winner: int, pictures: DefectPictures, listener: Listener = ignore_events
+) -> dict[str, Any]:
+    """Re-ranks finished trials by a few real defects: what the search expects, shrunk towards what they say.
+
+    Args:
+        bench: The study's images and backbones.
+        ranking: Finished, usable trials in the order of the search, at least one.
+        winner: The trial that the search chose.
+        pictures: The defects.
+        listener: Told the progress.
+
+    Returns:
+        ``images`` (how many), ``order`` (trial numbers, the best first), ``leader``, ``changed`` (whether that is
+        another than the winner), ``certainty`` (probability, 0 to 1, that the leader is truly the better of the two;
+        None if they are one), ``note`` and, in that order, ``trials``: ``number``, ``method``, ``backbone``, ``prior``
+        and ``posterior`` (expected image AUROC before and after), ``mean_placement`` (None without evidence) and
+        ``sd`` (of the truth about ``posterior``).
+
+    Raises:
+        StoreError: The scores cannot be written, or are damaged.
+    """
+    ranking = sorted(ranking, key=lambda pair: pair[0].number != winner)  # what the defects leave equal is the winner's
+    records = [record for record, _ in ranking]
+    found = gather_evidence(bench, records, pictures.images, listener)
+    expected, spread = expected_aurocs(ranking, winner)
+    after = posterior(expected, spread, found.placements)
+    numbers = [record.number for record in records]
+    order = after.order()
+    leader = numbers[order[0]]
+    certainty = after.certainty(order[0], numbers.index(winner)) if leader != winner and winner in numbers else None
+    counted = len(pictures.images)
+    return {
+        "images": counted,
+        "order": [numbers[place] for place in order],
+        "leader": leader,
+        "changed": leader != winner,
+        "certainty": certainty,
+        "trials": [_row(records[place], place, found, after) for place in order],
+        "note": " ".join(
+            [_verdict(leader, winner, certainty), apart_in_words(counted), *_gaps(found, len(records)), *pictures.notes]
+        ),
+    }
+
+
+def apart_in_words(defects: int) -> str:
+    """What an order by a few real defects is, and what it is not."""
+    counted = "1 real defect" if defects == 1 else f"{defects} real defects"
+    return (
+        f"This order weighs {counted} against what the search expected; the fewer, the more the search counts. It "
+        "stands apart from the search, whose winner, ranking and tied set it does not change."
+    )
+
+
+def among_defects(paths: Sequence[Path], defects: Path) -> npt.NDArray[np.bool_]:
+    """Which images lie, by content, in a folder of real defects as well: bool, in the order of ``paths``."""
+    known = {content_hash(path) for path in find_defects(defects)}
+    return np.array([content_hash(path) in known for path in paths])
+
+
+def judge_leader(
+    numbers: Sequence[int],
+    scores: Floats,
+    labels: npt.NDArray[np.bool_],
+    shown: npt.NDArray[np.bool_],
+    leader: int,
+    selected: int,
+) -> dict[str, Any]:
+    """Judges the leader of a re-ranking by labelled images that had no part in it.
+
+    Args:
+        numbers: Trial numbers.
+        scores: float64 [trials, images], higher = more anomalous.
+        labels: bool [images], defective.
+        shown: bool [images], among the defects that re-ranked.
+        leader: Its trial number.
+        selected: That of the search's choice.
+
+    Returns:
+        ``leader``, ``images`` (``good`` and ``defect``, how many judge), ``regret`` and ``selected_regret`` (in points,
+        on these images alone; None if no defect is left to judge by, or the trial is not among them) and ``note``.
+    """
+    kept = labels[~shown]
+    good, defects = int((~kept).sum()), int(kept.sum())
+    answer: dict[str, Any] = {"leader": leader, "images": {"good": good, "defect": defects}}
+    counted = int(shown.sum())
+    note = f"{counted} labelled images are among the defects that re-ranked and do not judge." if counted else ""
+    if not (good and defects):
+        return answer | {"regret": None, "selected_regret": None, "note": f"{note} Nothing is left to judge by."}
+    real = np.array([image_auroc(row[~shown], kept) for row in scores])
+    of = dict(zip(numbers, (100 * (real.max() - real)).round(4).tolist(), strict=True))
+    return answer | {"regret": of.get(leader), "selected_regret": of.get(selected), "note": note}
+
+
+def _row(record: CandidateRecord, place: int, found: Evidence, after: Posterior) -> dict[str, Any]:
+    seen = found.placements[place]
+    return {
+        "number": record.number,
+        "method": record.method,
+        "backbone": record.backbone,
+        "prior": float(after.prior[place]),
+        "mean_placement": None if np.isnan(seen).any() else float(seen.mean()),
+        "posterior": float(after.means[place]),
+        "sd": float(after.deviations[place]),
+    }
+
+
+def _verdict(leader: int, winner: int, certainty: float | None) -> str:
+    if leader == winner:
+        return f"Trial {leader}, the winner of the search, leads with the real defects as well."
+    odds = (
+        "" if certainty is None else f"; that it is truly the better one has a probability of {100 * certainty:.0f} %"
+    )
+    return f"Trial {leader} leads with the real defects, not trial {winner}, the winner of the search{odds}."
+
+
+def _gaps(found: Evidence, trials: int) -> list[str]:
+    """Which trials the defects say nothing of, in sentences."""
+    if not found.faults:
+        return []
+    by_reason: dict[str, list[int]] = {}
+    for number, reason in found.faults.items():
+        by_reason.setdefault(reason, []).append(number)
+    listed = "; ".join(f"{', '.join(map(str, numbers))} ({reason})" for reason, numbers in by_reason.items())
+    return [
+        f"{len(found.faults)} of {trials} trials could not be shown the defects, and what was expected of them stands: "
+        f"{listed}."
+    ]

@@ -1,0 +1,126 @@
+"""The final check of the best few: on more good images and on anomalies that ranked nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.evaluation.cells import Cells, joined
+from automl_ad.evaluation.intervals import BootstrapPlan
+from automl_ad.evaluation.suite import cell_family
+from automl_ad.methods.base import Detector
+from automl_ad.methods.registry import AVERAGE
+from automl_ad.search.candidate import (
+    SuiteScores,
+    away_cells,
+    configuration_of,
+    pooled,
+    score_suite,
+    suite_maps,
+)
+from automl_ad.search.seeds import derived_rng
+from automl_ad.search.selection import Finalist
+from automl_ad.search.trial import BOOTSTRAP_DRAWS, SCORES, Bench, plan_for
+from automl_ad.search.trial_detector import trial_detector
+from automl_ad.store.records import CandidateRecord
+
+Floats = npt.NDArray[np.float64]
+
+
+class FinalCheck:
+    """Judges finalists on the proxy and the certify suites together.
+
+    What ranks all trials is a few good images and anomalies, and the first of a ranking is partly lucky with them. The
+    certify suite brings other images and anomalies. Both together tell more than either: every anomaly is held against
+    all good images that the candidate did not learn from.
+
+    Args:
+        bench: The study's images, suites and backbones.
+        home: Families that some finalist learned from: they count for none, so that all are compared on one ground.
+    """
+
+    def __init__(self, bench: Bench, home: Collection[str]) -> None:
+        material = bench.material
+        counts = [len(getattr(material.normals.splits, purpose)) for purpose in ("proxy", "certify")]
+        self._bench = bench
+        self._cells = joined([material.proxy, material.certify], ["proxy", "certify"], counts)
+        self._away = away_cells(self._cells.cell_names, home)
+        self._plan = plan_for(self._cells, sum(counts), bench.seed, "certify")
+        self._families = _family_weights(self._away, bench.seed)
+
+    def finalist(self, record: CandidateRecord) -> tuple[Finalist, dict[str, float]]:
+        """Judges a candidate; what it made of the certify suite is kept, so that nobody is certified twice.
+
+        Returns:
+            The finalist and its image AUROC by cell of the certify suite.
+        """
+        side = configuration_of(record).side
+        if not certify_path(self._bench, record.number, side).is_file():
+            keep_certify_scores(self._bench, record.number, side, trial_detector(self._bench, record))
+        certify = SuiteScores.load(certify_path(self._bench, record.number, side))
+        proxy = SuiteScores.load(self._bench.folder.trial(record.number) / SCORES)
+        cells = certify.cells(self._bench.material.certify, str(record.rule))
+        return self._judged(record, pooled(proxy, certify)), cells
+
+    def _judged(self, record: CandidateRecord, scores: SuiteScores) -> Finalist:
+        rule = str(record.rule)
+        draws = scores.draws(self._cells, rule, self._plan, self._away)
+        exact = scores.draws(self._cells, rule, _once(self._plan, self._cells), self._away)
+        wide: Floats = (self._families * draws).sum(axis=0)
+        return Finalist(record.number, draws.mean(axis=0), wide, float(exact.mean()), float(record.latency_ms or 0))
+
+
+def _once(plan: BootstrapPlan, cells: Cells) -> BootstrapPlan:
+    """The plan that counts every image once."""
+    normals = np.ones((1, plan.normals.shape[1]))
+    return BootstrapPlan(normals, {cell: np.ones((1, len(cells.members(cell)))) for cell in cells.cell_names})
+
+
+def _family_weights(cells: Sequence[str], seed: int) -> Floats:
+    """How much each cell counts in each bootstrap sample of families, float64 [cells, B]; columns sum to one."""
+    names = [cell_family(cell) for cell in cells]
+    families = list(dict.fromkeys(names))
+    rng = derived_rng(seed, "bootstrap/families")
+    drawn = rng.multinomial(len(families), np.full(len(families), 1 / len(families)), size=BOOTSTRAP_DRAWS)
+    weights: Floats = np.array([drawn[:, families.index(name)] / names.count(name) for name in names])
+    return weights / len(families)
+
+
+def keep_certify_scores(bench: Bench, number: int, side: int, detector: Detector) -> None:
+    """Scores a trial's detector on the certify suite and keeps the scores with the trial."""
+    views = bench.material.at(side)
+    normals = views.normals.take(bench.material.normals.splits.certify)
+    scores = score_suite(suite_maps(detector, normals, views.certify), views.certify)
+    scores.save(certify_path(bench, number, side))
+
+
+def certify_path(bench: Bench, number: int, side: int) -> Path:
+    """Where a trial keeps what it made of the certify suite."""
+    return bench.folder.trial(number) / f"certify_{bench.material.at(side).certify.digest[:16]}.npz"
+
+
+def shortlist(
+    ranking: Sequence[tuple[CandidateRecord, float]], count: int, default: int | None
+) -> list[CandidateRecord]:
+    """The best few candidates of a ranking, the averages, and the default wherever it stands.
+
+    Args:
+        ranking: Records and rank scores, the best first.
+        count: How many of those that are no averages.
+        default: Trial number of the default.
+    """
+    best = {record.number for record, _ in [pair for pair in ranking if pair[0].method != AVERAGE][:count]}
+    return [r for r, _ in ranking if r.number in best or r.number == default or r.method == AVERAGE]
+
+
+def families_learned(records: Sequence[CandidateRecord]) -> frozenset[str]:
+    """Families that some of the candidates learned from."""
+    return frozenset[str]().union(*(record.learned_from for record in records))
+
+
+def certified_summary(finalist: Finalist, cells: Mapping[str, float]) -> dict[str, object]:
+    """What the database keeps of the final check."""
+    return {"value": finalist.value, "cells": dict(cells)}

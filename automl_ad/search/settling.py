@@ -1,0 +1,49 @@
+"""Settles the scoring rules once all trials are known: each method gets one, and its trials are judged under it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from automl_ad.methods.registry import AVERAGE
+from automl_ad.search.candidate import SuiteScores, configuration_of, proxy_score, shared_rule
+from automl_ad.search.trial import SCORES, Bench, said
+from automl_ad.store.records import CandidateRecord
+from automl_ad.store.repository import Repository
+
+
+def settle_rules(bench: Bench, study: str, repository: Repository) -> None:
+    """Gives all complete trials of a method the scoring rule that serves the method best; no detector runs again.
+
+    A trial was judged under the rule that was best when it ended: early ones under a rule that few had chosen.
+
+    Args:
+        bench: The study's suites and files.
+        study: Its name.
+        repository: Where its trials are.
+
+    Raises:
+        StoreError: A trial's scores are lost, or the database cannot be written.
+    """
+    by_method: dict[str, list[CandidateRecord]] = defaultdict(list)
+    for record in repository.candidates(study):
+        if record.state == "complete" and record.method != AVERAGE:
+            by_method[record.method].append(record)
+    for records in by_method.values():
+        for record in _settled(bench, records):
+            repository.save_candidate(study, record)
+
+
+def _settled(bench: Bench, records: Sequence[CandidateRecord]) -> list[CandidateRecord]:
+    """The trials of one method that another rule is to judge, judged by it."""
+    means = [record.cells["rules"] for record in records]
+    rule = shared_rule(means)
+    return [_judged(bench, record, means) for record in records if record.rule != rule]
+
+
+def _judged(bench: Bench, record: CandidateRecord, means: Sequence[dict[str, float]]) -> CandidateRecord:
+    scores = SuiteScores.load(bench.folder.trial(record.number) / SCORES)
+    suite, home = bench.material.at(configuration_of(record).side).proxy, record.learned_from
+    others = [each for each in means if each is not record.cells["rules"]]
+    return replace(record, **said(proxy_score(scores, suite, bench.plan, home, others), home))
