@@ -8,16 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from facts import Facts, Floats
 
 import automl_ad
-from automl_ad.evaluation.metrics import pixel_ap, resize_maps
-from automl_ad.evaluation.suite import Suite
+from automl_ad.data.image_set import ImageSet
+from automl_ad.data.labelled import labelled_images
 from automl_ad.search.assess import labelled_scores
+from automl_ad.search.defect_evidence import gather_evidence
+from automl_ad.search.events import Event
+from automl_ad.search.final_check import FinalCheck, families_learned
 from automl_ad.search.ranking import at_home, usable
+from automl_ad.search.selection import Finalist
 from automl_ad.search.study import DEFAULT_TRIAL
-from automl_ad.store.artifacts import load_arrays
+from automl_ad.search.trial import Bench
 from automl_ad.store.records import CandidateRecord
+
+SHOWN = 20
+"""Real defects, drawn at random, that trials are shown to see what a few of them are worth."""
 
 
 def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
@@ -25,7 +33,7 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
 
     Both steps go on where they were stopped.
     """
-    start = time.monotonic()
+    start, stages = time.monotonic(), _Stages()
     study = automl_ad.search(
         dataset,
         name=f"{dataset.name}_{seed}",
@@ -33,32 +41,63 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         weights_dir=arguments.weights_dir,
         preset=arguments.preset,
         methods=arguments.methods.split(",") if arguments.methods else None,
+        backbones=arguments.backbones.split(",") if arguments.backbones else None,
         trials=arguments.trials,
         time_budget=arguments.time_budget,
         seed=seed,
+        listener=stages,
     )
     searched = time.monotonic()
     bench, answer = study.bench(), study.answer()
     records = usable(study.repository.candidates(study.name), study.settings)
     scores, labels = labelled_scores(bench, records, dataset)
-    suite = bench.material.proxy
+    shown, placements = _shown(bench, records, dataset, labels, seed)
+    cells = list(bench.material.proxy.cell_names)
+    finalists = _finalists(bench, records, answer["certified"])
     place = {record.number: row for row, record in enumerate(records)}
     return Facts(
         set=dataset.name,
         seed=seed,
         trials=[_trial(record) for record in records],
-        cells=list(suite.cell_names),
+        cells=cells,
         selected=place[answer["winner"]["trial"]],
         default=place.get(DEFAULT_TRIAL),
         tied=[place[number] for number in answer["tied"] if number in place],
-        seconds={"search": searched - start, "assess": time.monotonic() - searched, "wall": answer["wall_s"]},
-        image_cells=np.array([[record.cells["cells"][cell] for cell in suite.cell_names] for record in records]),
-        pixel_cells=np.array([_pixel_cells(study.folder.trial(record.number), suite) for record in records]),
-        home=at_home(records, suite.cell_names),
+        seconds={"search": searched - start, "suite": stages.suite_s, "assess": time.monotonic() - searched},
+        image_cells=_table(records, "cells", cells),
+        located_cells=_table(records, "located", cells),
+        home=at_home(records, cells),
         proxy=np.array([record.proxy_score for record in records], dtype=np.float64),
         scores=scores,
         labels=labels,
+        placements=placements,
+        shown=shown,
+        finalists=np.array([place[finalist.number] for finalist in finalists]),
+        draws=np.array([[finalist.value, *finalist.draws] for finalist in finalists]),
+        wide=np.array([finalist.wide for finalist in finalists]),
     )
+
+
+def _finalists(bench: Bench, records: list[CandidateRecord], numbers: list[int]) -> list[Finalist]:
+    """Those that the search checked again, from the scores that it kept."""
+    of = {record.number: record for record in records}
+    chosen = [of[number] for number in numbers]
+    check = FinalCheck(bench, families_learned(chosen))
+    return [check.finalist(record)[0] for record in chosen]
+
+
+class _Stages:
+    """Measures how long the suite took to draw: from its first event to the first of the trials."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        self._began.setdefault(event.stage, time.monotonic())
+
+    @property
+    def suite_s(self) -> float:
+        return self._began.get("search", 0.0) - self._began.get("suite", 0.0)
 
 
 def _trial(record: CandidateRecord) -> dict[str, Any]:
@@ -66,11 +105,16 @@ def _trial(record: CandidateRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names} | {"params": dict(record.params)}
 
 
-def _pixel_cells(folder: Path, suite: Suite) -> Floats:
-    """Average precision over the pixels of each cell's anomalies."""
-    maps = load_arrays(folder / "maps.npz")["anomaly"]
-    found = []
-    for cell in suite.cell_names:
-        members = suite.members(cell)
-        found.append(pixel_ap(resize_maps(maps[members], suite.masks.shape[1:]), suite.masks[members]))
-    return np.array(found)
+def _table(records: list[CandidateRecord], level: str, cells: list[str]) -> Floats:
+    return np.array([[record.cells[level][cell] for cell in cells] for record in records], dtype=np.float64)
+
+
+def _shown(
+    bench: Bench, records: list[CandidateRecord], dataset: Path, labels: npt.NDArray[np.bool_], seed: int
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """A few real defects, and where trials place them among good images that they did not see."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(labels))[:SHOWN])
+    images = labelled_images(dataset)
+    how = bench.material.normals.preprocessing[max(bench.material.normals.preprocessing)]
+    defects = ImageSet.of(np.stack([how.load(images[place].path) for place in chosen]))
+    return chosen, gather_evidence(bench, records, defects).placements

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.methods.registry import AVERAGE
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_ARRAYS = ("image_cells", "pixel_cells", "home", "proxy", "scores", "labels")
+_CELLS = ("image_cells", "located_cells", "home", "proxy")
+_REAL = ("scores", "labels", "placements", "shown")
+_ARRAYS = (*_CELLS, *_REAL, "finalists", "draws", "wide")
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,24 @@ class Facts:
     Attributes:
         set: Name of the image set.
         seed: Of the study.
-        trials: Complete and usable ones: number, method, backbone, params, rule and latency_ms of each.
+        trials: Complete and usable ones, averages among them: number, method, backbone, params, rule and latency_ms.
         cells: Names of the cells of the proxy suite, family/severity.
         selected: Place, among the trials, of the product's choice.
         default: Place of the training-free default; None where it failed.
         tied: Places of the tied set.
-        seconds: What took how long: search, suite (its share of the search), assess.
-        image_cells: float64 [T, C], image AUROC of every cell under the trial's own rule.
-        pixel_cells: float64 [T, C], pixel average precision of every cell.
+        seconds: What took how long: search, suite (drawing it, a part of the search), assess.
+        image_cells: float64 [T, C], image AUROC of every cell under the trial's rule.
+        located_cells: float64 [T, C], located AUROC of every cell.
         home: bool [T, C], whether the trial learned from the family of the cell.
         proxy: float64 [T], the proxy score as the table shows it.
         scores: float64 [T, N], of the labelled images under the trial's own rule; a search never sees them.
         labels: bool [N], defective.
+        placements: float64 [T, k], share of good images, unseen by the trial, that score lower than each of a few real
+            defects; NaN where the trial's training was not kept.
+        shown: int64 [k], which of the labelled images these defects are.
+        finalists: int64 [F], places of those that were checked again, in the order of the ranking.
+        draws: float64 [F, 1 + B], their values in the final check, then the same in samples of the images.
+        wide: float64 [F, B], the same in samples of images and families.
     """
 
     set: str
@@ -47,11 +57,21 @@ class Facts:
     tied: list[int]
     seconds: Mapping[str, float]
     image_cells: Floats
-    pixel_cells: Floats
+    located_cells: Floats
     home: Flags
     proxy: Floats
     scores: Floats
     labels: Flags
+    placements: Floats
+    shown: npt.NDArray[np.int64]
+    finalists: npt.NDArray[np.int64]
+    draws: Floats
+    wide: Floats
+
+    @property
+    def averages(self) -> Flags:
+        """Which trials are averages of others, bool [T]."""
+        return np.array([trial["method"] == AVERAGE for trial in self.trials])
 
     @property
     def families(self) -> list[str]:

@@ -2,52 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from choices import CHOICES, decided, decision
 from facts import Facts, Floats
-from rules import RULES, Rule, family, real_aurocs
+from rules import RULES, Rule, family, ranks, real_aurocs
 
 from automl_ad.evaluation.intervals import kendall, spearman
+from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.search.assess import labelled_floor
+from automl_ad.search.few_defects import RANKS_IN_AUROC, RANKS_SPREAD
+from automl_ad.search.shrinkage import posterior
 
 DRAWS = 2000
+FEW = (1, 3, 10)
+"""How many real defects re-rank."""
+DRAWS_OF_DEFECTS = 50
 TOP_SHARE = 1 / 3
 NEAR = 0.005
 """Image AUROC by which a tied candidate may fall short of the best one and still count as it."""
 
 
 def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
-    """Every rule on every study; what a rule learns, it learns from the other sets.
+    """Every rule and every way to choose on every study; what a rule learns, it learns from the other sets.
 
     Returns:
-        ``rules``: by name, figures and the regret of each study, in points. ``studies``: what belongs to a study and
-        not to a rule. ``home``: how much better trials look on families that they learned from. ``families``.
+        ``rules``: by name, figures and the regret of each study, in points. ``saved``: by how many points the product's
+        regret is lower than others'. ``studies``: what belongs to a study and
+        not to a rule. ``home``: how much better trials look on families that they learned from. ``after``: the same on
+        the families that count. ``defects``: what a few real defects change.
     """
     named = {**RULES, **{f"{name} alone": family(name) for name in _families(all_facts)}}
     rng = np.random.default_rng(seed)
-    rows = {"product's choice": [_fixed(facts, facts.selected) for facts in all_facts]}
+    rows = {"product's choice": [_fixed(facts, decided(True)(facts)) for facts in all_facts]}
+    rows |= {name: [_fixed(facts, choice(facts)) for facts in all_facts] for name, choice in CHOICES.items()}
     rows |= {name: [_followed(facts, rule, all_facts) for facts in all_facts] for name, rule in named.items()}
     rows |= {f"default of {m}": [_default(facts, m) for facts in all_facts] for m in _methods(all_facts)}
     rows["random choice"] = [_random(facts) for facts in all_facts]
     rows["true labels of half"] = [{"regret": _floor(facts, seed)} for facts in all_facts]
     return {
         "rules": {name: _summary(found, all_facts, rng) for name, found in rows.items()},
+        "saved": {name: _saved(rows["product's choice"], rows[name], all_facts, rng) for name in _baselines(rows)},
         "studies": [_study(facts) for facts in all_facts],
         "home": home_advantage(all_facts),
+        "after": overrated(all_facts),
+        "defects": {str(count): _few_defects(all_facts, count, seed) for count in FEW},
     }
 
 
 def _followed(facts: Facts, rule: Rule, all_facts: Sequence[Facts]) -> dict[str, float]:
-    """What the first of a rule costs, and how its order fits that of the real defects."""
+    """What the first of a rule costs, averages left out, and how its order fits that of the real defects."""
     others = [other for other in all_facts if other.set != facts.set]
-    values, real = rule(facts, others), real_aurocs(facts)
-    top = np.argsort(-real, kind="stable")[: max(3, round(TOP_SHARE * len(real)))]
-    return _fixed(facts, int(np.round(values, 9).argmax())) | {
-        "spearman": spearman(values, real),
-        "kendall": kendall(values, real),
-        "top_spearman": spearman(values[top], real[top]),
+    single = ~facts.averages
+    values, real = rule(facts, others)[single], real_aurocs(facts)
+    chosen = int(np.flatnonzero(single)[np.round(values, 9).argmax()])
+    top = np.argsort(-real[single], kind="stable")[: max(3, round(TOP_SHARE * int(single.sum())))]
+    return _fixed(facts, chosen) | {
+        "spearman": spearman(values, real[single]),
+        "kendall": kendall(values, real[single]),
+        "top_spearman": spearman(values[top], real[single][top]),
     }
 
 
@@ -72,18 +87,28 @@ def _floor(facts: Facts, seed: int) -> float:
 
 
 def _study(facts: Facts) -> dict[str, Any]:
-    real = real_aurocs(facts)
+    real, found = real_aurocs(facts), decision(facts)
+    chosen = found.winner
     return {
         "set": facts.set,
         "seed": facts.seed,
         "trials": len(facts.trials),
         "images": {"good": int((~facts.labels).sum()), "defect": int(facts.labels.sum())},
         "best": float(real.max()),
-        "selected": float(real[facts.selected]),
-        "default_kept": facts.selected == facts.default,
-        "tied": len(facts.tied),
-        "tied_holds_best": bool(len(facts.tied) and real[facts.tied].max() >= real.max() - NEAR),
+        "selected": float(real[chosen]),
+        "method": facts.trials[chosen]["method"],
+        "default_kept": chosen == facts.default,
+        "certainty": found.certainty,
+        "tied": len(found.tied),
+        "tied_holds_best": bool(real[list(found.tied)].max() >= real.max() - NEAR),
+        "suite_share": facts.seconds["suite"] / facts.seconds["search"],
         "seconds": dict(facts.seconds),
+        "dots": {
+            "proxy": facts.proxy.tolist(),
+            "real": real.tolist(),
+            "names": [f"{trial['number']}: {trial['method']} on {trial['backbone']}" for trial in facts.trials],
+            "chosen": chosen,
+        },
     }
 
 
@@ -110,6 +135,50 @@ def home_advantage(all_facts: Sequence[Facts]) -> list[dict[str, Any]]:
     ]
 
 
+def overrated(all_facts: Sequence[Facts]) -> list[dict[str, Any]]:
+    """By method that learns from anomalies, how much the proxy still overrates its trials, in points.
+
+    Of each such trial: its proxy score less its real image AUROC; less the same difference, on average, of the trials
+    of its study that learned from none.
+    """
+    found: dict[str, list[float]] = {}
+    for facts in all_facts:
+        gap, apart = facts.proxy - real_aurocs(facts), ~facts.home.any(1) & ~facts.averages
+        for row in np.flatnonzero(facts.home.any(1) & ~facts.averages):
+            found.setdefault(str(facts.trials[row]["method"]), []).append(100 * float(gap[row] - gap[apart].mean()))
+    return [
+        {"method": method, "points": float(np.mean(gaps)), "trials": len(gaps)}
+        for method, gaps in sorted(found.items())
+    ]
+
+
+def _few_defects(all_facts: Sequence[Facts], count: int, seed: int) -> dict[str, float]:
+    """Mean regret over sets before and after so many real defects re-rank, judged by the images that were not shown."""
+    rows = np.array([_reranked(facts, count, seed) for facts in all_facts])
+    sets = [facts.set for facts in all_facts]
+    by_set = np.array([rows[[name == s for s in sets]].mean(0) for name in dict.fromkeys(sets)])
+    return {"before": float(by_set[:, 0].mean()), "after": float(by_set[:, 1].mean())}
+
+
+def _reranked(facts: Facts, count: int, seed: int) -> tuple[float, float]:
+    rng, chosen = np.random.default_rng(seed), decided(True)(facts)
+    expected = RANKS_IN_AUROC * ranks(facts, ())
+    expected[chosen] = expected.max()
+    first = np.argsort(
+        np.arange(len(expected)) != chosen, kind="stable"
+    )  # what the defects leave equal is the winner's
+    regrets = []
+    for _ in range(DRAWS_OF_DEFECTS):
+        drawn = rng.permutation(len(facts.shown))[:count]
+        kept = np.ones(len(facts.labels), bool)
+        kept[facts.shown[drawn]] = False
+        real = np.array([image_auroc(row[kept], facts.labels[kept]) for row in facts.scores])
+        after = posterior(expected[first], RANKS_SPREAD, facts.placements[first][:, drawn])
+        regrets.append([real.max() - real[chosen], real.max() - real[first[after.order()[0]]]])
+    before, later = 100 * np.mean(regrets, axis=0)
+    return float(before), float(later)
+
+
 def _summary(found: Sequence[dict[str, float]], all_facts: Sequence[Facts], rng: np.random.Generator) -> dict[str, Any]:
     sets = [facts.set for facts in all_facts]
     keys = sorted({key for row in found for key in row})
@@ -117,6 +186,21 @@ def _summary(found: Sequence[dict[str, float]], all_facts: Sequence[Facts], rng:
     regrets = np.array([row["regret"] for row in found])
     worst = int(np.nanargmax(regrets)) if not np.isnan(regrets).all() else 0
     return figures | {"worst": {"set": sets[worst], "regret": float(regrets[worst])}, "regrets": regrets.tolist()}
+
+
+def _baselines(rows: Mapping[str, Any]) -> list[str]:
+    return [name for name in rows if name.startswith("default of") or name in ("random choice", "true labels of half")]
+
+
+def _saved(
+    own: Sequence[dict[str, float]],
+    other: Sequence[dict[str, float]],
+    all_facts: Sequence[Facts],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """By how many points the product's regret is lower, study by study."""
+    less = [b["regret"] - a["regret"] for a, b in zip(own, other, strict=True)]
+    return _over_sets(less, [facts.set for facts in all_facts], rng)
 
 
 def _over_sets(values: Sequence[float], sets: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:

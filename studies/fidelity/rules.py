@@ -1,4 +1,4 @@
-"""Ways to choose among the trials of a study without a real defect; each gives every trial a value, higher = better."""
+"""Ways to rank the trials of a study without a real defect; each gives every trial a value, higher = better."""
 
 from __future__ import annotations
 
@@ -26,28 +26,43 @@ def real_aurocs(facts: Facts) -> Floats:
 
 
 def ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The rule of the product's table: trimmed ranks over informative cells, home games left out."""
+    """The rule of the product's table: trimmed ranks over image and located cells, home games left out."""
+    del others
+    table = np.concatenate([facts.image_cells, facts.located_cells], 1)
+    return rank_scores(table, np.concatenate([facts.home, facts.home], 1))
+
+
+def image_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
+    """The same over image AUROC alone."""
     del others
     return rank_scores(facts.image_cells, facts.home)
 
 
-def pixel_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The same over the pixels of each cell."""
+def located_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
+    """The same over located AUROC alone."""
     del others
-    return rank_scores(facts.pixel_cells, facts.home)
-
-
-def both_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The same over images and pixels together."""
-    del others
-    table = np.concatenate([facts.image_cells, facts.pixel_cells], 1)
-    return rank_scores(table, np.concatenate([facts.home, facts.home], 1))
+    return rank_scores(facts.located_cells, facts.home)
 
 
 def mean(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The plain mean of the cells that a trial did not learn from."""
+    """The proxy score: the mean of image and located AUROC over the cells that a trial did not learn from."""
     del others
     return _away_mean(facts, np.ones(len(facts.cells), bool))
+
+
+def image_mean(facts: Facts, others: Sequence[Facts]) -> Floats:
+    """The plain mean of image AUROC over all cells."""
+    del others
+    plain: Floats = facts.image_cells.mean(1)
+    return plain
+
+
+def worst_families(facts: Facts, others: Sequence[Facts]) -> Floats:
+    """The mean over the half of the families in which a trial is worst."""
+    del others
+    by_family = np.stack([_away_mean(facts, facts.of_family(name)) for name in facts.families], 1)
+    lowest: Floats = np.sort(by_family, axis=1)[:, : (by_family.shape[1] + 1) // 2].mean(1)
+    return lowest
 
 
 def borda(facts: Facts, others: Sequence[Facts]) -> Floats:
@@ -95,9 +110,10 @@ def mixed(facts: Facts, others: Sequence[Facts]) -> Floats:
 
 
 def _away_mean(facts: Facts, chosen: Flags) -> Floats:
-    table = np.where(facts.home | ~chosen, np.nan, facts.image_cells)
+    both = (facts.image_cells + facts.located_cells) / 2
+    table = np.where(facts.home | ~chosen, np.nan, both)
     nothing = np.isnan(table).all(1)
-    table[nothing] = facts.image_cells[nothing]
+    table[nothing] = both[nothing]
     means: Floats = np.nanmean(table, 1)
     return means
 
@@ -106,7 +122,7 @@ def _features(trial: dict[str, object]) -> list[str]:
     """The settings of a configuration as words; levels with their backbone, for numbers of two networks differ."""
     params = trial["params"]
     assert isinstance(params, dict)
-    words = [f"{key}={value}" for key, value in params.items() if key not in ("backbone", "levels", "seed")]
+    words = [f"{key}={value}" for key, value in params.items() if key not in ("backbone", "levels", "seed", "members")]
     place = f"{trial['backbone']}{params.get('levels')}"
     general = [f"method={trial['method']}", f"backbone={trial['backbone']}", f"rule={trial['rule']}", place]
     return [*general, f"{trial['method']} {place}", *(f"{trial['method']}.{word}" for word in words)]
@@ -133,10 +149,12 @@ def _placed(values: Floats) -> Floats:
 
 
 RULES: dict[str, Rule] = {
-    "ranks": ranks,
-    "pixel ranks": pixel_ranks,
-    "image and pixel ranks": both_ranks,
-    "mean of the cells": mean,
+    "ranks of image and located AUROC": ranks,
+    "ranks of image AUROC": image_ranks,
+    "ranks of located AUROC": located_ranks,
+    "mean of both": mean,
+    "mean of image AUROC": image_mean,
+    "mean of the worse families": worst_families,
     "mean of middling cells": middle,
     "Borda": borda,
     "prior alone": prior,

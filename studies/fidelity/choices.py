@@ -1,0 +1,84 @@
+"""Ways to choose among the finalists of a study, replayed on what the final check of the search saw of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from facts import Facts
+
+from automl_ad.search.selection import Decision, Finalist, decide
+
+Choice = Callable[[Facts], int]
+"""From a study to the place of the chosen trial."""
+
+
+def finalists(facts: Facts, averages: bool = True) -> list[Finalist]:
+    """The finalists as the search saw them, numbered by place."""
+    rows = [
+        (int(place), draws, wide)
+        for place, draws, wide in zip(facts.finalists, facts.draws, facts.wide, strict=True)
+        if averages or not facts.averages[place]
+    ]
+    return [
+        Finalist(place, draws[1:], wide, float(draws[0]), float(facts.trials[place]["latency_ms"]))
+        for place, draws, wide in rows
+    ]
+
+
+def decision(facts: Facts, averages: bool = True) -> Decision:
+    """The product's decision, with or without the averages."""
+    known = {int(place) for place in np.flatnonzero(facts.averages)}
+    return decide(finalists(facts, averages), facts.default, known)
+
+
+def decided(averages: bool) -> Choice:
+    """The choice of that decision."""
+    return lambda facts: decision(facts, averages).winner
+
+
+def leader(averages: bool) -> Choice:
+    """Whoever leads in the final check, without any guard."""
+    return lambda facts: _best(finalists(facts, averages)).number
+
+
+def guarded(quantile: float, wide: bool) -> Choice:
+    """The leader if it beats the default in all but a share of the samples of images, or of images and families."""
+
+    def choice(facts: Facts) -> int:
+        found = finalists(facts)
+        best, guard = _best(found), next((f for f in found if f.number == facts.default), None)
+        if guard is None:
+            return best.number
+        gain = best.wide - guard.wide if wide else best.draws - guard.draws
+        return best.number if float(np.quantile(gain, quantile)) > 0 else guard.number
+
+    return choice
+
+
+def average_of(count: int) -> Choice:
+    """The average of so many members; the leader where there is none."""
+
+    def choice(facts: Facts) -> int:
+        sizes = {int(p): len(facts.trials[p]["params"].get("members", ())) for p in facts.finalists}
+        return next((place for place, size in sizes.items() if size == count), leader(True)(facts))
+
+    return choice
+
+
+def _best(found: list[Finalist]) -> Finalist:
+    return max(found, key=lambda finalist: round(finalist.value, 6))
+
+
+CHOICES: dict[str, Choice] = {
+    "decision, averages left out": decided(False),
+    "leader of the final check": leader(True),
+    "leader, averages left out": leader(False),
+    "average of two": average_of(2),
+    "average of three": average_of(3),
+    "guard at one in two samples": guarded(0.5, False),
+    "guard at one in ten samples": guarded(0.1, False),
+    "guard at one in sixty samples": guarded(1 / 60, False),
+    "guard at one in ten, families resampled": guarded(0.1, True),
+}
+"""By name; ``decided(True)`` is the product's choice itself."""
