@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from automl_ad.evaluation.suite import cell_family
 
 
 class Celled(Protocol):
@@ -62,3 +65,14 @@ def joined(parts: Sequence[Celled], names: Sequence[str], normals: Sequence[int]
     before = np.cumsum([0, *normals])
     bases = [int(base + start) for part, start in zip(parts, before, strict=False) for base in part.bases]
     return Cells(tuple(cells), tuple(bases))
+
+
+def family_weights(cells: Sequence[str]) -> npt.NDArray[np.float64]:
+    """How much each cell counts in a mean over families, however many cells a family has; float64 [cells], sum 1.
+
+    Args:
+        cells: Names of cells, at least one.
+    """
+    families = [cell_family(cell) for cell in cells]
+    counts = Counter(families)
+    return np.array([1 / (counts[family] * len(counts)) for family in families])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.cells import Celled
+from automl_ad.evaluation.cells import Celled, family_weights
 from automl_ad.evaluation.intervals import BootstrapPlan, interval
 from automl_ad.evaluation.located import located_scores
 from automl_ad.evaluation.metrics import image_auroc
@@ -167,12 +167,12 @@ class ProxyScore:
 
     Attributes:
         rule: The scoring rule.
-        value: Mean of image and located AUROC, 0 to 1, over the cells of families that it did not learn from.
+        value: Mean of image and located AUROC, 0 to 1, over the families that it did not learn from.
         interval: 90 % bootstrap interval of ``value``.
         cells: Image AUROC of every cell.
         located: Located AUROC of every cell.
         families: Mean of both of every family.
-        rules: Mean image AUROC under every rule, over the same cells as ``value``.
+        rules: Mean image AUROC under every rule, over the same families as ``value``.
     """
 
     rule: str
@@ -237,7 +237,7 @@ def proxy_score(
         families.setdefault(cell_family(cell), []).append(score)
     by_family = {family: float(np.mean(values)) for family, values in families.items()}
     away = away_cells(suite.cell_names, home)
-    draws = scores.draws(suite, rule, plan, away).mean(axis=0)
+    draws = family_weights(away) @ scores.draws(suite, rule, plan, away)
     return ProxyScore(rule, _mean_of(joint, away), interval(draws), cells, located, by_family, means)
 
 
@@ -248,11 +248,12 @@ def quick_score(scores: SuiteScores, suite: Celled, home: Collection[str] = ()) 
 
 
 def _mean_of(cells: Mapping[str, float], names: Sequence[str]) -> float:
-    return float(np.mean([cells[name] for name in names]))
+    """The mean over families of the means over their cells."""
+    return float(family_weights(names) @ [cells[name] for name in names])
 
 
 def rule_means(scores: SuiteScores, suite: Celled, home: Collection[str] = ()) -> dict[str, float]:
-    """Mean image AUROC under every rule, over the cells of families other than ``home``."""
+    """Mean image AUROC under every rule, over the families other than ``home``."""
     away = away_cells(suite.cell_names, home)
     by_rule = {rule.name: scores.cells(suite, rule.name) for rule in SCORING_RULES}
     return {rule: _mean_of(cells, away) for rule, cells in by_rule.items()}

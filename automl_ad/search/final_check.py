@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.evaluation.cells import Cells, joined
+from automl_ad.evaluation.cells import Cells, family_weights, joined
 from automl_ad.evaluation.intervals import BootstrapPlan
 from automl_ad.evaluation.suite import cell_family
 from automl_ad.methods.base import Detector
@@ -49,7 +49,7 @@ class FinalCheck:
         self._cells = joined([material.proxy, material.certify], ["proxy", "certify"], counts)
         self._away = away_cells(self._cells.cell_names, home)
         self._plan = plan_for(self._cells, sum(counts), bench.seed, "certify")
-        self._families = _family_weights(self._away, bench.seed)
+        self._families = _drawn_weights(self._away, bench.seed)
 
     def finalist(self, record: CandidateRecord) -> tuple[Finalist, dict[str, float]]:
         """Judges a candidate; what it made of the certify suite is kept, so that nobody is certified twice.
@@ -70,7 +70,9 @@ class FinalCheck:
         draws = scores.draws(self._cells, rule, self._plan, self._away)
         exact = scores.draws(self._cells, rule, _once(self._plan, self._cells), self._away)
         wide: Floats = (self._families * draws).sum(axis=0)
-        return Finalist(record.number, draws.mean(axis=0), wide, float(exact.mean()), float(record.latency_ms or 0))
+        even = family_weights(self._away)
+        value = float((even @ exact).item())
+        return Finalist(record.number, even @ draws, wide, value, float(record.latency_ms or 0))
 
 
 def _once(plan: BootstrapPlan, cells: Cells) -> BootstrapPlan:
@@ -79,7 +81,7 @@ def _once(plan: BootstrapPlan, cells: Cells) -> BootstrapPlan:
     return BootstrapPlan(normals, {cell: np.ones((1, len(cells.members(cell)))) for cell in cells.cell_names})
 
 
-def _family_weights(cells: Sequence[str], seed: int) -> Floats:
+def _drawn_weights(cells: Sequence[str], seed: int) -> Floats:
     """How much each cell counts in each bootstrap sample of families, float64 [cells, B]; columns sum to one."""
     names = [cell_family(cell) for cell in cells]
     families = list(dict.fromkeys(names))

@@ -113,7 +113,7 @@ class Finalist:
 
     Attributes:
         number: Trial number.
-        draws: Its mean over cells in bootstrap samples of the images, float64 [B]; paired between finalists.
+        draws: Its mean over families in bootstrap samples of the images, float64 [B]; paired between finalists.
         wide: The same in bootstrap samples of images and families, float64 [B]; paired likewise.
         value: That mean on all images and families as they are.
         latency_ms: For one image.

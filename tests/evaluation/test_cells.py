@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from automl_ad.evaluation.cells import Cells, joined
+from automl_ad.evaluation.cells import Cells, family_weights, joined
 from automl_ad.evaluation.suite import cell_family
 
 PROXY = Cells(("texture/0.7", "texture/0.7", "cutpaste/0.7"), (0, 2, 1))
@@ -40,3 +40,9 @@ def test_bases_count_on_through_the_normals_of_all() -> None:
 def test_every_suite_needs_a_name() -> None:
     with pytest.raises(ValueError, match="zip"):
         joined([PROXY, CERTIFY], ["proxy"], [3, 2])
+
+
+def test_families_weigh_alike_however_many_their_cells_are() -> None:
+    cells = ["texture/0.7", "texture/0.85/certify", "poisson/0.7", "speck/0.95"]
+    assert family_weights(cells).tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 3, 1 / 3])
+    assert family_weights(["texture/0.7"]).tolist() == [1.0]

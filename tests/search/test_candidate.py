@@ -84,13 +84,13 @@ class TestAwayCells:
 
 
 class TestProxyScore:
-    def test_without_a_home_all_cells_count(self) -> None:
+    def test_without_a_home_all_families_count_alike(self) -> None:
         found = proxy_score(TEXTURES, suite(), PLAN)
         # The cells are worth (1 + 0.75) / 2, (1 + 0.5) / 2 and (0.25 + 0) / 2.
-        assert (found.rule, found.value) == ("max", pytest.approx((0.875 + 0.75 + 0.125) / 3))
+        assert (found.rule, found.value) == ("max", pytest.approx(((0.875 + 0.75) / 2 + 0.125) / 2))
         # Draws of poisson are 0.125, 0.25 and 0, of textures always the same.
-        low, high = (0.875 + 0.75 + 0) / 3, (0.875 + 0.75 + 0.25) / 3
-        assert found.interval == pytest.approx((low + 0.1 / 24, high - 0.1 / 24))
+        low, high = (0.8125 + 0) / 2, (0.8125 + 0.25) / 2
+        assert found.interval == pytest.approx((low + 0.1 / 16, high - 0.1 / 16))
 
     def test_home_cells_do_not_count_in_the_value_nor_its_interval_nor_the_choice_of_the_rule(self) -> None:
         found = proxy_score(TEXTURES, suite(), PLAN, {"texture"})
@@ -111,11 +111,11 @@ class TestProxyScore:
         assert proxy_score(TEXTURES, suite(), PLAN, home) == proxy_score(TEXTURES, suite(), PLAN)
 
     def test_the_rule_is_the_one_that_serves_the_method_best(self) -> None:
-        """Alone it would take max, which gives it 0.75 instead of 0.4167."""
-        like = dict.fromkeys(RULES, 0.0) | {"max": 0.6, "top1%": 0.9}
+        """Alone it would take max, which gives it 0.625 instead of 0.5."""
+        like = dict.fromkeys(RULES, 0.0) | {"max": 0.6, "top1%": 0.7}
         once, twice = (proxy_score(TEXTURES, suite(), PLAN, precedents=[like] * count) for count in (1, 2))
-        assert (once.rule, twice.rule) == ("max", "top1%")  # 1.35 / 2 against 1.3167 / 2, 1.95 / 3 against 2.2167 / 3
-        assert twice.value == pytest.approx((0.25 + 0.75 + 0.25 + 0.5 + 0.75 + 0) / 6)
+        assert (once.rule, twice.rule) == ("max", "top1%")  # 1.225 / 2 against 1.2 / 2, 1.825 / 3 against 1.9 / 3
+        assert twice.value == pytest.approx(((0.25 + 0.75 + 0.25 + 0.5) / 4 + (0.75 + 0) / 2) / 2)
         assert twice.cells == pytest.approx({"texture/0.7": 0.25, "texture/0.9": 0.25, "poisson/0.7": 0.75})
         assert twice.rules == proxy_score(TEXTURES, suite(), PLAN).rules  # of the candidate alone
 
@@ -136,16 +136,15 @@ class TestProxyScore:
         assert found.rules == rule_means(made, suite(), home)
         assert found.rule == shared_rule([found.rules])
         assert found.rules[found.rule] >= max(found.rules.values()) - 1e-6
-        away = away_cells(CELLS, home)
-        joint = [(found.cells[cell] + found.located[cell]) / 2 for cell in away]
-        assert found.value == pytest.approx(np.mean(joint))
+        families = {"texture", "poisson"} - home or {"texture", "poisson"}
+        assert found.value == pytest.approx(np.mean([found.families[family] for family in families]))
         assert quick_score(made, suite(), home) == pytest.approx(found.value)
 
 
 class TestRules:
     def test_means_by_hand(self) -> None:
-        assert rule_means(TEXTURES, suite())["max"] == pytest.approx(0.75)
-        assert rule_means(TEXTURES, suite())["top1%"] == pytest.approx(1.25 / 3)
+        assert rule_means(TEXTURES, suite())["max"] == pytest.approx(0.625)
+        assert rule_means(TEXTURES, suite())["top1%"] == pytest.approx(0.5)
         assert rule_means(TEXTURES, suite(), {"poisson"})["top1%"] == pytest.approx(0.25)
         assert rule_means(TEXTURES, suite(), {"poisson"})["pool16"] == 0
 
@@ -166,7 +165,7 @@ class TestRules:
 
 class TestQuickScore:
     def test_by_hand(self) -> None:
-        assert quick_score(TEXTURES, suite()) == pytest.approx((0.75 + 1.25 / 3) / 2)
+        assert quick_score(TEXTURES, suite()) == pytest.approx((0.625 + (0.625 + 0) / 2) / 2)
         assert quick_score(TEXTURES, suite(), {"texture"}) == pytest.approx(0.375)
 
 
