@@ -16,7 +16,7 @@ from automl_ad.bundle.graph import DetectorGraph
 from automl_ad.bundle.silence import silence
 from automl_ad.errors import BundleError
 from automl_ad.evaluation.scoring import ScoringRule
-from automl_ad.methods.base import Detector
+from automl_ad.methods.base import BACKBONE_JOINT, Detector
 
 OPSET = 18
 """The oldest that torch's exporter speaks natively."""
@@ -154,7 +154,7 @@ def _require_plain(model: Any) -> None:
 
 
 def _backbones(detector: Detector) -> str:
-    return " & ".join(reading.backbone.name for reading in detector.readings)
+    return BACKBONE_JOINT.join(reading.backbone.name for reading in detector.readings)
 
 
 def _reason(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from automl_ad.bundle.precision import Precision
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import BundleError, InputError
 from automl_ad.evaluation.scoring import ScoringRule
-from automl_ad.methods.base import Detector, Reading
+from automl_ad.methods.base import BACKBONE_JOINT, Detector, Reading
 
 WEIGHTS = "weights.safetensors"
 CARD, REQUIREMENTS, PROGRAM = "model_card.md", "requirements.txt", "predict.py"
@@ -254,7 +254,7 @@ def _backbone_facts(facts: Sequence[BackboneFacts]) -> BackboneFacts:
     if len(facts) == 1:
         return facts[0]
     return BackboneFacts(
-        name=" & ".join(one.name for one in facts),
+        name=BACKBONE_JOINT.join(one.name for one in facts),
         levels=(),
         weights_origin="; ".join(dict.fromkeys(one.weights_origin for one in facts)),
         weights_tag="&".join(one.weights_tag for one in facts),

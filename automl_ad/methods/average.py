@@ -14,13 +14,11 @@ from torch.nn import functional
 
 from automl_ad.backbones.base import Backbone
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import Detector, DetectorSettings, Extractors, MethodSettings, Reading
+from automl_ad.methods.base import BACKBONE_JOINT, Detector, DetectorSettings, Extractors, MethodSettings, Reading
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.registry import AVERAGE, detector_class
 from automl_ad.training import Budget, Report
-
-BACKBONE_JOINT = " & "
 
 
 class Member(BaseModel):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Extractors = Callable[[str], FeatureExtractor]
 """Gives the extractor of a backbone by its name."""
+BACKBONE_JOINT = " & "
+"""Between the names of backbones that one detector reads together."""
 
 
 class DetectorSettings(BaseModel):

@@ -14,8 +14,8 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.review.album import Album
 from automl_ad.review.operating_points import Share
 from automl_ad.review.tried import Floats, Tried
-from automl_ad.search.few_defects import apart_in_words, expected_aurocs
-from automl_ad.search.ranking import ranked
+from automl_ad.search.few_defects import Ranking, apart_in_words, expected_aurocs
+from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.seeds import derived_rng
 from automl_ad.search.shrinkage import Posterior, placements, posterior
 from automl_ad.search.study import Study
@@ -27,7 +27,8 @@ FEW = 10
 def by_real_defects(album: Album, heard: Sequence[Tried], study: Study) -> dict[str, Any] | None:
     """How candidates tell the user's defects from good pictures of the user's and from the suite's normals.
 
-    What that says is weighed against what the search expected of them, as `automl_ad.search.few_defects.rerank` does.
+    What that says is weighed against what the search expected of them, as `automl_ad.search.few_defects.rerank` does:
+    by their place in a ranking of all usable trials and of those tried, usable or not.
 
     Args:
         album: The pictures.
@@ -42,7 +43,7 @@ def by_real_defects(album: Album, heard: Sequence[Tried], study: Study) -> dict[
     if not defects:
         return None
     shown = [tried for tried in heard if tried.of_label(album, "defect").size]
-    after = _posterior(album, shown, study)
+    after = _posterior(album, shown, study, _ranking(heard, study))
     rows = [_figures(album, shown[place], study.settings.seed) | _expected(after, place) for place in after.order()]
     normals = len(heard[0].scale.files.normals)
     return {
@@ -55,9 +56,15 @@ def by_real_defects(album: Album, heard: Sequence[Tried], study: Study) -> dict[
     }
 
 
-def _posterior(album: Album, shown: Sequence[Tried], study: Study) -> Posterior:
-    """Of the candidates that were shown the defects; what was expected is their place among all that finished."""
-    ranking = ranked([record for record in study.repository.candidates(study.name) if record.state == "complete"])
+def _ranking(heard: Sequence[Tried], study: Study) -> Ranking:
+    """Of all usable trials, and of those that the user tries whether they are usable or not."""
+    records = study.repository.candidates(study.name)
+    counted = {record.number for record in usable(records, study.settings)} | {tried.number for tried in heard}
+    return ranked([record for record in records if record.number in counted])
+
+
+def _posterior(album: Album, shown: Sequence[Tried], study: Study, ranking: Ranking) -> Posterior:
+    """Of the candidates that were shown the defects; what was expected is their place in the ranking."""
     answer = study.outcome()
     expected, spread = expected_aurocs(ranking, None if answer is None else int(answer["winner"]["trial"]))
     by_number = {record.number: value for (record, _), value in zip(ranking, expected, strict=True)}
@@ -98,4 +105,5 @@ def _share(marks: npt.NDArray[np.bool_]) -> dict[str, Any]:
 def _note(defects: int, good: int, normals: int) -> str:
     yours = f"{good} good ones of yours and " if good else ""
     caution = f" With fewer than {FEW} defects much of it is chance." if defects < FEW else ""
-    return f"{apart_in_words(defects)} They were compared with {yours}{normals} held-out normals of the study.{caution}"
+    ground = f"The defects were held against {yours}{normals} held-out normals of the study."
+    return f"{apart_in_words(defects)} {ground}{caution}"

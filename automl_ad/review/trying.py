@@ -69,7 +69,7 @@ def try_pictures(
     listener(Event("try", "Reading the images of the study"))
     bench = study.bench()
     with _room(output) as file:
-        total, how = len(found) * (1 + len(scales)), bench.material.normals.preprocessing[max(study.settings.sides)]
+        total, how = len(found) * (1 + len(scales)), bench.material.normals.reading
         album = Album.read(found, how, file, lambda done: listener(Event("try", "Reading pictures", done, total)))
         trial = _Trial(bench, album, output, listener)
         heard = [trial.run(scale, len(found) * (1 + place), total) for place, scale in enumerate(scales)]

@@ -29,26 +29,6 @@ Labels = npt.NDArray[np.bool_]
 FLOOR_DRAWS = 200
 
 
-def assess_study(
-    bench: Bench, records: Sequence[CandidateRecord], dataset: Path, selected: int, default: int, listener: Listener
-) -> dict[str, Any]:
-    """Judges finished trials by labelled images, see `labelled_scores` and `summarise`.
-
-    Args:
-        bench: The study's images, suites and backbones.
-        records: Finished trials.
-        dataset: Labelled images in MVTec layout.
-        selected: The trial that the search chose.
-        default: The training-free default.
-        listener: Told the progress.
-
-    Raises:
-        InputError: The data set cannot be used.
-    """
-    scores, labels = labelled_scores(bench, records, dataset, listener)
-    return summarise(records, scores, labels, selected, default, bench.seed)
-
-
 def labelled_scores(
     bench: Bench, records: Sequence[CandidateRecord], dataset: Path, listener: Listener = ignore_events
 ) -> tuple[Floats, Labels]:

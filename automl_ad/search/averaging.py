@@ -21,6 +21,7 @@ from automl_ad.search.events import Event, Listener
 from automl_ad.search.final_check import keep_certify_scores
 from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.settings import StudySettings
+from automl_ad.search.trained_states import FILE as STATE
 from automl_ad.search.trial import MAPS, SCORES, Bench, completed, ended, fault_in_words
 from automl_ad.search.trial_detector import trial_detector
 from automl_ad.store.artifacts import load_arrays
@@ -40,7 +41,7 @@ def add_averages(
     repository: Repository,
     default: int,
     listener: Listener,
-) -> None:
+) -> list[int]:
     """Adds the averages of the default and the one or two best that differ from it, unless they are there.
 
     The default has a seat in each: it is no clear loser on any product, and what leads on synthetic anomalies may be.
@@ -53,19 +54,23 @@ def add_averages(
         default: Trial number of the training-free default; where it is not usable, the best takes its seat.
         listener: Told the progress.
 
+    Returns:
+        Trial numbers of these averages; those that an earlier run formed of other trials are none of them.
+
     Raises:
         StoreError: Files or the database cannot be read or written.
     """
     tried = [record for record in repository.candidates(study.study_name) if record.method != AVERAGE]
     ranking = [record for record, _ in ranked(usable(tried, settings))]
     members = different(bench, sorted(ranking, key=lambda record: record.number != default))
-    joiner = _Joiner(bench, members)
+    joiner, numbers = _Joiner(bench, members), []
     for count in range(2, len(members) + 1):
         configuration = average_of(members[:count])
+        numbers.append(reserved_number(study, configuration.digest))
         if repository.find_configuration(study.study_name, configuration.digest) is None:
             listener(Event("average", "Averaging the best", count - 2, len(members) - 1))
-            number = reserved_number(study, configuration.digest)
-            repository.save_candidate(study.study_name, joiner.record(number, configuration))
+            repository.save_candidate(study.study_name, joiner.record(numbers[-1], configuration))
+    return numbers
 
 
 def different(bench: Bench, ranking: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, Member]]:
@@ -92,15 +97,16 @@ def member_of(bench: Bench, record: CandidateRecord) -> Member | None:
     """A candidate with the scale of its image scores, by its own rule, of the proxy normals, which it did not see.
 
     Returns:
-        None for a candidate whose scores or maps are not at hand, or which scores all normals alike.
+        None for a candidate whose scores or maps are not at hand, whose training was not kept, or which scores all
+        normals alike.
     """
-    folder = bench.folder.trial(record.number)
-    if not (folder / MAPS).is_file() or not (folder / SCORES).is_file():
+    folder, configuration = bench.folder.trial(record.number), configuration_of(record)
+    needed = [MAPS, SCORES, *([STATE] if configuration.trains else [])]
+    if not all((folder / name).is_file() for name in needed):
         return None
     scores = SuiteScores.load(folder / SCORES).normals[str(record.rule)]
     if not np.isfinite(scores).all() or np.ptp(scores) <= _LEAST_SPREAD * np.abs(scores).max():
         return None
-    configuration = configuration_of(record)
     return Member(
         trial=record.number,
         method=record.method,

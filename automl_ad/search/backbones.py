@@ -82,8 +82,10 @@ def load_rack(settings: StudySettings, device: torch.device, cache: FeatureCache
 
 def _joined(name: str, loaded: Mapping[str, Backbone | None]) -> Backbone | None:
     """A network with the filters, if the network is there already: both then are one in memory."""
+    if not name.endswith(FILTERS_SUFFIX) or network_name(name) == EMBEDDED:
+        return None
     network = loaded.get(name.removesuffix(FILTERS_SUFFIX))
-    return None if network is None or network_name(name) == EMBEDDED else JoinedBackbone(network)
+    return None if network is None else JoinedBackbone(network)
 
 
 def _load(name: str, settings: StudySettings, warnings: list[str]) -> Backbone | None:

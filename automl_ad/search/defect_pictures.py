@@ -45,7 +45,7 @@ class DefectPictures:
                 among the good images.
         """
         paths = find_defects(folder)
-        pixels, faults = normals.preprocessing[max(normals.preprocessing)].load_all(paths)
+        pixels, faults = normals.reading.load_all(paths)
         if not len(pixels):
             raise InputError(f"None of the {len(paths)} pictures in {folder} (--defects) can be read: {faults[0][1]}")
         unread = {path for path, _ in faults}

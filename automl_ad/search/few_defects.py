@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.data.fingerprint import content_hash
+from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.search.defect_evidence import Evidence, gather_evidence
 from automl_ad.search.defect_pictures import DefectPictures, find_defects
 from automl_ad.search.events import Listener, ignore_events
+from automl_ad.search.material import Normals
 from automl_ad.search.shrinkage import Floats, Posterior, posterior
 from automl_ad.search.trial import Bench
 from automl_ad.store.records import CandidateRecord
@@ -97,10 +98,22 @@ def apart_in_words(defects: int) -> str:
     )
 
 
-def among_defects(paths: Sequence[Path], defects: Path) -> npt.NDArray[np.bool_]:
-    """Which images lie, by content, in a folder of real defects as well: bool, in the order of ``paths``."""
-    known = {content_hash(path) for path in find_defects(defects)}
-    return np.array([content_hash(path) in known for path in paths])
+def among_defects(paths: Sequence[Path], defects: Path, normals: Normals) -> npt.NDArray[np.bool_]:
+    """Which images show, pixel by pixel, what a picture in a folder of real defects shows, whatever their files hold.
+
+    Args:
+        paths: The images.
+        defects: Folder of real defects; a picture that cannot be read counts as none, as in `DefectPictures`.
+        normals: The good images of the study.
+
+    Returns:
+        bool, in the order of ``paths``.
+
+    Raises:
+        InputError: One of the images cannot be read.
+    """
+    known = {pixel_hash(image) for image in normals.reading.load_all(find_defects(defects))[0]}
+    return np.array([pixel_hash(normals.reading.load(path)) in known for path in paths])
 
 
 def judge_leader(

@@ -1,4 +1,4 @@
-"""The final check of the best few: on more good images and on anomalies that ranked nobody."""
+"""The final check of the best few: on the proxy and the certify suites together."""
 
 from __future__ import annotations
 
@@ -56,12 +56,19 @@ class FinalCheck:
 
         Returns:
             The finalist and its image AUROC by cell of the certify suite.
+
+        Raises:
+            FileNotFoundError: The candidate's scores of the proxy suite are lost: a fault of this candidate alone.
+            StoreError: Scores are damaged, or cannot be written.
         """
+        kept = self._bench.folder.trial(record.number) / SCORES
+        if not kept.is_file():
+            raise FileNotFoundError(f"{kept} is missing, so that the trial cannot be judged.")
         side = configuration_of(record).side
         if not certify_path(self._bench, record.number, side).is_file():
             keep_certify_scores(self._bench, record.number, side, trial_detector(self._bench, record))
         certify = SuiteScores.load(certify_path(self._bench, record.number, side))
-        proxy = SuiteScores.load(self._bench.folder.trial(record.number) / SCORES)
+        proxy = SuiteScores.load(kept)
         cells = certify.cells(self._bench.material.certify, str(record.rule))
         return self._judged(record, pooled(proxy, certify)), cells
 
@@ -105,7 +112,7 @@ def certify_path(bench: Bench, number: int, side: int) -> Path:
 
 
 def shortlist(
-    ranking: Sequence[tuple[CandidateRecord, float]], count: int, default: int | None
+    ranking: Sequence[tuple[CandidateRecord, float]], count: int, default: int, averages: Collection[int]
 ) -> list[CandidateRecord]:
     """The best few candidates of a ranking, the averages, and the default wherever it stands.
 
@@ -113,9 +120,11 @@ def shortlist(
         ranking: Records and rank scores, the best first.
         count: How many of those that are no averages.
         default: Trial number of the default.
+        averages: Trial numbers of the averages that compete.
     """
-    best = {record.number for record, _ in [pair for pair in ranking if pair[0].method != AVERAGE][:count]}
-    return [r for r, _ in ranking if r.number in best or r.number == default or r.method == AVERAGE]
+    singles = [record.number for record, _ in ranking if record.method != AVERAGE]
+    chosen = {*singles[:count], default, *averages}
+    return [record for record, _ in ranking if record.number in chosen]
 
 
 def families_learned(records: Sequence[CandidateRecord]) -> frozenset[str]:

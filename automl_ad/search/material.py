@@ -117,6 +117,11 @@ class Normals:
     fingerprint: str
     warnings: list[str]
 
+    @property
+    def reading(self) -> Preprocessing:
+        """How files become arrays at the largest working size."""
+        return self.preprocessing[max(self.preprocessing)]
+
     def part(self, purpose: Purpose) -> ImageSet:
         """The images of one split."""
         return self.images.take(getattr(self.splits, purpose))

@@ -7,7 +7,7 @@ best are checked again; whatever the evidence cannot tell from the best is named
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,18 +160,20 @@ def decide(finalists: Sequence[Finalist], default: int | None, averages: Collect
     """
     leader = _best(finalists)
     guard = next((finalist for finalist in finalists if finalist.number == default), None)
-    winner = _fastest(leader, finalists) if guard is None else _unseated(guard, finalists, averages)
+    entitled = finalists if guard is None else _entitled(guard, finalists, averages)
+    best = _best(entitled)
+    winner = _fastest(best, entitled)
     tied = _tied(winner, leader, finalists)
-    why = _reasons(winner, leader, guard, averages, tied)
+    why = (_first_reason(winner, best, leader, guard), *_more_reasons(winner, guard, averages, tied))
     return Decision(winner.number, tied, winner is guard, _certainty(winner, guard, finalists), why)
 
 
-def _unseated(guard: Finalist, finalists: Sequence[Finalist], averages: Collection[int]) -> Finalist:
-    """Who holds the place of the default once all have tried."""
+def _entitled(guard: Finalist, finalists: Sequence[Finalist], averages: Collection[int]) -> list[Finalist]:
+    """Who may have the place of the default: single candidates that surpass its holder, or the holder alone."""
     hedges = [finalist for finalist in finalists if finalist.number in averages and _beats(finalist, guard)]
     holder = _best(hedges) if hedges else guard
     singles = [f for f in finalists if f.number not in averages and f is not guard and _surpasses(f, holder)]
-    return _fastest(_best(singles), singles) if singles else holder
+    return singles or [holder]
 
 
 def _best(finalists: Sequence[Finalist]) -> Finalist:
@@ -216,22 +218,12 @@ def _fastest(best: Finalist, entitled: Sequence[Finalist]) -> Finalist:
     return min(quick, key=lambda finalist: finalist.latency_ms, default=best)
 
 
-def _reasons(
-    winner: Finalist, leader: Finalist, guard: Finalist | None, averages: Collection[int], tied: Sequence[int]
-) -> tuple[str, ...]:
-    why = [_first_reason(winner, leader, guard)]
-    if guard is None:
-        why.append("No default could stand guard: it failed or exceeds a limit.")
-    elif winner is not guard:
-        why.append(f"It beats the training-free default, trial {guard.number} ({guard.value:.3f}), beyond noise.")
-    if winner.number in averages and guard is not None:
-        why.append("It averages the default with the best others: where one of them errs, the rest outvote it.")
-    if len(tied) > 1:
-        why.append(f"{len(tied)} candidates are tied: the evidence cannot tell them apart.")
-    return tuple(why)
-
-
-def _first_reason(winner: Finalist, leader: Finalist, guard: Finalist | None) -> str:
+def _first_reason(winner: Finalist, best: Finalist, leader: Finalist, guard: Finalist | None) -> str:
+    if winner is not best:
+        return (
+            f"Trial {winner.number} is as good as the best (trial {best.number}) within {100 * EQUAL:g} points and "
+            f"needs {winner.latency_ms:.0f} ms instead of {best.latency_ms:.0f} ms an image."
+        )
     if winner is leader:
         name = f"Trial {winner.number}" + (", the training-free default," if winner is guard else "")
         return f"{name} leads in the final check (proxy score {winner.value:.3f})."
@@ -240,15 +232,26 @@ def _first_reason(winner: Finalist, leader: Finalist, guard: Finalist | None) ->
             f"Trial {guard.number}, the training-free default, stays: trial {leader.number} leads in the final check "
             f"({leader.value:.3f} against {guard.value:.3f}), but not beyond noise."
         )
-    if winner.value >= leader.value - EQUAL and winner.latency_ms * CLEARLY_FASTER <= leader.latency_ms:
-        return (
-            f"Trial {winner.number} is as good as the best (trial {leader.number}) within {100 * EQUAL:g} points and "
-            f"needs {winner.latency_ms:.0f} ms instead of {leader.latency_ms:.0f} ms an image."
-        )
     return (
         f"Trial {winner.number} is the safer choice: trial {leader.number} leads the final check ({leader.value:.3f} "
         f"against {winner.value:.3f}), but not beyond what other images and families could change."
     )
+
+
+def _more_reasons(
+    winner: Finalist, guard: Finalist | None, averages: Collection[int], tied: Sequence[int]
+) -> Iterator[str]:
+    hedged = winner.number in averages
+    if guard is None:
+        yield "No default could stand guard: it failed or exceeds a limit."
+    elif winner is not guard:
+        noise = "other images" if hedged else "other images and families"
+        default = f"the training-free default, trial {guard.number} ({guard.value:.3f})"
+        yield f"It beats {default}, beyond what {noise} could change."
+    if hedged and guard is not None:
+        yield "It averages the default with the best others: where one of them errs, the rest outvote it."
+    if len(tied) > 1:
+        yield f"{len(tied)} candidates are tied: with other images and families any of them might lead."
 
 
 def certainty_gaps(families: Mapping[str, float], home: Collection[str] = ()) -> list[str]:

@@ -52,6 +52,13 @@ class StudyFile(BaseModel):
     folds: int = Field(default=5, ge=2)
     average: bool = True
 
+    @field_validator("backbones", "methods")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("each can be named at most once")
+        return names
+
     @field_validator("families")
     @classmethod
     def _known_families(cls, names: tuple[str, ...]) -> tuple[str, ...]:

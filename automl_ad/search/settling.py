@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from automl_ad.methods.registry import AVERAGE
-from automl_ad.search.candidate import SuiteScores, configuration_of, proxy_score, shared_rule
+from automl_ad.search.candidate import SuiteScores, proxy_score, shared_rule
 from automl_ad.search.trial import SCORES, Bench, said
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
@@ -16,7 +15,8 @@ from automl_ad.store.repository import Repository
 def settle_rules(bench: Bench, study: str, repository: Repository) -> None:
     """Gives all complete trials of a method the scoring rule that serves the method best; no detector runs again.
 
-    A trial was judged under the rule that was best when it ended: early ones under a rule that few had chosen.
+    A trial was judged under the rule that was best when it ended: early ones under a rule that few had chosen. Averages
+    count as one method, too: each must not have the rule that happens to flatter it.
 
     Args:
         bench: The study's suites and files.
@@ -24,11 +24,11 @@ def settle_rules(bench: Bench, study: str, repository: Repository) -> None:
         repository: Where its trials are.
 
     Raises:
-        StoreError: A trial's scores are lost, or the database cannot be written.
+        StoreError: A trial's scores are damaged, or the database cannot be written.
     """
     by_method: dict[str, list[CandidateRecord]] = defaultdict(list)
     for record in repository.candidates(study):
-        if record.state == "complete" and record.method != AVERAGE:
+        if record.state == "complete":
             by_method[record.method].append(record)
     for records in by_method.values():
         for record in _settled(bench, records):
@@ -43,7 +43,10 @@ def _settled(bench: Bench, records: Sequence[CandidateRecord]) -> list[Candidate
 
 
 def _judged(bench: Bench, record: CandidateRecord, means: Sequence[dict[str, float]]) -> CandidateRecord:
-    scores = SuiteScores.load(bench.folder.trial(record.number) / SCORES)
-    suite, home = bench.material.at(configuration_of(record).side).proxy, record.learned_from
+    path = bench.folder.trial(record.number) / SCORES
+    if not path.is_file():
+        return record  # one trial's lost file must not cost the others their answer
+    scores = SuiteScores.load(path)
+    suite, home = bench.material.at(int(record.params["side"])).proxy, record.learned_from
     others = [each for each in means if each is not record.cells["rules"]]
     return replace(record, **said(proxy_score(scores, suite, bench.plan, home, others), home))

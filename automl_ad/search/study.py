@@ -333,7 +333,7 @@ class Study:
             scores, labels = labelled_scores(bench, records, labelled, tell)
             answer |= summarise(records, scores, labels, self._selected(records), DEFAULT_TRIAL, bench.seed)
         if labelled is not None and few is not None:
-            shown = among_defects([image.path for image in labelled_images(labelled)], few)
+            shown = among_defects([image.path for image in labelled_images(labelled)], few, bench.material.normals)
             numbers, leader = [record.number for record in records], int(answer["defects"]["leader"])
             answer["reranked"] = judge_leader(numbers, scores, labels, shown, leader, self._selected(records))
         return answer
@@ -383,14 +383,16 @@ class Study:
         try:
             search_loop(study, bench, settings, self._repository, clock, listener)
             settle_rules(bench, self.name, self._repository)
+            averages: list[int] = []
             if settings.average:
-                add_averages(study, bench, settings, self._repository, DEFAULT_TRIAL, listener)
+                averages = add_averages(study, bench, settings, self._repository, DEFAULT_TRIAL, listener)
+                settle_rules(bench, self.name, self._repository)
         except StorageInternalError as error:
             raise StoreError(
                 f"The database {without_password(self.url)} stopped taking results; see that the disk has room and the "
                 "file is writable, then run the same command again."
             ) from error
-        self._conclude(bench, settings, warnings, clock, listener)
+        self._conclude(bench, settings, averages, warnings, clock, listener)
 
     def _begin(self, settings: StudySettings, normals: Normals, rack: BackboneRack) -> None:
         """Creates the study's record, or checks that the one there means the same."""
@@ -427,13 +429,19 @@ class Study:
             )
 
     def _conclude(
-        self, bench: Bench, settings: StudySettings, warnings: list[str], clock: Clock, listener: Listener
+        self,
+        bench: Bench,
+        settings: StudySettings,
+        averages: Collection[int],
+        warnings: list[str],
+        clock: Clock,
+        listener: Listener,
     ) -> None:
         records = self._repository.candidates(self.name)
         ranking = ranked(usable(records, settings))
         if not ranking:
             raise NoCandidateError(_why_none(records))
-        chosen = shortlist(ranking, settings.certified, DEFAULT_TRIAL)
+        chosen = shortlist(ranking, settings.certified, DEFAULT_TRIAL, averages)
         self._repository.clear_certify(self.name)
         finalists = []
         home = families_learned(chosen)
@@ -444,8 +452,8 @@ class Study:
             finalists += [finalist] if finalist is not None else []
         if not finalists:
             raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
-        averages = {record.number for record in chosen if _hedges(record)}
-        decision = decide(finalists, DEFAULT_TRIAL, averages)
+        hedges = {record.number for record in chosen if _hedges(record)}
+        decision = decide(finalists, DEFAULT_TRIAL, hedges)
         winner = next(record for record in records if record.number == decision.winner)
         answer = self._answer(bench, winner, decision, finalists, home, records, warnings, clock)
         self._repository.set_answer(self.name, plain(answer))
@@ -481,7 +489,7 @@ class Study:
             "storage": without_password(self.url),
             "images": len(bench.material.normals.images),
             "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
-            "averages": len(records) - len(states),
+            "averages": sum(record.method == AVERAGE for record in usable(records, self.settings)),
             "wall_s": clock.elapsed,
             "proxy": {
                 "suite": bench.material.proxy.digest,
@@ -587,7 +595,7 @@ def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | N
 
 
 def _hedges(record: CandidateRecord) -> bool:
-    """Whether a candidate averages the default with others: an earlier run may have formed one without it."""
+    """Whether a candidate averages the default with others: without a usable default, the best has its seat."""
     return any(member["trial"] == DEFAULT_TRIAL for member in record.params.get("members", ()))
 
 

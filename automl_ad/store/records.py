@@ -71,7 +71,7 @@ class CandidateRecord:
         reason: Why the trial failed or was pruned.
         artifact: Path of its artifacts, relative to the study's folder.
         configuration_hash: Equal for trials of equal configuration.
-        certify: The outcome of the re-check on the certify set, if it took part.
+        certify: The outcome of the final check, if it took part.
         started_at: When the trial began, aware, UTC.
         ended_at: When its result was known, aware, UTC.
         worker: Who ran it, as ``host:pid``.

@@ -105,13 +105,13 @@ class Repository:
             session.merge(CandidateRow(study_id=identity, **asdict(candidate)))
 
     def set_certify(self, study: str, number: int, certify: Mapping[str, Any]) -> None:
-        """Records how a trial fared on the certify set, and leaves the rest of it alone."""
+        """Records how a trial fared in the final check, and leaves the rest of it alone."""
         with self._changing(study) as (session, row):
             _check_number(session, study, number)
             session.get_one(CandidateRow, (row.id, number)).certify = dict(certify)
 
     def clear_certify(self, study: str) -> None:
-        """Takes all outcomes on the certify set back, before they are found anew."""
+        """Takes all outcomes of the final check back, before they are found anew."""
         with self._changing(study) as (session, row):
             session.execute(update(CandidateRow).where(CandidateRow.study_id == row.id).values(certify=null()))
 
@@ -156,7 +156,7 @@ class Repository:
             return {row.state: row.trials for row in session.execute(counted)}
 
     def certified(self, study: str) -> dict[int, Mapping[str, Any]]:
-        """The outcomes on the certify set, by number of the trials that took part."""
+        """The outcomes of the final check, by number of the trials that took part."""
         with self._reading() as session:
             own = CandidateRow.study_id == _identity(session, study).id
             chosen = select(CandidateRow.number, CandidateRow.certify).where(own, CandidateRow.certify.is_not(None))

@@ -28,8 +28,14 @@ def finalists(facts: Facts, averages: bool = True) -> list[Finalist]:
 
 def decision(facts: Facts, averages: bool = True) -> Decision:
     """The product's decision, with or without the averages."""
-    known = {int(place) for place in np.flatnonzero(facts.averages)}
-    return decide(finalists(facts, averages), facts.default, known)
+    hedges = {int(place) for place in np.flatnonzero(facts.averages) if _hedges(facts, int(place))}
+    return decide(finalists(facts, averages), facts.default, hedges)
+
+
+def _hedges(facts: Facts, place: int) -> bool:
+    """Whether an average holds the default."""
+    default = None if facts.default is None else facts.trials[facts.default]["number"]
+    return any(member["trial"] == default for member in facts.trials[place]["params"]["members"])
 
 
 def decided(averages: bool) -> Choice:

@@ -12,6 +12,7 @@ from rules import RULES, Rule, family, ranks, real_aurocs
 
 from automl_ad.evaluation.intervals import kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.assess import labelled_floor
 from automl_ad.search.few_defects import RANKS_IN_AUROC, RANKS_SPREAD
 from automl_ad.search.shrinkage import posterior
@@ -223,4 +224,4 @@ def _families(all_facts: Sequence[Facts]) -> list[str]:
 
 
 def _methods(all_facts: Sequence[Facts]) -> list[str]:
-    return sorted({str(trial["method"]) for facts in all_facts for trial in facts.trials})
+    return sorted({str(trial["method"]) for facts in all_facts for trial in facts.trials} - {AVERAGE})

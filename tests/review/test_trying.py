@@ -24,7 +24,7 @@ from automl_ad.review.tried import NOT_FINITE
 from automl_ad.review.trying import try_pictures
 from automl_ad.search.events import Event
 from automl_ad.search.few_defects import expected_aurocs
-from automl_ad.search.ranking import ranked
+from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.shrinkage import placements, posterior
 
 
@@ -131,7 +131,7 @@ def test_real_defects_rank_the_candidates_apart(study: Study, numbers: list[int]
     values = [row["posterior"] for row in real["trials"]]
     assert values == sorted(values, reverse=True)
     assert "This order weighs 5 real defects against what the search expected" in real["note"]
-    assert "4 good ones of yours and" in real["note"]
+    assert "The defects were held against 4 good ones of yours and" in real["note"]
     assert "apart from the search" in real["note"]
     assert "much of it is chance" in real["note"]
 
@@ -158,6 +158,26 @@ def test_one_way_to_weigh_defects(study: Study, answer: dict[str, Any], numbers:
     rows = {row["number"]: row for row in answer["real"]["trials"]}
     assert [rows[number]["posterior"] for number in numbers] == pytest.approx(found.means.tolist())
     assert [rows[number]["sd"] for number in numbers] == pytest.approx(found.deviations.tolist())
+
+
+def test_only_usable_trials_and_those_tried_shape_the_expectation(
+    study: Study, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trials are within the limits; one of them is tried, and one that exceeds them."""
+    records = {record.number: record for record in study.repository.candidates(study.name)}
+    by_size = sorted(records.values(), key=lambda record: (record.size_mb or 0, record.number))
+    inside, over = by_size[:2], by_size[-1]
+    limited = study.settings.model_copy(update={"max_size_mb": inside[1].size_mb})
+    monkeypatch.setattr(Study, "settings", property(lambda _: limited))
+    ranking = ranked([record for record in records.values() if record in [*usable(inside, limited), over]])
+    expected, _ = expected_aurocs(ranking, study.answer()["winner"]["trial"])
+    by_number = {record.number: value for (record, _), value in zip(ranking, expected, strict=True)}
+    rows = try_pictures(study, [inside[0].number, over.number], pictures, tmp_path)["real"]["trials"]
+    gaps = [
+        values[over.number] - values[inside[0].number]
+        for values in ({row["number"]: row["prior"] for row in rows}, by_number)
+    ]
+    assert gaps[0] == pytest.approx(gaps[1])
 
 
 def test_progress_is_told_to_the_end(told: list[Event], answer: dict[str, Any], numbers: list[int]) -> None:

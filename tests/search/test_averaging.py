@@ -86,6 +86,7 @@ def test_the_default_has_a_seat_even_where_it_ranks_last(
 
 def test_averages_do_not_count_as_trials(study: automl_ad.Study) -> None:
     assert study.answer()["trials"] == {"complete": TRIALS, "pruned": 0, "failed": 0}
+    assert study.answer()["averages"] == 2
     assert {row["number"] for row in study.trials()} == set(range(TRIALS + 2))
 
 
@@ -170,6 +171,8 @@ def test_going_on_adds_no_average_twice_and_changes_no_trial(
     assert numbers == list(range(len(numbers)))
     hashes = [record.configuration_hash for record in averages_of(on)]
     assert len(set(hashes)) == len(hashes)
+    # Those of the shorter search stay on record, but at most the two of this one are checked again.
+    assert len([record for record in averages_of(on) if record.certify]) <= 2
 
 
 def test_without_averages_there_are_none(search_parts: Search, tmp_path: Path) -> None:
@@ -181,6 +184,7 @@ def test_without_averages_there_are_none(search_parts: Search, tmp_path: Path) -
     kept = {record.number for record in averages_of(again)}
     assert len(kept) == 2
     assert not kept & set(again.answer()["certified"])
+    assert again.answer()["averages"] == 0
 
 
 def test_an_average_that_fails_costs_nothing_else(
@@ -195,6 +199,7 @@ def test_an_average_that_fails_costs_nothing_else(
     (record,) = averages_of(failed)
     assert (record.state, record.reason) == ("failed", "Out of memory.")
     assert failed.answer()["trials"]["complete"] == 2
+    assert failed.answer()["averages"] == 0
     with pytest.raises(StudyError, match="is failed"):
         failed.pick(record.number)
     (mended,) = averages_of(search_parts(tmp_path, trials=2, **OPTIONS))
@@ -224,7 +229,8 @@ class TestDifferent:
     def record(
         self, bench: Any, number: int, method: str = "padim", scores: Any = (1.0, 2.0, 3.0), **params: Any
     ) -> CandidateRecord:
-        settings = {"side": 64, "backbone": "embedded", "levels": [-3, -2]} | params
+        closed = {"model": "image_pca"} if method == "dfr" else {}  # no training
+        settings = {"side": 64, "backbone": "embedded", "levels": [-3, -2]} | closed | params
         SuiteScores({"max": np.array(scores)}, {"max": np.ones(3)}).save(bench.folder.trial(number) / "scores.npz")
         save_arrays(bench.folder.trial(number) / "maps.npz", normal=np.ones((3, 2, 2), np.float32))
         return CandidateRecord(
@@ -263,6 +269,17 @@ class TestDifferent:
         ranking = [self.record(bench, 0), self.record(bench, 1, "dfr")]
         (bench.folder.trial(0) / name).unlink()
         assert self.found(bench, ranking) == [1]
+
+    def test_nor_does_one_whose_training_was_not_kept(self, bench: Any) -> None:
+        ranking = [
+            self.record(bench, 0),
+            self.record(bench, 1, "dfr", model="autoencoder"),
+            self.record(bench, 2, "dfr"),
+        ]
+        assert configuration_of(ranking[1]).trains
+        assert self.found(bench, ranking) == [0, 2]
+        (bench.folder.trial(1) / "state.safetensors").touch()
+        assert self.found(bench, ranking) == [0, 1]
 
     def test_a_member_has_the_seed_and_scale_of_its_trial(self, bench: Any) -> None:
         ((_, member),) = different(bench, [self.record(bench, 3)])

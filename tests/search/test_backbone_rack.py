@@ -16,7 +16,7 @@ from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.errors import InputError
 from automl_ad.methods.base import Reading
 from automl_ad.search import backbones
-from automl_ad.search.backbones import BackboneRack, load_rack
+from automl_ad.search.backbones import BackboneRack, _joined, load_rack
 from automl_ad.search.candidate import size_mb
 from automl_ad.search.settings import StudySettings
 
@@ -60,6 +60,12 @@ def test_a_network_is_loaded_once(weights: Path, loads: list[str], names: tuple[
 
 def test_a_network_with_filters_alone_is_loaded_by_itself(weights: Path, loads: list[str]) -> None:
     assert list(rack(weights, "resnet18+filters").extractors) == loads == ["resnet18+filters"]
+
+
+def test_without_the_suffix_a_network_is_never_joined(weights: Path) -> None:
+    network = rack(weights, "resnet18").extractors["resnet18"].backbone
+    assert isinstance(_joined("resnet18+filters", {"resnet18": network}), JoinedBackbone)
+    assert _joined("resnet18", {"resnet18": network}) is None
 
 
 def test_filters_are_not_joined_to_themselves(weights: Path) -> None:

@@ -287,6 +287,15 @@ class TestJudgeLeader:
         assert (judged["regret"], judged["selected_regret"], judged["note"]) == (0.0, None, "")
 
 
-def test_labelled_images_are_known_by_content(few: Path, parts: Path) -> None:
+def test_labelled_images_are_known_by_their_pixels(few: Path, parts: Path, bench: Bench, tmp_path: Path) -> None:
     paths = sorted((parts / "test" / "bar").iterdir())
-    assert among_defects(paths, few).tolist() == [True, True] + [False] * 6
+    assert among_defects(paths, few, bench.material.normals).tolist() == [True, True] + [False] * 6
+    copy = tmp_path / "000.bmp"
+    cv2.imwrite(str(copy), np.asarray(cv2.imread(str(paths[0]))))
+    assert among_defects([copy, paths[2]], few, bench.material.normals).tolist() == [True, False]
+
+
+def test_a_picture_that_cannot_be_read_is_no_known_defect(parts: Path, bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    paths = sorted((parts / "test" / "bar").iterdir())[:2]
+    assert among_defects(paths, tmp_path, bench.material.normals).tolist() == [False, False]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from automl_ad.data.image_set import ImageSet
+from automl_ad.errors import StoreError
 from automl_ad.evaluation.suite import Suite
 from automl_ad.search import final_check
 from automl_ad.search.candidate import SuiteScores
@@ -149,6 +150,16 @@ class TestFinalCheck:
         np.testing.assert_allclose(finalist.draws, 0.5)
         assert finalist.value == pytest.approx(0.5)
 
+    def test_lost_scores_are_a_fault_of_the_candidate_and_damaged_ones_of_the_store(self, bench: Any) -> None:
+        candidate = keep(bench, 3)
+        kept = bench.folder.trial(3) / SCORES
+        kept.write_bytes(b"damaged")
+        with pytest.raises(StoreError, match=r"scores\.npz cannot be read"):
+            FinalCheck(bench, ()).finalist(candidate)
+        kept.unlink()
+        with pytest.raises(FileNotFoundError, match=r"scores\.npz is missing"):
+            FinalCheck(bench, ()).finalist(candidate)
+
     def test_a_candidate_certified_before_is_not_fitted_again(
         self, bench: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -180,21 +191,20 @@ def ranking(*methods: str) -> list[tuple[CandidateRecord, float]]:
 
 
 @pytest.mark.parametrize(
-    ("methods", "count", "default", "expected"),
+    ("methods", "count", "default", "averages", "expected"),
     [
-        (("padim", "dfr", "padim"), 2, None, [10, 11]),
-        (("padim", "dfr", "padim"), 2, 0, [10, 11, 0]),
-        (("padim", "dfr", "padim"), 2, 99, [10, 11]),
-        (("average", "padim", "dfr", "padim"), 2, None, [10, 11, 12]),
-        (("padim", "dfr", "average", "padim", "average"), 1, 0, [10, 12, 14, 0]),
-        (("average", "average"), 1, None, [10, 11, 0]),
-        (("padim",), 5, 0, [10, 0]),
+        (("padim", "dfr", "padim"), 2, 0, [], [10, 11, 0]),
+        (("padim", "dfr", "padim"), 2, 99, [], [10, 11]),
+        (("average", "padim", "dfr", "padim"), 2, 99, [10], [10, 11, 12]),
+        (("padim", "dfr", "average", "padim", "average"), 1, 0, [12, 14], [10, 12, 14, 0]),
+        (("average", "padim", "average"), 1, 0, [12], [11, 12, 0]),
+        (("padim",), 5, 0, [], [10, 0]),
     ],
 )
-def test_averages_and_the_default_are_always_among_the_best_few(
-    methods: tuple[str, ...], count: int, default: int | None, expected: list[int]
+def test_the_best_few_are_joined_by_the_default_and_by_the_averages_that_compete(
+    methods: tuple[str, ...], count: int, default: int, averages: list[int], expected: list[int]
 ) -> None:
-    assert [found.number for found in shortlist(ranking(*methods), count, default)] == expected
+    assert [found.number for found in shortlist(ranking(*methods), count, default, averages)] == expected
 
 
 def test_what_some_learned_from_is_what_any_of_them_did() -> None:

@@ -146,15 +146,19 @@ def test_methods_have_rules_of_their_own(bench: Any, repository: Repository) -> 
     assert [record.rule for record in settled(bench, repository)] == ["max", "top1%"]
 
 
-def test_neither_averages_nor_what_did_not_finish_count_or_change(bench: Any, repository: Repository) -> None:
+def test_averages_share_a_rule_like_the_trials_of_a_method(bench: Any, repository: Repository) -> None:
+    for number, (made, method) in enumerate([(SHARP, "average"), (BROAD, "average"), (SHARP, "padim")]):
+        tried(bench, repository, number, made, method)
+    assert [record.rule for record in settled(bench, repository)] == ["top1%", "top1%", "max"]
+
+
+def test_what_did_not_finish_neither_counts_nor_changes(bench: Any, repository: Repository) -> None:
     tried(bench, repository, 0, SHARP)
-    average = tried(bench, repository, 1, BROAD, "average")
-    failed = CandidateRecord(number=2, state="failed", method="padim", reason="Out of memory.")
+    failed = CandidateRecord(number=1, state="failed", method="padim", reason="Out of memory.")
     repository.save_candidate("parts", failed)
     found = settled(bench, repository)
     assert found[0].rule == "max"
-    assert found[1] == average
-    assert found[2].reason == "Out of memory."
+    assert found[1].reason == "Out of memory."
 
 
 def test_families_learned_from_choose_no_rule_and_do_not_count(bench: Any, repository: Repository) -> None:
@@ -167,10 +171,18 @@ def test_families_learned_from_choose_no_rule_and_do_not_count(bench: Any, repos
     assert first.learned_from == second.learned_from == {"texture"}
 
 
-def test_lost_scores_are_reported(bench: Any, repository: Repository) -> None:
+def test_a_trial_whose_scores_are_lost_stays_as_it_is(bench: Any, repository: Repository) -> None:
+    lost, *_ = (tried(bench, repository, number, made) for number, made in enumerate([SHARP, BROAD, SHARP, BROAD]))
+    (bench.folder.trial(0) / SCORES).unlink()
+    found = settled(bench, repository)
+    assert found[0] == lost
+    assert [record.rule for record in found] == ["max", "top1%", "top1%", "top1%"]
+
+
+def test_damaged_scores_are_reported(bench: Any, repository: Repository) -> None:
     tried(bench, repository, 0, SHARP)
     tried(bench, repository, 1, BROAD)
-    (bench.folder.trial(0) / SCORES).unlink()
+    (bench.folder.trial(0) / SCORES).write_bytes(b"damaged")
     with pytest.raises(StoreError, match=r"scores\.npz"):
         settle_rules(bench, "parts", repository)
 

@@ -30,6 +30,7 @@ from automl_ad.search.events import Event
 from automl_ad.search.final_check import FinalCheck
 from automl_ad.search.ranking import LEVELS
 from automl_ad.search.settings import preset_path
+from automl_ad.search.trial import SCORES
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.database import default_url, open_engine, optuna_storage
 from automl_ad.store.plain_json import plain
@@ -411,6 +412,15 @@ def test_a_candidate_that_fails_on_the_certify_images_is_left_out_with_a_warning
     assert any("Trial 1 failed on the certify images" in warning for warning in answer["warnings"])
 
 
+def test_a_trial_whose_scores_are_lost_costs_the_others_nothing(parts: Path, tmp_path: Path) -> None:
+    study = run(parts, tmp_path, trials=3)
+    (study.folder.trial(1) / SCORES).unlink()
+    answer = run(parts, tmp_path, trials=3).answer()
+    assert set(answer["certified"]) == {0, 2}
+    (warning,) = (warning for warning in answer["warnings"] if "Trial 1 failed on the certify images" in warning)
+    assert "scores.npz is missing" in warning
+
+
 def test_a_trial_in_which_the_process_keeps_dying_is_given_up(parts: Path, tmp_path: Path) -> None:
     run(parts, tmp_path, trials=2)
     url = default_url(tmp_path)
@@ -570,7 +580,7 @@ def test_a_study_with_a_method_that_learns_from_anomalies(
     assert learned == {number: ["texture"] * (method == "realnet") for number, method in methods.items()}
     assert set(methods.values()) == {"padim", "realnet"}
     check_scores(study)
-    assert len(trained) == list(methods.values()).count("realnet")  # once each: the second check trains nothing again
+    assert len(trained) == list(methods.values()).count("realnet")  # once each: the final check trains nothing again
     assert set(answer["certified"]) == {0, 1, 2, 3}
     assert any("learned from anomalies of texture:" in gap for gap in answer["unknown"])
     check = FinalCheck(study.bench(), {"texture"})
