@@ -5,40 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.evaluation.suite import cell_family
+
+def cell_family(cell: str) -> str:
+    """The family of a cell name."""
+    return cell.split("/")[0]
 
 
-class Celled(Protocol):
-    """Anomalies divided into cells."""
+class Celled:
+    """Anomalies divided into cells.
 
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """For each anomaly, its family and severity, such as ``texture/0.85``."""
-        ...
-
-    @property
-    def bases(self) -> tuple[int, ...]:
-        """For each anomaly, the position among the normals of the image it was drawn on."""
-        ...
-
-    @property
-    def cell_names(self) -> tuple[str, ...]:
-        """The cells, in the order drawn."""
-        ...
-
-    def members(self, cell: str) -> npt.NDArray[np.int64]:
-        """Positions of a cell's anomalies."""
-        ...
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Anomalies divided into cells, without their pictures; see `Celled`."""
+    Attributes:
+        cells: For each anomaly, its family and severity, such as ``texture/0.85``.
+        bases: For each anomaly, the position among the normals of the image it was drawn on.
+    """
 
     cells: tuple[str, ...]
     bases: tuple[int, ...]
@@ -51,6 +34,14 @@ class Cells:
     def members(self, cell: str) -> npt.NDArray[np.int64]:
         """Positions of a cell's anomalies."""
         return np.flatnonzero(np.array(self.cells) == cell)
+
+
+@dataclass(frozen=True)
+class Cells(Celled):
+    """Anomalies divided into cells, without their pictures; see `Celled`."""
+
+    cells: tuple[str, ...]
+    bases: tuple[int, ...]
 
 
 def joined(parts: Sequence[Celled], names: Sequence[str], normals: Sequence[int]) -> Cells:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import reduce
 from automl_ad.errors import StoreError
+from automl_ad.evaluation.cells import Celled
 from automl_ad.store.artifacts import load_arrays, read_json, save_arrays, write_json
 from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.contact_sheet import contact_sheet, write_png
@@ -27,7 +28,7 @@ _PATIENCE = 3
 
 
 @dataclass(frozen=True)
-class Suite:
+class Suite(Celled):
     """What candidates are scored on.
 
     Attributes:
@@ -43,20 +44,6 @@ class Suite:
     cells: tuple[str, ...]
     bases: tuple[int, ...]
     digest: str
-
-    @property
-    def cell_names(self) -> tuple[str, ...]:
-        """The cells, in the order drawn."""
-        return tuple(dict.fromkeys(self.cells))
-
-    def members(self, cell: str) -> npt.NDArray[np.int64]:
-        """Positions of a cell's anomalies."""
-        return np.flatnonzero(np.array(self.cells) == cell)
-
-
-def cell_family(cell: str) -> str:
-    """The family of a cell name."""
-    return cell.split("/")[0]
 
 
 def draw_suite(

@@ -11,7 +11,7 @@ import numpy as np
 from automl_ad.bundle.evaluation_gallery import outlined
 from automl_ad.bundle.runtime import p_values
 from automl_ad.errors import StudyError
-from automl_ad.evaluation.suite import cell_family
+from automl_ad.evaluation.cells import cell_family
 from automl_ad.review.suite_pictures import Kind, Picture, SuitePictures, cell_severity
 from automl_ad.review.thumbnails import ThumbnailCache, encoded, shrunk, under_heat
 from automl_ad.review.trial_files import TrialFiles, complete_trials

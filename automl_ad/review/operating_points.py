@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.bundle.runtime import Threshold, overkill_threshold, smallest_overkill
+from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.proportions import exact_interval
-from automl_ad.evaluation.suite import cell_family
 from automl_ad.review.suite_pictures import SuitePictures
 from automl_ad.review.trial_files import TrialFiles, complete_trials
 from automl_ad.search.candidate import away_cells

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.coverage import Coverage
-from automl_ad.evaluation.suite import NORMALS, cell_family
+from automl_ad.evaluation.suite import NORMALS
 from automl_ad.review.stored_rows import StoredRows
 from automl_ad.store.artifacts import StudyFolder, read_json
 

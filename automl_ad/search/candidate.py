@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.cells import Celled, family_weights
+from automl_ad.evaluation.cells import Celled, cell_family, family_weights
 from automl_ad.evaluation.intervals import BootstrapPlan, interval
 from automl_ad.evaluation.located import located_scores
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import SCORING_RULES, score_all
-from automl_ad.evaluation.suite import Suite, cell_family
+from automl_ad.evaluation.suite import Suite
 from automl_ad.methods.average import SharedPass
 from automl_ad.methods.base import Detector, DetectorSettings, Extractors
 from automl_ad.methods.registry import candidate_class

@@ -21,8 +21,9 @@ from automl_ad.bundle.runtime import heat, mask_threshold, overkill_threshold, o
 from automl_ad.bundle.speed import measure_speed
 from automl_ad.bundle.writing import BundleContents
 from automl_ad.data.image_set import ImageSet
+from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.scoring import score_maps
-from automl_ad.evaluation.suite import Suite, cell_family
+from automl_ad.evaluation.suite import Suite
 from automl_ad.search.candidate import configuration_of
 from automl_ad.search.finish import Winner
 from automl_ad.search.material import Views

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.evaluation.cells import Cells, family_weights, joined
+from automl_ad.evaluation.cells import Cells, cell_family, family_weights, joined
 from automl_ad.evaluation.intervals import BootstrapPlan
-from automl_ad.evaluation.suite import cell_family
 from automl_ad.methods.base import Detector
 from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.candidate import (
@@ -94,8 +93,8 @@ def _drawn_weights(cells: Sequence[str], seed: int) -> Floats:
     families = list(dict.fromkeys(names))
     rng = derived_rng(seed, "bootstrap/families")
     drawn = rng.multinomial(len(families), np.full(len(families), 1 / len(families)), size=BOOTSTRAP_DRAWS)
-    weights: Floats = np.array([drawn[:, families.index(name)] / names.count(name) for name in names])
-    return weights / len(families)
+    weights: Floats = family_weights(cells)[:, None] * drawn[:, [families.index(name) for name in names]].T
+    return weights
 
 
 def keep_certify_scores(bench: Bench, number: int, side: int, detector: Detector) -> None:

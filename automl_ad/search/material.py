@@ -20,11 +20,11 @@ from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
 from automl_ad.errors import AutomlAdError, InputError, StoreError
+from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.coverage import Coverage
 from automl_ad.evaluation.severity import LADDER, Panel, measured_reach
 from automl_ad.evaluation.suite import (
     Suite,
-    cell_family,
     draw_suite,
     keep_normals,
     load_suite,

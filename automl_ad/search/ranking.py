@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.evaluation.suite import cell_family
+from automl_ad.evaluation.cells import cell_family
 from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.selection import rank_scores
 from automl_ad.search.settings import StudySettings

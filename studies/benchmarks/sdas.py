@@ -21,9 +21,9 @@ from image_sets import parser_of, table_of, walk
 
 import automl_ad
 from automl_ad.data.labelled import labelled_images
+from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.scoring import SCORING_RULES
-from automl_ad.evaluation.suite import cell_family
 from automl_ad.search.candidate import SuiteScores
 from automl_ad.search.devices import resolve_device
 from automl_ad.search.material import draw_material, prepare_sdas, read_normals, study_panel

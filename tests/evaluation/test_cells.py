@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from automl_ad.evaluation.cells import Cells, family_weights, joined
-from automl_ad.evaluation.suite import cell_family
+from automl_ad.evaluation.cells import Cells, cell_family, family_weights, joined
 
 PROXY = Cells(("texture/0.7", "texture/0.7", "cutpaste/0.7"), (0, 2, 1))
 CERTIFY = Cells(("cutpaste/0.7", "texture/0.7"), (1, 0))
