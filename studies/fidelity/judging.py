@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from choices import CHOICES, decided, decision
-from facts import Facts, Floats
+from facts import Facts
 from rules import RULES, Rule, family, ranks, real_aurocs
 
 from automl_ad.evaluation.intervals import kendall, spearman
@@ -206,15 +206,13 @@ def _saved(
 
 def _over_sets(values: Sequence[float], sets: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
     """Mean over sets, seeds of a set first, and its 95 % bootstrap interval over sets."""
-    by_set = np.array(
-        [
-            np.nanmean([v for v, s in zip(values, sets, strict=True) if s == name] or [np.nan])
-            for name in dict.fromkeys(sets)
-        ]
-    )
-    known: Floats = by_set[~np.isnan(by_set)]
-    if not len(known):
+    by_set: dict[str, list[float]] = {}
+    for value, name in zip(values, sets, strict=True):
+        if not np.isnan(value):
+            by_set.setdefault(name, []).append(value)
+    if not by_set:
         return {"mean": float("nan"), "interval": [float("nan")] * 2}
+    known = np.array([np.mean(found) for found in by_set.values()])
     draws = rng.choice(known, (DRAWS, len(known))).mean(1)
     return {"mean": float(known.mean()), "interval": [float(x) for x in np.quantile(draws, [0.025, 0.975])]}
 

@@ -98,7 +98,12 @@ def family(name: str) -> Rule:
 
 
 def prior(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """What the real defects of other sets say of configurations like these: a ridge regression on their settings."""
+    """What the real defects of other sets say of configurations like these: a ridge regression on their settings.
+
+    Where there is no other set, nothing is known.
+    """
+    if not others:
+        return np.zeros(len(facts.trials))
     names = sorted({name for each in (*others, facts) for trial in each.trials for name in _features(trial)})
     column = {name: place for place, name in enumerate(names)}
     rows = np.concatenate([_encoded(each, column) for each in others])

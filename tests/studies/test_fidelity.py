@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from choices import average_of, decided, decision, guarded, leader
+from facts import Facts
+from judging import home_advantage, judge, overrated
+from report import markdown, write_report
+from rules import borda, family, mean, prior, ranks, real_aurocs, worst_families
+
+DRAWS = 200
+CELLS = ["texture/0.7", "texture/0.95", "speck/0.7"]
+
+
+def facts(
+    real: list[float],
+    values: list[float],
+    *,
+    name: str = "bolts",
+    seed: int = 0,
+    methods: list[str] | None = None,
+    noise: float = 0.0,
+    learned: dict[int, str] | None = None,
+) -> Facts:
+    """A study whose trials have these image AUROCs on real defects, and these values in every cell and the final check.
+
+    Ten good images and ten defects: an AUROC is given in steps of a tenth, of which a defect is one.
+    """
+    count = len(real)
+    methods = methods or ["patchcore", *["padim"] * (count - 1)]
+    numbers = range(count)
+    trials = [
+        {"number": n, "method": method, "backbone": "embedded", "rule": "max", "latency_ms": 1.0, "params": {}}
+        for n, method in zip(numbers, methods, strict=True)
+    ]
+    for trial in trials:
+        if trial["method"] == "average":
+            trial["params"] = {"members": [{"trial": 0}, {"trial": 1}]}
+    table = np.repeat(np.array(values)[:, None], len(CELLS), axis=1)
+    home = np.zeros(table.shape, bool)
+    for row, which in (learned or {}).items():
+        home[row] = [cell.startswith(which) for cell in CELLS]
+    scores = np.array(
+        [np.r_[np.full(10, 0.5), np.where(np.arange(10) < round(10 * auroc), 1.0, 0.0)] for auroc in real]
+    )
+    placed = np.repeat(np.array(real)[:, None], 4, axis=1)
+    draws = np.array(values)[:, None] + noise * np.random.default_rng(0).normal(size=(count, DRAWS))
+    return Facts(
+        set=name,
+        seed=seed,
+        trials=trials,
+        cells=CELLS,
+        selected=0,
+        default=0,
+        tied=[0],
+        seconds={"search": 100.0, "suite": 10.0, "assess": 1.0},
+        image_cells=table,
+        located_cells=table.copy(),
+        home=home,
+        proxy=np.array(values),
+        scores=scores,
+        labels=np.repeat([False, True], 10),
+        placements=placed,
+        shown=np.arange(10, 14),
+        finalists=np.arange(count),
+        draws=np.concatenate([np.array(values)[:, None], draws], axis=1),
+        wide=draws,
+    )
+
+
+def test_real_aurocs_are_those_of_the_hidden_labels() -> None:
+    assert real_aurocs(facts([0.6, 0.9, 1.0], [0.5, 0.6, 0.7])).tolist() == [0.6, 0.9, 1.0]
+
+
+def test_facts_come_back_as_they_were_kept(tmp_path: Path) -> None:
+    kept = facts([0.6, 0.9], [0.5, 0.7])
+    kept.save(tmp_path)
+    found = Facts.load(Facts.path(tmp_path, "bolts", 0))
+    for name in ("trials", "cells", "seconds", "selected", "default", "tied"):
+        assert getattr(found, name) == getattr(kept, name)
+    for name in ("image_cells", "home", "scores", "labels", "draws", "wide", "shown"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
+
+
+def test_regret_is_what_the_chosen_trial_lacks_of_the_best_in_points() -> None:
+    judged = judge([facts([0.6, 0.9, 1.0], [0.5, 0.8, 0.7])], 0)
+    assert judged["rules"]["product's choice"]["regret"]["mean"] == pytest.approx(10)
+    assert judged["rules"]["default of patchcore"]["regret"]["mean"] == pytest.approx(40)
+    assert judged["rules"]["default of padim"]["regret"]["mean"] == pytest.approx(10)  # the first of its trials
+    assert judged["rules"]["random choice"]["regret"]["mean"] == pytest.approx(100 * (1 - 2.5 / 3))
+    assert judged["saved"]["default of patchcore"]["mean"] == pytest.approx(30)
+
+
+def test_a_perfect_proxy_has_no_regret_and_orders_as_the_defects_do() -> None:
+    row = judge([facts([0.6, 0.8, 0.9, 1.0], [0.5, 0.6, 0.7, 0.8])], 0)["rules"]["ranks of image and located AUROC"]
+    assert row["regret"]["mean"] == 0
+    assert row["spearman"]["mean"] == row["kendall"]["mean"] == row["top_spearman"]["mean"] == pytest.approx(1)
+
+
+def test_a_reversed_proxy_orders_the_other_way_round() -> None:
+    row = judge([facts([0.9, 0.8, 0.7, 0.6], [0.5, 0.6, 0.7, 0.8])], 0)["rules"]["ranks of image and located AUROC"]
+    assert row["regret"]["mean"] == pytest.approx(30)
+    assert row["spearman"]["mean"] == pytest.approx(-1)
+
+
+def test_sets_weigh_alike_however_many_seeds_they_have() -> None:
+    good, bad = [0.6, 1.0], [1.0, 0.6]  # the proxy is right in the first set and wrong in the second
+    values = [0.5, 0.8]
+    studies = [facts(good, values, name="a", seed=seed) for seed in range(3)] + [facts(bad, values, name="b")]
+    row = judge(studies, 0)["rules"]["product's choice"]
+    assert row["regret"]["mean"] == pytest.approx(20)
+    assert row["worst"] == {"set": "b", "regret": pytest.approx(40)}
+    low, high = row["regret"]["interval"]
+    assert 0 <= low < 20 < high <= 40
+
+
+def test_the_tied_set_holds_the_best_within_half_a_point() -> None:
+    near = facts([0.6, 1.0], [0.5, 0.8])
+    assert judge([near], 0)["studies"][0]["tied_holds_best"]
+    far = facts([1.0, 0.9], [0.5, 0.8])
+    assert not judge([far], 0)["studies"][0]["tied_holds_best"]
+
+
+def test_what_has_learned_from_a_family_is_not_ranked_by_it() -> None:
+    at_home = facts([0.6, 0.8, 0.7], [0.6, 0.6, 0.7], learned={1: "texture"})
+    at_home.image_cells[1, :2] = at_home.located_cells[1, :2] = 1.0
+    assert mean(at_home, ())[1] == pytest.approx(0.6)
+    assert np.argmax(ranks(at_home, ())) == 2
+    assert np.argmax(borda(at_home, ())) == 1  # a rule that does not know of it is taken in
+
+
+def test_home_advantage_is_the_gain_over_others_on_the_family_learned_from() -> None:
+    study = facts([0.6, 0.8, 0.7], [0.6, 0.6, 0.7], learned={1: "texture"}, methods=["patchcore", "destseg", "padim"])
+    study.image_cells[1, :2] = 0.9  # 30 points above its 0.6 elsewhere; the others are the same everywhere
+    assert home_advantage([study]) == [
+        {"method": "destseg", "family": "texture", "points": pytest.approx(30), "trials": 1}
+    ]
+
+
+def test_what_is_left_of_the_advantage_is_measured_against_real_defects() -> None:
+    study = facts([0.6, 0.5, 0.7], [0.6, 0.8, 0.7], learned={1: "texture"}, methods=["patchcore", "destseg", "padim"])
+    # The others score as they really are; this one 30 points higher.
+    assert overrated([study]) == [{"method": "destseg", "points": pytest.approx(30), "trials": 1}]
+
+
+def test_the_weaker_families_decide_in_the_rule_of_that_name() -> None:
+    study = facts([0.6, 0.8], [0.6, 0.7])
+    study.image_cells[1, 2] = study.located_cells[1, 2] = 0.5
+    assert np.argmax(worst_families(study, ())) == 0
+    assert np.argmax(family("texture")(study, ())) == 1
+
+
+def test_a_prior_learns_from_other_sets_alone() -> None:
+    methods = ["patchcore", "padim", "dfr"]
+    others = [facts([0.6, 0.8, 1.0], [0.5] * 3, name=name, methods=methods) for name in "ab"]
+    here = facts([1.0, 0.8, 0.6], [0.5] * 3, methods=methods)  # the other way round: nobody may look
+    assert np.argsort(prior(here, others)).tolist() == [0, 1, 2]
+
+
+def test_choices_replay_the_final_check() -> None:
+    noisy = facts([0.6, 0.9, 0.8], [0.6, 0.62, 0.61], noise=0.1)
+    assert leader(True)(noisy) == 1
+    assert decided(True)(noisy) == guarded(0.05, True)(noisy) == 0  # not beyond noise
+    clear = facts([0.6, 0.9, 0.8], [0.6, 0.8, 0.61])
+    assert decided(True)(clear) == guarded(0.05, True)(clear) == 1
+
+
+def test_averages_can_be_left_out() -> None:
+    study = facts([0.6, 0.7, 0.9], [0.6, 0.59, 0.8], methods=["patchcore", "padim", "average"])
+    assert decision(study).winner == average_of(2)(study) == leader(True)(study) == 2
+    assert decision(study, averages=False).winner == leader(False)(study) == 0
+
+
+def test_real_defects_that_contradict_the_search_change_the_choice() -> None:
+    study = facts([0.3, 1.0, 0.3], [0.8, 0.5, 0.4])
+    judged = judge([replace(study, placements=np.array([[0.3] * 8, [1.0] * 8, [0.3] * 8]), shown=np.arange(10, 18))], 0)
+    assert judged["defects"]["3"]["before"] > judged["defects"]["3"]["after"]
+
+
+def test_the_report_says_what_was_judged(tmp_path: Path) -> None:
+    judged = judge([facts([0.6, 0.9, 1.0], [0.5, 0.8, 0.7]), facts([0.6, 1.0], [0.5, 0.8], name="nuts")], 0)
+    page = write_report(judged, "fidelity DATA", tmp_path).read_text()
+    assert page == markdown(judged, "fidelity DATA")
+    assert "| product's choice | 5.0 |" in page
+    assert "| nuts | 0 |" in page
+    assert "half a point of the best in 50% of the studies" in page
+    assert json.loads((tmp_path / "fidelity.json").read_text())["studies"][1]["set"] == "nuts"
+    assert "https://" not in (tmp_path / "fidelity.html").read_text().partition("<script")[0]
