@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automl_ad.errors import StoreError
 from automl_ad.evaluation.severity import Reach
-from automl_ad.store.artifacts import read_json, write_json
+from automl_ad.store.artifacts import read_record, write_json
 
 RECORD = "coverage.json"
 CHANCE, CERTAINTY = 0.5, 1.0
@@ -115,13 +114,7 @@ class Coverage:
         Raises:
             StoreError: The file is damaged.
         """
-        if not (folder / RECORD).is_file():
-            return None
-        content = read_json(folder / RECORD)
-        try:
-            return cls._from(content) if content["source"] == source else None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{folder / RECORD} is damaged; start the study under another --name.") from error
+        return read_record(folder / RECORD, source, cls._from)
 
     @classmethod
     def _from(cls, facts: Mapping[str, Any]) -> Coverage:

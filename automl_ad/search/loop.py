@@ -53,14 +53,15 @@ class Clock:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
-    def left(self, finished: Sequence[CandidateRecord], certified: int) -> float:
+    def left(self, finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
         """Seconds left for trials, after what the end of the study will need."""
-        return self.budget_s - self.elapsed - closing_time(finished, certified)
+        return self.budget_s - self.elapsed - closing_time(finished, settings)
 
 
-def closing_time(finished: Sequence[CandidateRecord], certified: int) -> float:
+def closing_time(finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
     """Seconds expected for certifying the best few and their averages, from the trials so far."""
-    return sum(_second_look_s(record) for record in best_by_proxy(finished, certified + AVERAGES))
+    looks = settings.certified + (AVERAGES if settings.average else 0)
+    return sum(_second_look_s(record) for record in best_by_proxy(finished, looks))
 
 
 def best_by_proxy(finished: Sequence[CandidateRecord], count: int) -> list[CandidateRecord]:
@@ -108,7 +109,7 @@ def search_loop(
         _announce(listener, records, finished, settings, clock)
         if _done(records, finished, settings, clock):
             return
-        seconds = clock.left(finished, settings.certified) if finished else None
+        seconds = clock.left(finished, settings) if finished else None
         fresh = _step(study, bench, settings, spaces, repository, Budget(seconds), finished)
         repeats = 0 if fresh else repeats + 1
 
@@ -124,7 +125,7 @@ def _done(
     if not finished:  # the guard must run, however short the budget; but failures must not run on for ever
         return bool(records) and clock.elapsed >= clock.budget_s
     typical = statistics.median(record.total_s or 0 for record in finished)
-    return clock.left(finished, settings.certified) < typical
+    return clock.left(finished, settings) < typical
 
 
 def _step(
@@ -216,4 +217,4 @@ def _time_left(tried: int, finished: Sequence[CandidateRecord], settings: StudyS
     if not finished:
         return remaining
     pace = statistics.mean(record.total_s or 0 for record in finished)
-    return min(remaining, (settings.trials - tried) * pace + closing_time(finished, settings.certified))
+    return min(remaining, (settings.trials - tried) * pace + closing_time(finished, settings))

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from automl_ad.errors import StoreError
 from automl_ad.methods.space import Effort
 from automl_ad.search.events import Event, Listener
-from automl_ad.store.artifacts import read_json, write_atomically, write_json
+from automl_ad.store.artifacts import read_record, write_atomically, write_json
 from automl_ad.synthesis.sdas.commission import Tell
 from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.settings import Size
@@ -54,15 +53,11 @@ class Decision:
         Raises:
             StoreError: The file is damaged.
         """
-        if not (folder / RECORD).is_file():
-            return None
-        content = read_json(folder / RECORD)
-        try:
-            if content["source"] != source:
-                return None
-            return cls(bool(content["used"]), list(content["warnings"]), dict(content["facts"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{folder / RECORD} is damaged; start the study under another --name.") from error
+        return read_record(folder / RECORD, source, cls._from)
+
+    @classmethod
+    def _from(cls, content: Mapping[str, Any]) -> Decision:
+        return cls(bool(content["used"]), list(content["warnings"]), dict(content["facts"]))
 
 
 def model_size(effort: Effort, device: torch.device) -> Size:

@@ -9,11 +9,11 @@ import tokenize
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from automl_ad.errors import InputError, StoreError
 from automl_ad.store.plain_json import plain
 
+Record = TypeVar("Record")
 _MAX_NAME = 100
 _MAX_NAME_BYTES = 240  # File systems stop at 255 bytes, which 100 characters of some scripts exceed.
 _DEVICES = re.compile(r"(CON|NUL|PRN|AUX|(COM|LPT)[1-9]) *(\..*)?", re.IGNORECASE)  # On Windows, with any extension.
@@ -187,6 +188,29 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def read_record(path: Path, source: str, build: Callable[[Mapping[str, Any]], Record]) -> Record | None:
+    """Reads a JSON file that names the digest of what it depends on.
+
+    Args:
+        path: The file.
+        source: That digest.
+        build: Makes the record of the file's content.
+
+    Returns:
+        The record; None if there is no file, or one of another source.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return build(content) if content["source"] == source else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is damaged; start the study under another --name.") from error
 
 
 def _unreadable(path: Path, error: Exception) -> StoreError:

@@ -88,3 +88,14 @@ def test_a_trial_hears_of_the_rules_of_its_own_method(
     ]
     assert step(study, repository, parts, monkeypatch, ran)
     assert heard == [rules["padim"], rules["padim"]]
+
+
+@pytest.mark.parametrize(("average", "seconds"), [(True, 4 + 3 + 2), (False, 4)])
+def test_time_is_set_aside_for_averages_only_where_they_are_wanted(average: bool, seconds: float) -> None:
+    settings = build_settings(Path("images"), certified=1, average=average, backbones=["embedded"])
+    params = {"backbone": "embedded", "levels": [-1], "side": 64}
+    finished = [
+        CandidateRecord(number=n, state="complete", method="padim", params=params, proxy_score=n / 10, total_s=float(n))
+        for n in range(1, 5)
+    ]
+    assert loop.closing_time(finished, settings) == seconds
