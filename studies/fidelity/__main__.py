@@ -18,20 +18,36 @@ from facts import Facts
 from judging import judge
 from report import write_report
 
+from automl_ad.errors import AutomlAdError
+
 
 def main() -> None:
     """Collects what is missing, judges what is there."""
     arguments = _parser().parse_args()
-    names = arguments.sets or sorted(path.name for path in arguments.data.iterdir() if path.is_dir())
     folder = arguments.output / "facts"
-    for seed in (int(text) for text in arguments.seeds.split(",")):
-        for name in names:
-            if not Facts.path(folder, name, seed).is_file() and not arguments.judge_only:
-                collect(arguments.data / name, seed, arguments).save(folder)
-                print(f"{name}, seed {seed}: done", flush=True)
+    if not arguments.judge_only:
+        for seed in (int(text) for text in arguments.seeds.split(",")):
+            for name in arguments.sets or _sets_in(arguments.data):
+                if not Facts.path(folder, name, seed).is_file():
+                    print(f"{name}, seed {seed}: {_collected(name, seed, arguments, folder)}", flush=True)
     found = [Facts.load(path) for path in sorted(folder.glob("*.json"))]
+    if not found:
+        sys.exit(f"{arguments.output} holds no finished study: name a folder of data sets in MVTec layout.")
     page = write_report(judge(found, 0), f"python studies/fidelity {shlex.join(sys.argv[1:])}", arguments.output)
     print(page.read_text())
+
+
+def _sets_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if (path / "train" / "good").is_dir())
+
+
+def _collected(name: str, seed: int, arguments: argparse.Namespace, folder: Path) -> str:
+    """Searches and judges one set; one that cannot be searched is told and must not cost the others."""
+    try:
+        collect(arguments.data / name, seed, arguments).save(folder)
+    except AutomlAdError as error:
+        return f"left out: {error}"
+    return "done"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -154,11 +154,14 @@ def overrated(all_facts: Sequence[Facts]) -> list[dict[str, Any]]:
 
 
 def _few_defects(all_facts: Sequence[Facts], count: int, seed: int) -> dict[str, float]:
-    """Mean regret over sets before and after so many real defects re-rank, judged by the images that were not shown."""
-    rows = np.array([_reranked(facts, count, seed) for facts in all_facts])
-    sets = [facts.set for facts in all_facts]
-    by_set = np.array([rows[[name == s for s in sets]].mean(0) for name in dict.fromkeys(sets)])
-    return {"before": float(by_set[:, 0].mean()), "after": float(by_set[:, 1].mean())}
+    """Mean regret over sets before and after so many real defects re-rank, judged by the images that were not shown.
+
+    A set without so many, and one more to judge by, is left out; ``sets`` tells how many are left.
+    """
+    enough = [facts for facts in all_facts if len(facts.shown) >= count and int(facts.labels.sum()) > count]
+    rows, rng = [_reranked(facts, count, seed) for facts in enough], np.random.default_rng(seed)
+    before, after = (_over_sets([row[side] for row in rows], [f.set for f in enough], rng)["mean"] for side in (0, 1))
+    return {"sets": len({facts.set for facts in enough}), "before": before, "after": after}
 
 
 def _reranked(facts: Facts, count: int, seed: int) -> tuple[float, float]:

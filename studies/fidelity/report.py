@@ -37,7 +37,7 @@ def markdown(judged: Mapping[str, Any], command: str) -> str:
         _tied_words(judged["studies"]),
         _cost_words(judged["studies"]),
         "## A few real defects",
-        _table(["real defects", "regret before", "regret after"], _defect_rows(judged["defects"])),
+        _table(["real defects", "sets", "regret before", "regret after"], _defect_rows(judged["defects"])),
         "## Home advantage",
         _home_words(judged["home"]),
         _AFTER,
@@ -94,8 +94,10 @@ def _cost_words(studies: Sequence[Mapping[str, Any]]) -> str:
     return f"Drawing the suites takes {np.mean(shares):.0%} of the search on average, {max(shares):.0%} at most."
 
 
-def _defect_rows(rows: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
-    return [[count, _number(row["before"], 2), _number(row["after"], 2)] for count, row in rows.items()]
+def _defect_rows(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    return [
+        [count, str(row["sets"]), _number(row["before"], 2), _number(row["after"], 2)] for count, row in rows.items()
+    ]
 
 
 def _home_words(rows: Sequence[Mapping[str, Any]]) -> str:

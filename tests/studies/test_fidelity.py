@@ -181,6 +181,15 @@ def test_real_defects_that_contradict_the_search_change_the_choice() -> None:
     assert judged["defects"]["3"]["before"] > judged["defects"]["3"]["after"]
 
 
+def test_a_set_with_one_defect_is_judged_by_all_that_it_allows() -> None:
+    one = replace(facts([0.6, 0.9], [0.5, 0.8]), labels=np.arange(20) == 10, shown=np.array([10]))
+    judged = judge([replace(one, placements=one.placements[:, :1])], 0)
+    assert judged["defects"]["1"]["sets"] == judged["defects"]["3"]["sets"] == 0  # none would be left to judge by
+    assert np.isnan(judged["defects"]["1"]["after"])
+    assert judged["studies"][0]["images"] == {"good": 19, "defect": 1}
+    assert "| 3 | 0 |  |  |" in markdown(judged, "")
+
+
 def test_the_report_says_what_was_judged(tmp_path: Path) -> None:
     judged = judge([facts([0.6, 0.9, 1.0], [0.5, 0.8, 0.7]), facts([0.6, 1.0], [0.5, 0.8], name="nuts")], 0)
     page = write_report(judged, "fidelity DATA", tmp_path).read_text()
