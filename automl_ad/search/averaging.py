@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState, create_trial
 
+from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.errors import StoreError
 from automl_ad.methods.average import AverageDetector, AverageSettings, Member, mean_maps
 from automl_ad.methods.features import FeatureDetector
@@ -74,23 +75,33 @@ def add_averages(
 
 
 def different(bench: Bench, ranking: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, Member]]:
-    """The first few candidates of which no two have method and backbone in common, ready to be averaged.
+    """The first few candidates of which no two have method or backbone in common, ready to be averaged.
 
+    What shares a method or a network shares its errors, too: averages of such candidates choose no better on real sets
+    than the default alone. Only where all candidates have one method, or one backbone, may members share it.
     All are of the first one's working size, for one graph takes one picture.
 
     Args:
         bench: The study's files and seeds.
         ranking: Candidates, the one that has its seat for sure first, then the best.
     """
+    shared = _shared_by_all(ranking)
     found: list[tuple[CandidateRecord, Member]] = []
     for record in ranking:
-        kinds = {(other.method, other.backbone) for other, _ in found}
-        fits = not found or found[0][0].params["side"] == record.params["side"]
-        member = member_of(bench, record) if fits and (record.method, record.backbone) not in kinds else None
+        own = {record.method, record.backbone} - shared
+        taken = {kind for other, _ in found for kind in (other.method, other.backbone)}
+        fits = not found or (found[0][0].params["side"] == record.params["side"] and own and not own & taken)
+        member = member_of(bench, record) if fits else None
         found += [(record, member)] if member is not None else []
         if len(found) == MOST:
             break
     return found
+
+
+def _shared_by_all(ranking: Sequence[CandidateRecord]) -> set[str | None]:
+    """The only method or the only backbone among candidates; having no backbone is none."""
+    kinds = {record.method for record in ranking}, {record.backbone for record in ranking} - {NO_BACKBONE}
+    return {name for names in kinds if len(names) == 1 for name in names}
 
 
 def member_of(bench: Bench, record: CandidateRecord) -> Member | None:

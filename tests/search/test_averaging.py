@@ -245,15 +245,33 @@ class TestDifferent:
     def found(self, bench: Any, ranking: list[CandidateRecord]) -> list[int]:
         return [member.trial for _, member in different(bench, ranking)]
 
-    def test_no_two_have_method_and_backbone_in_common(self, bench: Any) -> None:
+    def test_no_two_have_method_or_backbone_in_common(self, bench: Any) -> None:
         ranking = [
             self.record(bench, 4),
             self.record(bench, 1, ridge=0.1),
             self.record(bench, 2, "patchcore"),
             self.record(bench, 3, backbone="resnet18"),
-            self.record(bench, 0, "dfr"),
+            self.record(bench, 0, "dfr", backbone="resnet18"),
+            self.record(bench, 5, "patchcore", backbone="resnet18"),
+            self.record(bench, 6, "patchcore", backbone="mobilenetv2_100"),
         ]
-        assert self.found(bench, ranking) == [4, 2, 3]
+        assert self.found(bench, ranking) == [4, 0, 6]
+
+    def test_where_all_have_one_backbone_they_differ_in_method(self, bench: Any) -> None:
+        ranking = [self.record(bench, 4), self.record(bench, 1, ridge=0.1), self.record(bench, 2, "patchcore")]
+        assert self.found(bench, ranking) == [4, 2]
+
+    def test_where_all_have_one_method_they_differ_in_backbone(self, bench: Any) -> None:
+        ranking = [self.record(bench, 4), self.record(bench, 1, ridge=0.1), self.record(bench, 2, backbone="resnet18")]
+        assert self.found(bench, ranking) == [4, 2]
+
+    def test_variations_of_one_candidate_are_not_averaged(self, bench: Any) -> None:
+        assert self.found(bench, [self.record(bench, 4), self.record(bench, 1, ridge=0.1)]) == [4]
+
+    def test_having_no_backbone_is_none(self, bench: Any) -> None:
+        alone = self.record(bench, 1, "dfr")
+        ranking = [self.record(bench, 4), replace(alone, backbone="none"), self.record(bench, 2, "patchcore")]
+        assert self.found(bench, ranking) == [4, 1, 2]
 
     def test_all_are_of_the_best_ones_side(self, bench: Any) -> None:
         ranking = [self.record(bench, 0), self.record(bench, 1, "dfr", side=96), self.record(bench, 2, "patchcore")]
