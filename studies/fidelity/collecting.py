@@ -15,13 +15,14 @@ import automl_ad
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled import labelled_images
 from automl_ad.search.assess import labelled_scores
+from automl_ad.search.candidate import SuiteScores
 from automl_ad.search.defect_evidence import gather_evidence
 from automl_ad.search.events import Event
 from automl_ad.search.final_check import FinalCheck, families_learned
 from automl_ad.search.ranking import at_home, usable
 from automl_ad.search.selection import Finalist
 from automl_ad.search.study import DEFAULT_TRIAL
-from automl_ad.search.trial import Bench
+from automl_ad.search.trial import SCORES, Bench
 from automl_ad.store.records import CandidateRecord
 
 SHOWN = 20
@@ -68,6 +69,7 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         located_cells=_table(records, "located", cells),
         home=at_home(records, cells),
         proxy=np.array([record.proxy_score for record in records], dtype=np.float64),
+        good=np.array([_good_scores(bench, record) for record in records]),
         scores=scores,
         labels=labels,
         placements=placements,
@@ -103,6 +105,10 @@ class _Stages:
 def _trial(record: CandidateRecord) -> dict[str, Any]:
     names = ("number", "method", "backbone", "rule", "latency_ms", "fit_s", "total_s")
     return {name: getattr(record, name) for name in names} | {"params": dict(record.params)}
+
+
+def _good_scores(bench: Bench, record: CandidateRecord) -> Floats:
+    return SuiteScores.load(bench.folder.trial(record.number) / SCORES).normals[str(record.rule)]
 
 
 def _table(records: list[CandidateRecord], level: str, cells: list[str]) -> Floats:

@@ -16,7 +16,7 @@ from automl_ad.methods.registry import AVERAGE
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_CELLS = ("image_cells", "located_cells", "home", "proxy")
+_CELLS = ("image_cells", "located_cells", "home", "proxy", "good")
 _REAL = ("scores", "labels", "placements", "shown")
 _ARRAYS = (*_CELLS, *_REAL, "finalists", "draws", "wide")
 
@@ -38,6 +38,7 @@ class Facts:
         located_cells: float64 [T, C], located AUROC of every cell.
         home: bool [T, C], whether the trial learned from the family of the cell.
         proxy: float64 [T], the proxy score as the table shows it.
+        good: float64 [T, n], scores of the good images of the proxy suite under the trial's own rule.
         scores: float64 [T, N], of the labelled images under the trial's own rule; a search never sees them.
         labels: bool [N], defective.
         placements: float64 [T, k], share of good images, unseen by the trial, that score lower than each of a few real
@@ -60,6 +61,7 @@ class Facts:
     located_cells: Floats
     home: Flags
     proxy: Floats
+    good: Floats
     scores: Floats
     labels: Flags
     placements: Floats

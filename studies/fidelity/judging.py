@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from choices import CHOICES, decided, decision
 from facts import Facts
+from kinship import KINDS, SIZES, regrets
 from rules import RULES, Rule, family, ranks, real_aurocs
 
 from automl_ad.evaluation.intervals import kendall, spearman
@@ -33,7 +34,8 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
         ``rules``: by name, figures and the regret of each study, in points. ``saved``: by how many points the product's
         regret is lower than others'. ``studies``: what belongs to a study and
         not to a rule. ``home``: how much better trials look on families that they learned from. ``after``: the same on
-        the families that count. ``defects``: what a few real defects change.
+        the families that count. ``defects``: what a few real defects change. ``kinship``: what averages are worth by
+        what their members share.
     """
     named = {**RULES, **{f"{name} alone": family(name) for name in _families(all_facts)}}
     rng = np.random.default_rng(seed)
@@ -49,6 +51,7 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
         "studies": [_study(facts) for facts in all_facts],
         "home": home_advantage(all_facts),
         "after": overrated(all_facts),
+        "kinship": _kinship(all_facts, rng),
         "defects": {str(count): _few_defects(all_facts, count, seed) for count in FEW},
     }
 
@@ -181,6 +184,15 @@ def _reranked(facts: Facts, count: int, seed: int) -> tuple[float, float]:
         regrets.append([real.max() - real[chosen], real.max() - real[first[after.order()[0]]]])
     before, later = 100 * np.mean(regrets, axis=0)
     return float(before), float(later)
+
+
+def _kinship(all_facts: Sequence[Facts], rng: np.random.Generator) -> list[dict[str, Any]]:
+    rows, sets = [regrets(facts) for facts in all_facts], [facts.set for facts in all_facts]
+    keys = [(size, kind) for size in SIZES for kind in KINDS if any((size, kind) in row for row in rows)]
+    return [
+        {"size": size, "members": kind} | _over_sets([row.get((size, kind), np.nan) for row in rows], sets, rng)
+        for size, kind in keys
+    ]
 
 
 def _summary(found: Sequence[dict[str, float]], all_facts: Sequence[Facts], rng: np.random.Generator) -> dict[str, Any]:

@@ -36,6 +36,9 @@ def markdown(judged: Mapping[str, Any], command: str) -> str:
         _table(_STUDY_HEADS, [_study_cells(row) for row in judged["studies"]]),
         _tied_words(judged["studies"]),
         _cost_words(judged["studies"]),
+        "## Averages by what their members share",
+        _KINSHIP,
+        _table(["members", "that", "regret", "95 % interval"], [_kin_cells(row) for row in judged["kinship"]]),
         "## A few real defects",
         _table(["real defects", "sets", "regret before", "regret after"], _defect_rows(judged["defects"])),
         "## Home advantage",
@@ -55,6 +58,10 @@ _AFTER = (
     "After correction, that is over the families that a trial did not learn from: how far above its real image "
     "AUROC the proxy score of a trial lies than those of trials that learned from none."
 )
+_KINSHIP = (
+    "All averages of the default with published settings of other methods or backbones, chosen by nobody: image scores "
+    "in units of those of good images, averaged."
+)
 _RULE_HEADS = ["rule", "regret", "95 % interval", "worst set", "Spearman", "of the top third", "Kendall"]
 _STUDY_HEADS = ["set", "seed", "candidates", "good", "defective", "best", "chosen", "method"]
 _STUDY_HEADS += ["default kept", "certainty", "tied", "holds the best", "search, s"]
@@ -71,6 +78,11 @@ def _rule_cells(name: str, row: Mapping[str, Any]) -> list[str]:
 def _saved_cells(name: str, row: Mapping[str, Any]) -> list[str]:
     low, high = row["interval"]
     return [name, _number(row["mean"], 1), f"{_number(low, 1)} to {_number(high, 1)}"]
+
+
+def _kin_cells(row: Mapping[str, Any]) -> list[str]:
+    low, high = row["interval"]
+    return [str(row["size"]), row["members"], _number(row["mean"], 1), f"{_number(low, 1)} to {_number(high, 1)}"]
 
 
 def _study_cells(row: Mapping[str, Any]) -> list[str]:

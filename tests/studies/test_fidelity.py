@@ -9,6 +9,7 @@ import pytest
 from choices import average_of, decided, decision, guarded, leader
 from facts import Facts
 from judging import home_advantage, judge, overrated
+from kinship import KINDS, regrets, shared
 from report import markdown, write_report
 from rules import borda, family, mean, prior, ranks, real_aurocs, worst_families
 
@@ -62,6 +63,7 @@ def facts(
         located_cells=table.copy(),
         home=home,
         proxy=np.array(values),
+        good=np.repeat([[0.4, 0.6]], count, axis=0),
         scores=scores,
         labels=np.repeat([False, True], 10),
         placements=placed,
@@ -173,6 +175,23 @@ def test_averages_can_be_left_out() -> None:
     study = facts([0.6, 0.7, 0.9], [0.6, 0.59, 0.8], methods=["patchcore", "padim", "average"])
     assert decision(study).winner == average_of(2)(study) == leader(True)(study) == 2
     assert decision(study, averages=False).winner == leader(False)(study) == 0
+
+
+def test_averages_are_told_apart_by_what_their_members_share() -> None:
+    study = facts([0.8, 0.6, 0.9, 0.7, 0.9], [0.5] * 5, methods=["patchcore", "patchcore", "padim", "padim", "average"])
+    for trial, backbone in zip(study.trials, ["a", "b", "a", "b", "a & b"], strict=True):
+        trial["backbone"] = backbone
+    assert [shared(study, members) for members in ((0, 3), (0, 1), (0, 2), (0, 1, 2))] == list(KINDS)
+    found = regrets(study)
+    # A defect that one of two members sees stands level with the good images: half of it counts.
+    assert found[2, "share nothing"] == pytest.approx(100 * (0.9 - (0.8 + 0.7) / 2))
+    assert found[2, "share a method"] == pytest.approx(100 * (0.9 - (0.8 + 0.6) / 2))
+    assert found[2, "share a backbone"] == pytest.approx(100 * (0.9 - (0.8 + 0.9) / 2))
+    assert set(found) == {(2, kind) for kind in KINDS[:3]} | {(3, "share both")}
+
+
+def test_without_a_default_there_is_nothing_to_average() -> None:
+    assert regrets(replace(facts([0.6, 0.9], [0.5, 0.8]), default=None)) == {}
 
 
 def test_real_defects_that_contradict_the_search_change_the_choice() -> None:
