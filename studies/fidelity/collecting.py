@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from facts import Facts, Floats
 import automl_ad
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled import labelled_images
+from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.assess import labelled_scores
 from automl_ad.search.candidate import SuiteScores
 from automl_ad.search.defect_evidence import gather_evidence
-from automl_ad.search.events import Event
 from automl_ad.search.final_check import FinalCheck, families_learned
 from automl_ad.search.ranking import at_home, usable
 from automl_ad.search.selection import Finalist
@@ -34,7 +33,6 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
 
     Both steps go on where they were stopped.
     """
-    start, stages = time.monotonic(), _Stages()
     study = automl_ad.search(
         dataset,
         name=f"{dataset.name}_{seed}",
@@ -46,11 +44,9 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         trials=arguments.trials,
         time_budget=arguments.time_budget,
         seed=seed,
-        listener=stages,
     )
-    searched = time.monotonic()
     bench, answer = study.bench(), study.answer()
-    records = usable(study.repository.candidates(study.name), study.settings)
+    records = _competing(usable(study.repository.candidates(study.name), study.settings), answer["certified"])
     scores, labels = labelled_scores(bench, records, dataset)
     shown, placements = _shown(bench, records, dataset, labels, seed)
     cells = list(bench.material.proxy.cell_names)
@@ -64,7 +60,7 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         selected=place[answer["winner"]["trial"]],
         default=place.get(DEFAULT_TRIAL),
         tied=[place[number] for number in answer["tied"] if number in place],
-        seconds={"search": searched - start, "suite": stages.suite_s, "assess": time.monotonic() - searched},
+        seconds=_seconds(study),
         image_cells=_table(records, "cells", cells),
         located_cells=_table(records, "located", cells),
         home=at_home(records, cells),
@@ -80,6 +76,11 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
     )
 
 
+def _competing(records: list[CandidateRecord], certified: list[int]) -> list[CandidateRecord]:
+    """All but averages that an earlier run of the same search formed of what led then."""
+    return [record for record in records if record.method != AVERAGE or record.number in certified]
+
+
 def _finalists(bench: Bench, records: list[CandidateRecord], numbers: list[int]) -> list[Finalist]:
     """Those that the search checked again, from the scores that it kept."""
     of = {record.number: record for record in records}
@@ -88,18 +89,18 @@ def _finalists(bench: Bench, records: list[CandidateRecord], numbers: list[int])
     return [check.finalist(record)[0] for record in chosen]
 
 
-class _Stages:
-    """Measures how long the suite took to draw: from its first event to the first of the trials."""
+def _seconds(study: automl_ad.Study) -> dict[str, float]:
+    """How long the trials took from the start of the study, and the suite before the first of them.
 
-    def __init__(self) -> None:
-        self._began: dict[str, float] = {}
-
-    def __call__(self, event: Event) -> None:
-        self._began.setdefault(event.stage, time.monotonic())
-
-    @property
-    def suite_s(self) -> float:
-        return self._began.get("search", 0.0) - self._began.get("suite", 0.0)
+    As the database has it, so that it holds for a study that was concluded anew; a pause counts as time.
+    """
+    known = study.repository.find_study(study.name)
+    assert known is not None
+    begun = known.created_at
+    trials = [record for record in study.repository.candidates(study.name) if record.method != AVERAGE]
+    starts = [record.started_at for record in trials if record.started_at is not None]
+    ends = [record.ended_at for record in trials if record.ended_at is not None]
+    return {"search": (max(ends) - begun).total_seconds(), "suite": (min(starts) - begun).total_seconds()}
 
 
 def _trial(record: CandidateRecord) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Facts:
         selected: Place, among the trials, of the product's choice.
         default: Place of the training-free default; None where it failed.
         tied: Places of the tied set.
-        seconds: What took how long: search, suite (drawing it, a part of the search), assess.
+        seconds: From the start to the end of the last trial (search), and to the start of the first (suite).
         image_cells: float64 [T, C], image AUROC of every cell under the trial's rule.
         located_cells: float64 [T, C], located AUROC of every cell.
         home: bool [T, C], whether the trial learned from the family of the cell.

@@ -58,7 +58,7 @@ def facts(
         selected=0,
         default=0,
         tied=[0],
-        seconds={"search": 100.0, "suite": 10.0, "assess": 1.0},
+        seconds={"search": 100.0, "suite": 10.0},
         image_cells=table,
         located_cells=table.copy(),
         home=home,
