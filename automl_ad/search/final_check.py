@@ -20,8 +20,8 @@ from automl_ad.search.candidate import (
     score_suite,
     suite_maps,
 )
+from automl_ad.search.decision import Finalist
 from automl_ad.search.seeds import derived_rng
-from automl_ad.search.selection import Finalist
 from automl_ad.search.trial import BOOTSTRAP_DRAWS, SCORES, Bench, plan_for
 from automl_ad.search.trial_detector import trial_detector
 from automl_ad.store.records import CandidateRecord
@@ -75,10 +75,9 @@ class FinalCheck:
         rule = str(record.rule)
         draws = scores.draws(self._cells, rule, self._plan, self._away)
         exact = scores.draws(self._cells, rule, _once(self._plan, self._cells), self._away)
-        wide: Floats = (self._families * draws).sum(axis=0)
-        even = family_weights(self._away)
-        value = float((even @ exact).item())
-        return Finalist(record.number, even @ draws, wide, value, float(record.latency_ms or 0))
+        of_families: Floats = (self._families * draws).sum(axis=0)
+        value = float((family_weights(self._away) @ exact).item())
+        return Finalist(record.number, value, of_families, float(record.latency_ms or 0))
 
 
 def _once(plan: BootstrapPlan, cells: Cells) -> BootstrapPlan:

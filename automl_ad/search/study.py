@@ -20,6 +20,7 @@ from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.assess import labelled_scores, summarise
 from automl_ad.search.averaging import add_averages
 from automl_ad.search.backbones import BackboneRack, load_rack
+from automl_ad.search.decision import Decision, Finalist, certainty_gaps, decide
 from automl_ad.search.defect_pictures import DefectPictures, find_defects
 from automl_ad.search.devices import resolve_device
 from automl_ad.search.events import Event, Listener, ignore_events
@@ -32,7 +33,6 @@ from automl_ad.search.loop import Clock, open_optuna, search_loop
 from automl_ad.search.material import Normals, draw_material, read_normals
 from automl_ad.search.progress_file import progress_kept
 from automl_ad.search.ranking import ranked, usable
-from automl_ad.search.selection import Decision, Finalist, certainty_gaps, decide
 from automl_ad.search.settings import StudySettings
 from automl_ad.search.settling import settle_rules
 from automl_ad.search.trial import Bench, fault_in_words

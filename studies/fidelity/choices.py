@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from facts import Facts
 
-from automl_ad.search.selection import Decision, Finalist, decide
+from automl_ad.search.decision import FOUND, Decision, Finalist, Outlooks, decide
 
 Choice = Callable[[Facts], int]
 """From a study to the place of the chosen trial."""
@@ -15,21 +15,22 @@ Choice = Callable[[Facts], int]
 
 def finalists(facts: Facts, averages: bool = True) -> list[Finalist]:
     """The finalists as the search saw them, numbered by place."""
-    rows = [
-        (int(place), draws, wide)
-        for place, draws, wide in zip(facts.finalists, facts.draws, facts.wide, strict=True)
+    rows = zip(facts.finalists, facts.values, facts.draws, strict=True)
+    return [
+        Finalist(int(place), float(value), draws, float(facts.trials[place]["latency_ms"]))
+        for place, value, draws in rows
         if averages or not facts.averages[place]
     ]
-    return [
-        Finalist(place, draws[1:], wide, float(draws[0]), float(facts.trials[place]["latency_ms"]))
-        for place, draws, wide in rows
-    ]
 
 
-def decision(facts: Facts, averages: bool = True) -> Decision:
+def decision(facts: Facts, averages: bool = True, outlooks: Outlooks = FOUND) -> Decision:
     """The product's decision, with or without the averages."""
-    hedges = {int(place) for place in np.flatnonzero(facts.averages) if _hedges(facts, int(place))}
-    return decide(finalists(facts, averages), facts.default, hedges)
+    return decide(finalists(facts, averages), facts.default, hedges(facts), outlooks)
+
+
+def hedges(facts: Facts) -> set[int]:
+    """Places of the averages that hold the default."""
+    return {int(place) for place in np.flatnonzero(facts.averages) if _hedges(facts, int(place))}
 
 
 def _hedges(facts: Facts, place: int) -> bool:
@@ -48,16 +49,14 @@ def leader(averages: bool) -> Choice:
     return lambda facts: _best(finalists(facts, averages)).number
 
 
-def guarded(quantile: float, wide: bool) -> Choice:
-    """The leader if it beats the default in all but a share of the samples of images, or of images and families."""
+def guarded(quantile: float) -> Choice:
+    """The leader if it beats the default in all but a share of the samples of images and families."""
 
     def choice(facts: Facts) -> int:
         found = finalists(facts)
         best, guard = _best(found), next((f for f in found if f.number == facts.default), None)
-        if guard is None:
-            return best.number
-        gain = best.wide - guard.wide if wide else best.draws - guard.draws
-        return best.number if float(np.quantile(gain, quantile)) > 0 else guard.number
+        beaten = guard is None or float(np.quantile(best.draws - guard.draws, quantile)) > 0
+        return best.number if guard is None or beaten else guard.number
 
     return choice
 
@@ -82,9 +81,8 @@ CHOICES: dict[str, Choice] = {
     "leader, averages left out": leader(False),
     "average of two": average_of(2),
     "average of three": average_of(3),
-    "guard at one in two samples": guarded(0.5, False),
-    "guard at one in ten samples": guarded(0.1, False),
-    "guard at one in sixty samples": guarded(1 / 60, False),
-    "guard at one in ten, families resampled": guarded(0.1, True),
+    "guard at one in two samples": guarded(0.5),
+    "guard at one in ten samples": guarded(0.1),
+    "guard at one in sixty samples": guarded(1 / 60),
 }
 """By name; ``decided(True)`` is the product's choice itself."""

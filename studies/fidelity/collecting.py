@@ -16,10 +16,10 @@ from automl_ad.data.labelled import labelled_images
 from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.assess import labelled_scores
 from automl_ad.search.candidate import SuiteScores
+from automl_ad.search.decision import Finalist
 from automl_ad.search.defect_evidence import gather_evidence
 from automl_ad.search.final_check import FinalCheck, families_learned
 from automl_ad.search.ranking import at_home, usable
-from automl_ad.search.selection import Finalist
 from automl_ad.search.study import DEFAULT_TRIAL
 from automl_ad.search.trial import SCORES, Bench
 from automl_ad.store.records import CandidateRecord
@@ -71,8 +71,8 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         placements=placements,
         shown=shown,
         finalists=np.array([place[finalist.number] for finalist in finalists]),
-        draws=np.array([[finalist.value, *finalist.draws] for finalist in finalists]),
-        wide=np.array([finalist.wide for finalist in finalists]),
+        values=np.array([finalist.value for finalist in finalists]),
+        draws=np.array([finalist.draws for finalist in finalists]),
     )
 
 

@@ -18,7 +18,7 @@ Flags = npt.NDArray[np.bool_]
 
 _CELLS = ("image_cells", "located_cells", "home", "proxy", "good")
 _REAL = ("scores", "labels", "placements", "shown")
-_ARRAYS = (*_CELLS, *_REAL, "finalists", "draws", "wide")
+_ARRAYS = (*_CELLS, *_REAL, "finalists", "values", "draws")
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Facts:
             defects; NaN where the trial's training was not kept.
         shown: int64 [k], which of the labelled images these defects are.
         finalists: int64 [F], places of those that were checked again, in the order of the ranking.
-        draws: float64 [F, 1 + B], their values in the final check, then the same in samples of the images.
-        wide: float64 [F, B], the same in samples of images and families.
+        values: float64 [F], theirs in the final check.
+        draws: float64 [F, B], the same in samples of images and families.
     """
 
     set: str
@@ -67,8 +67,8 @@ class Facts:
     placements: Floats
     shown: npt.NDArray[np.int64]
     finalists: npt.NDArray[np.int64]
+    values: Floats
     draws: Floats
-    wide: Floats
 
     @property
     def averages(self) -> Flags:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from choices import CHOICES, decided, decision
 from facts import Facts
 from kinship import KINDS, SIZES, regrets
+from leads import outlooks
 from rules import RULES, Rule, family, ranks, real_aurocs
 
 from automl_ad.evaluation.intervals import kendall, spearman
@@ -34,12 +36,14 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
         ``rules``: by name, figures and the regret of each study, in points. ``saved``: by how many points the product's
         regret is lower than others'. ``studies``: what belongs to a study and
         not to a rule. ``home``: how much better trials look on families that they learned from. ``after``: the same on
-        the families that count. ``defects``: what a few real defects change. ``kinship``: what averages are worth by
+        the families that count. ``defects``: what a few real defects change. ``leads``: what a lead in
+        the final check was worth. ``kinship``: what averages are worth by
         what their members share.
     """
     named = {**RULES, **{f"{name} alone": family(name) for name in _families(all_facts)}}
     rng = np.random.default_rng(seed)
     rows = {"product's choice": [_fixed(facts, decided(True)(facts)) for facts in all_facts]}
+    rows["leads learned from other sets"] = [_fixed(facts, _learned(facts, all_facts)) for facts in all_facts]
     rows |= {name: [_fixed(facts, choice(facts)) for facts in all_facts] for name, choice in CHOICES.items()}
     rows |= {name: [_followed(facts, rule, all_facts) for facts in all_facts] for name, rule in named.items()}
     rows |= {f"default of {m}": [_default(facts, m) for facts in all_facts] for m in _methods(all_facts)}
@@ -51,9 +55,19 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
         "studies": [_study(facts) for facts in all_facts],
         "home": home_advantage(all_facts),
         "after": overrated(all_facts),
+        "leads": {
+            kind: asdict(found) | {"break_even": found.break_even}
+            for kind, found in outlooks(all_facts)._asdict().items()
+        },
         "kinship": _kinship(all_facts, rng),
         "defects": {str(count): _few_defects(all_facts, count, seed) for count in FEW},
     }
+
+
+def _learned(facts: Facts, all_facts: Sequence[Facts]) -> int:
+    """The product's decision where leads are worth what they were worth on the other sets."""
+    others = [other for other in all_facts if other.set != facts.set]
+    return decision(facts, outlooks=outlooks(others)).winner
 
 
 def _followed(facts: Facts, rule: Rule, all_facts: Sequence[Facts]) -> dict[str, float]:

@@ -36,6 +36,9 @@ def markdown(judged: Mapping[str, Any], command: str) -> str:
         _table(_STUDY_HEADS, [_study_cells(row) for row in judged["studies"]]),
         _tied_words(judged["studies"]),
         _cost_words(judged["studies"]),
+        "## What a lead in the final check is worth",
+        _LEADS,
+        _table(_LEAD_HEADS, [_lead_cells(*pair) for pair in judged["leads"].items()]),
         "## Averages by what their members share",
         _KINSHIP,
         _table(["members", "that", "regret", "95 % interval"], [_kin_cells(row) for row in judged["kinship"]]),
@@ -58,6 +61,11 @@ _AFTER = (
     "After correction, that is over the families that a trial did not learn from: how far above its real image "
     "AUROC the proxy score of a trial lies than those of trials that learned from none."
 )
+_LEADS = (
+    "Of finalists, in points of image AUROC: the gain over the default on real defects is `start` and a `share` of the "
+    "lead over it in the final check, give or take `spread`: a lead above `break-even` is worth something."
+)
+_LEAD_HEADS = ["kind", "start", "share", "spread", "break-even"]
 _KINSHIP = (
     "All averages of the default with published settings of other methods or backbones, chosen by nobody: image scores "
     "in units of those of good images, averaged."
@@ -78,6 +86,11 @@ def _rule_cells(name: str, row: Mapping[str, Any]) -> list[str]:
 def _saved_cells(name: str, row: Mapping[str, Any]) -> list[str]:
     low, high = row["interval"]
     return [name, _number(row["mean"], 1), f"{_number(low, 1)} to {_number(high, 1)}"]
+
+
+def _lead_cells(kind: str, row: Mapping[str, float]) -> list[str]:
+    points = [_number(100 * row[key], 1) for key in ("start", "spread", "break_even")]
+    return [kind, points[0], _number(row["share"], 2), *points[1:]]
 
 
 def _kin_cells(row: Mapping[str, Any]) -> list[str]:

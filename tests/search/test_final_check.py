@@ -16,6 +16,7 @@ from automl_ad.errors import StoreError
 from automl_ad.evaluation.suite import Suite
 from automl_ad.search import final_check
 from automl_ad.search.candidate import SuiteScores
+from automl_ad.search.decision import Finalist
 from automl_ad.search.final_check import (
     FinalCheck,
     certified_summary,
@@ -23,7 +24,6 @@ from automl_ad.search.final_check import (
     families_learned,
     shortlist,
 )
-from automl_ad.search.selection import Finalist
 from automl_ad.search.trial import BOOTSTRAP_DRAWS, SCORES
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.records import CandidateRecord
@@ -79,7 +79,7 @@ class TestFinalCheck:
         finalist, cells = FinalCheck(bench, ()).finalist(keep(bench, 3))
         assert (finalist.number, finalist.latency_ms) == (3, 12.0)
         assert finalist.value == pytest.approx((TEXTURE + POISSON) / 2)
-        assert len(finalist.draws) == len(finalist.wide) == BOOTSTRAP_DRAWS
+        assert len(finalist.draws) == BOOTSTRAP_DRAWS
         assert np.mean(finalist.draws) == pytest.approx(finalist.value, abs=0.03)
         # What is told of cells is of the certify suite and its own normals: 3.5 is above one of two, 0 above none.
         assert cells == {"texture/0.7": 1.0, "poisson/0.7": 0.25}
@@ -99,7 +99,6 @@ class TestFinalCheck:
         finalist, cells = FinalCheck(bench, home).finalist(keep(bench, 3))
         assert finalist.value == pytest.approx(value)
         assert np.mean(finalist.draws) == pytest.approx(value, abs=0.03)
-        assert np.mean(finalist.wide) == pytest.approx(value, abs=0.03)
         assert cells.keys() == {"texture/0.7", "poisson/0.7"}
 
     def test_finalists_are_compared_on_one_ground(self, bench: Any) -> None:
@@ -110,7 +109,6 @@ class TestFinalCheck:
             for number, home in enumerate((["texture"], []))
         )
         np.testing.assert_array_equal(one.draws, other.draws)
-        np.testing.assert_array_equal(one.wide, other.wide)
 
     def test_it_repeats_with_the_seed_of_the_study(self, bench: Any) -> None:
         candidate = keep(bench, 3)
@@ -118,16 +116,14 @@ class TestFinalCheck:
         bench.seed = 6
         other = FinalCheck(bench, ()).finalist(candidate)[0]
         np.testing.assert_array_equal(first.draws, again.draws)
-        np.testing.assert_array_equal(first.wide, again.wide)
         assert not np.array_equal(first.draws, other.draws)
         assert first.value == other.value
 
     def test_families_are_a_sample_too(self, bench: Any) -> None:
         """No resampling of images changes this candidate; of two families drawn, none, one or both are textures."""
         finalist, _ = FinalCheck(bench, ()).finalist(keep(bench, 3, *solving("texture")))
-        assert set(finalist.draws) == {0.5}
-        assert set(finalist.wide) == {0.0, 0.5, 1.0}
-        assert np.mean(finalist.wide == 0.5) == pytest.approx(0.5, abs=0.1)
+        assert set(finalist.draws) == {0.0, 0.5, 1.0}
+        assert np.mean(finalist.draws == 0.5) == pytest.approx(0.5, abs=0.1)
         assert finalist.value == 0.5
 
     def test_the_weights_of_families_sum_to_one_and_are_paired(self, bench: Any) -> None:
@@ -135,9 +131,9 @@ class TestFinalCheck:
         textures, poisson = (
             check.finalist(keep(bench, number, *solving(name)))[0] for number, name in enumerate(("texture", "poisson"))
         )
-        np.testing.assert_allclose(textures.wide + poisson.wide, 1, atol=1e-12)
+        np.testing.assert_allclose(textures.draws + poisson.draws, 1, atol=1e-12)
         perfect, _ = check.finalist(keep(bench, 2, *solving("")))
-        np.testing.assert_allclose(perfect.wide, 1, atol=1e-12)
+        np.testing.assert_allclose(perfect.draws, 1, atol=1e-12)
 
     def test_a_family_counts_once_however_many_its_cells_are(self, bench: Any) -> None:
         cells = ("texture/0.7", "texture/0.7", "texture/0.9", "texture/0.9", "poisson/0.7", "poisson/0.7")
@@ -146,8 +142,7 @@ class TestFinalCheck:
         found = np.array([TOP] * 4 + [-TOP] * 2)
         proxy, certify = (SuiteScores(each.normals, {"max": found}, found) for each in (PROXY, CERTIFY))
         finalist, _ = FinalCheck(bench, ()).finalist(keep(bench, 3, proxy, certify))
-        np.testing.assert_allclose(np.unique(finalist.wide.round(12)), [0, 0.5, 1])
-        np.testing.assert_allclose(finalist.draws, 0.5)
+        np.testing.assert_allclose(np.unique(finalist.draws.round(12)), [0, 0.5, 1])
         assert finalist.value == pytest.approx(0.5)
 
     def test_lost_scores_are_a_fault_of_the_candidate_and_damaged_ones_of_the_store(self, bench: Any) -> None:
@@ -216,5 +211,5 @@ def test_what_some_learned_from_is_what_any_of_them_did() -> None:
 
 
 def test_the_database_keeps_the_value_and_the_cells() -> None:
-    made = Finalist(3, np.zeros(2), np.zeros(2), 0.9, 12.0)
+    made = Finalist(3, 0.9, np.zeros(2), 12.0)
     assert certified_summary(made, {"texture/0.7": 0.8}) == {"value": 0.9, "cells": {"texture/0.7": 0.8}}

@@ -10,6 +10,7 @@ from choices import average_of, decided, decision, guarded, leader
 from facts import Facts
 from judging import home_advantage, judge, overrated
 from kinship import KINDS, regrets, shared
+from leads import outlooks
 from report import markdown, write_report
 from rules import borda, family, mean, prior, ranks, real_aurocs, worst_families
 
@@ -69,8 +70,8 @@ def facts(
         placements=placed,
         shown=np.arange(10, 14),
         finalists=np.arange(count),
-        draws=np.concatenate([np.array(values)[:, None], draws], axis=1),
-        wide=draws,
+        values=np.array(values),
+        draws=draws,
     )
 
 
@@ -84,7 +85,7 @@ def test_facts_come_back_as_they_were_kept(tmp_path: Path) -> None:
     found = Facts.load(Facts.path(tmp_path, "bolts", 0))
     for name in ("trials", "cells", "seconds", "selected", "default", "tied"):
         assert getattr(found, name) == getattr(kept, name)
-    for name in ("image_cells", "home", "scores", "labels", "draws", "wide", "shown"):
+    for name in ("image_cells", "home", "scores", "labels", "values", "draws", "shown"):
         np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
 
 
@@ -166,9 +167,29 @@ def test_a_prior_learns_from_other_sets_alone() -> None:
 def test_choices_replay_the_final_check() -> None:
     noisy = facts([0.6, 0.9, 0.8], [0.6, 0.62, 0.61], noise=0.1)
     assert leader(True)(noisy) == 1
-    assert decided(True)(noisy) == guarded(0.05, True)(noisy) == 0  # not beyond noise
+    assert decided(True)(noisy) == guarded(0.05)(noisy) == 0  # not beyond noise
     clear = facts([0.6, 0.9, 0.8], [0.6, 0.8, 0.61])
-    assert decided(True)(clear) == guarded(0.05, True)(clear) == 1
+    assert decided(True)(clear) == guarded(0.05)(clear) == 1
+
+
+def test_what_a_lead_was_worth_is_a_line_through_all_finalists() -> None:
+    study = facts([0.5, 0.6, 0.7, 0.8], [0.6, 0.5, 0.7, 0.9])
+    found = outlooks([study]).single
+    # Leads of -0.1, 0.1 and 0.3 over the default, gains of 0.1, 0.2 and 0.3.
+    assert (found.start, found.share) == (pytest.approx(0.15), pytest.approx(0.5))
+    assert found.spread == pytest.approx(0, abs=1e-6)
+
+
+def test_sets_weigh_alike_in_it() -> None:
+    many = facts([0.5, *[0.7] * 9], [0.6, *[0.7] * 9], name="many")
+    few = facts([0.5, 0.9, 0.9], [0.6, 0.7, 0.8], name="few")
+    assert outlooks([many, few]).single.gain(np.float64(0.1)) == pytest.approx(0.4 * 1 / 3 + 0.2 * 2 / 3)
+
+
+def test_where_nothing_is_known_of_leads_the_default_stays() -> None:
+    found = outlooks([facts([0.5, 0.9], [0.6, 0.9])])
+    assert decision(facts([0.5, 0.9], [0.6, 0.9]), outlooks=found).winner == 0
+    assert found.average.break_even == np.inf
 
 
 def test_averages_can_be_left_out() -> None:
@@ -210,7 +231,7 @@ def test_a_set_with_one_defect_is_judged_by_all_that_it_allows() -> None:
 
 
 def test_the_report_says_what_was_judged(tmp_path: Path) -> None:
-    judged = judge([facts([0.6, 0.9, 1.0], [0.5, 0.8, 0.7]), facts([0.6, 1.0], [0.5, 0.8], name="nuts")], 0)
+    judged = judge([facts([0.6, 0.9, 1.0], [0.5, 0.9, 0.7]), facts([0.6, 1.0], [0.5, 0.8], name="nuts")], 0)
     page = write_report(judged, "fidelity DATA", tmp_path).read_text()
     assert page == markdown(judged, "fidelity DATA")
     assert "| product's choice | 5.0 |" in page

@@ -1,0 +1,253 @@
+"""Which of the finalists wins: the one that is expected to do best on real defects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+
+EQUAL = 0.001
+"""Expected image AUROC on real defects within which two candidates are as good as each other."""
+CLEARLY_FASTER = 2.0
+"""How many times faster than the best such a candidate must be to be preferred to it: less is timing noise."""
+TIED = 0.25
+"""Probability of being truly better than the winner from which on a finalist counts as tied with it."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a lead over the training-free default in the final check is worth on real defects.
+
+    On real sets, who led by x there was better by ``start + share * x`` in real image AUROC on average, give or take
+    ``spread``: found by ``studies/fidelity`` for all finalists of a kind (docs/selection.md).
+
+    Attributes:
+        start: What is expected of a candidate that is level with the default: less than nothing, since who gets into
+            the final check was picked by the very anomalies that it is judged by.
+        share: How much of a lead is found again.
+        spread: Standard deviation of the truth about that line.
+    """
+
+    start: float
+    share: float
+    spread: float
+
+    def gain(self, lead: Floats) -> Floats:
+        """Expected gain over the default, in real image AUROC."""
+        return self.start + self.share * lead
+
+    @property
+    def break_even(self) -> float:
+        """The lead from which on a gain is expected; infinite where leads are worth nothing."""
+        return -self.start / self.share if self.share > 0 else float("inf")
+
+
+class Outlooks(NamedTuple):
+    """Those of the kinds of finalists.
+
+    Attributes:
+        single: Candidates of their own.
+        average: Averages that hold the default: they cannot fall as far behind it.
+    """
+
+    single: Outlook
+    average: Outlook
+
+
+FOUND = Outlooks(single=Outlook(-0.026, 0.27, 0.037), average=Outlook(-0.016, 0.46, 0.016))
+"""On the real sets of docs/benchmarks.md."""
+_ITSELF = Outlook(0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A candidate that was checked again, on the proxy and the certify images together.
+
+    Attributes:
+        number: Trial number.
+        value: Its mean over families, 0 to 1.
+        draws: The same in bootstrap samples of images and families, float64 [B]; paired between finalists.
+        latency_ms: For one image.
+    """
+
+    number: int
+    value: float
+    draws: Floats
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of a search.
+
+    Attributes:
+        winner: Trial number.
+        tied: Trial numbers of the winner and of those that may well be better, the likeliest first.
+        default_kept: Whether the winner is the default because no gain is expected of any other.
+        certainty: Probability, 0 to 1, that on real defects the winner is at least as good as the default or, where
+            that wins or is not usable, as the best of the others; 1 without a rival.
+        why: Sentences for the user.
+    """
+
+    winner: int
+    tied: tuple[int, ...]
+    default_kept: bool
+    certainty: float
+    why: tuple[str, ...]
+
+
+def decide(
+    finalists: Sequence[Finalist], default: int | None, averages: Collection[int] = (), outlooks: Outlooks = FOUND
+) -> Decision:
+    """Chooses among finalists by what is expected of them on real defects.
+
+    The default guards the choice: it stays unless a gain over it is expected, and leads are trusted no further than
+    they were found again on real defects of other products.
+
+    Args:
+        finalists: At least one, in the order of the proxy ranking.
+        default: Trial number of the training-free default, if it is usable.
+        averages: Trial numbers of averages that hold the default.
+        outlooks: What leads are worth.
+    """
+    board = _Board(finalists, default, averages, outlooks)
+    best = board.best(finalists)
+    winner = _fastest(best, board)
+    tied = _tied(winner, board)
+    why = (_first_reason(winner, best, board), *_more_reasons(winner, board, tied))
+    return Decision(winner.number, tied, winner is board.guard, _certainty(winner, board), why)
+
+
+class _Board:
+    """The finalists, and what is expected of each."""
+
+    def __init__(
+        self, finalists: Sequence[Finalist], default: int | None, averages: Collection[int], outlooks: Outlooks
+    ) -> None:
+        self.finalists = finalists
+        self.guard = next((finalist for finalist in finalists if finalist.number == default), None)
+        self.leader = max(finalists, key=lambda finalist: round(finalist.value, 6))
+        self._averages = averages
+        self._outlooks = outlooks
+
+    def hedges(self, finalist: Finalist) -> bool:
+        """Whether it is an average that holds the default."""
+        return finalist.number in self._averages
+
+    def outlook(self, finalist: Finalist) -> Outlook:
+        """What its leads are worth."""
+        if finalist is self.guard:
+            return _ITSELF
+        return self._outlooks.average if self.hedges(finalist) else self._outlooks.single
+
+    def lead(self, finalist: Finalist) -> float:
+        """By how much it leads the default in the final check; where there is none, the leader."""
+        return finalist.value - (self.guard or self.leader).value
+
+    def gain(self, finalist: Finalist) -> float:
+        """What is expected of it beside the default, in real image AUROC."""
+        return float(self.outlook(finalist).gain(np.float64(self.lead(finalist))))
+
+    def best(self, finalists: Sequence[Finalist]) -> Finalist:
+        """Of whom most is expected among some, at least one; the default before its equals."""
+        return max(finalists, key=lambda finalist: (round(self.gain(finalist), 6), finalist is self.guard))
+
+    def better(self, one: Finalist, other: Finalist) -> float:
+        """Probability that on real defects ``one`` is at least as good as ``other``."""
+        reference = (self.guard or self.leader).draws
+        gains = [self.outlook(each).gain(each.draws - reference) for each in (one, other)]
+        spread = float(np.hypot(self.outlook(one).spread, self.outlook(other).spread))
+        return float(np.mean(stats.norm.cdf((gains[0] - gains[1]) / spread)))
+
+
+def _fastest(best: Finalist, board: _Board) -> Finalist:
+    """The fastest of whom as much is expected for all that matters, if it is faster by more than timing noise."""
+    quick = [
+        finalist
+        for finalist in board.finalists
+        if finalist.latency_ms * CLEARLY_FASTER <= best.latency_ms and board.gain(finalist) >= board.gain(best) - EQUAL
+    ]
+    return min(quick, key=lambda finalist: finalist.latency_ms, default=best)
+
+
+def _tied(winner: Finalist, board: _Board) -> tuple[int, ...]:
+    """The winner, and all that are not unlikely to be truly better, the likeliest first."""
+    chances = {each.number: board.better(each, winner) for each in board.finalists if each is not winner}
+    likely = sorted(chances, key=lambda number: -chances[number])
+    return (winner.number, *(number for number in likely if chances[number] >= TIED))
+
+
+def _certainty(winner: Finalist, board: _Board) -> float:
+    """How likely the winner is truly as good as whom it is held against: the default, or the best of the others."""
+    others = [finalist for finalist in board.finalists if finalist is not winner]
+    if not others:
+        return 1.0
+    guard = board.guard
+    return board.better(winner, board.best(others) if guard is None or guard is winner else guard)
+
+
+def _first_reason(winner: Finalist, best: Finalist, board: _Board) -> str:
+    name, leader = f"Trial {winner.number}", board.leader
+    if winner is board.guard:
+        name += ", the training-free default,"
+    if winner is not best:
+        return (
+            f"{name} is expected to be as good as the best (trial {best.number}) within {100 * EQUAL:g} points on real "
+            f"defects and needs {winner.latency_ms:.0f} ms instead of {best.latency_ms:.0f} ms an image."
+        )
+    if winner is leader:
+        return f"{name} leads in the final check (proxy score {winner.value:.3f})."
+    if winner is board.guard:
+        return (
+            f"{name} stays: trial {leader.number} leads in the final check ({leader.value:.3f} against "
+            f"{winner.value:.3f}), but on real defects of other products such leads came to nothing."
+        )
+    return (
+        f"{name} is the safer choice: trial {leader.number} leads in the final check ({leader.value:.3f} against "
+        f"{winner.value:.3f}), but leads of single candidates are worth less on real defects than those of averages."
+    )
+
+
+def _more_reasons(winner: Finalist, board: _Board, tied: Sequence[int]) -> Iterator[str]:
+    guard = board.guard
+    if guard is None:
+        yield "No default could stand guard: it failed or exceeds a limit."
+    elif winner is not guard:
+        yield (
+            f"It leads the training-free default, trial {guard.number} ({guard.value:.3f}), by "
+            f"{100 * board.lead(winner):.1f} points; by what such leads were worth on real defects of other products, "
+            f"a gain of {100 * board.gain(winner):.1f} points is expected."
+        )
+    if board.hedges(winner):
+        yield "It averages the default with the best others: where one of them errs, the rest outvote it."
+    if len(tied) > 1:
+        yield f"{len(tied)} candidates are tied: each of the others may well be better on real defects."
+
+
+def certainty_gaps(families: Mapping[str, float], home: Collection[str] = ()) -> list[str]:
+    """What the choice could not know, in sentences.
+
+    Args:
+        families: Scores of the winner by family.
+        home: Families that some finalist learned from.
+    """
+    learned = [name for name in families if name in home]
+    kinds = f"Some of the best candidates learned from anomalies of {' and '.join(learned)}"
+    if len(learned) == len(families):
+        at_home = f"{kinds}, and there were no others to compare them on: their scores are too high."
+    else:
+        at_home = f"{kinds}: these did not count when the best were compared."
+    return [
+        f"Only synthetic anomalies of {len(families)} families ({', '.join(families)}) were seen, no real defect.",
+        *([at_home] if learned else []),
+        "Logical defects were not simulated: a wrong, misplaced or absent component, a wrong count or order.",
+        "Nor were good parts that will look different (light, dirt, position, another batch): on two of eight real "
+        "sets these, not the defects, decided which candidate was best.",
+        "The proxy score ranks candidates; it does not predict the share of real defects found.",
+    ]

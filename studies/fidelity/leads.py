@@ -1,0 +1,50 @@
+"""What a lead over the default in the final check was worth on real defects, by kind of candidate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from choices import finalists, hedges
+from facts import Facts
+from rules import real_aurocs
+
+from automl_ad.search.decision import Outlook, Outlooks
+
+Pair = tuple[str, float, float]
+"""Name of the set, lead in the final check, gain on real defects."""
+_LEAST_SPREAD = 1e-6
+"""Image AUROC: two finalists lie on a line by chance, not by knowledge."""
+
+
+def outlooks(all_facts: Sequence[Facts]) -> Outlooks:
+    """Least squares over all finalists of a kind; every set weighs alike."""
+    single, average = ([pair for facts in all_facts for pair in pairs(facts, kind)] for kind in (False, True))
+    return Outlooks(single=line(single), average=line(average))
+
+
+def pairs(facts: Facts, average: bool) -> list[Pair]:
+    """Of each finalist of a kind but the default."""
+    found, real, chosen = finalists(facts), real_aurocs(facts), hedges(facts)
+    guard = next((finalist for finalist in found if finalist.number == facts.default), None)
+    if guard is None:
+        return []
+    return [
+        (facts.set, each.value - guard.value, float(real[each.number] - real[guard.number]))
+        for each in found
+        if each is not guard and (each.number in chosen) == average
+    ]
+
+
+def line(found: Sequence[Pair]) -> Outlook:
+    """The line through pairs of lead and gain; two pairs at least, for otherwise nothing is known of a share."""
+    if len(found) < 2:
+        return Outlook(0.0, 0.0, 1.0)
+    sets = Counter(name for name, _, _ in found)
+    weights = np.sqrt([1 / sets[name] for name, _, _ in found])
+    lead, gain = (np.array([pair[side] for pair in found]) for side in (1, 2))
+    table = np.stack([np.ones_like(lead), lead], axis=1)
+    (start, share), *_ = np.linalg.lstsq(table * weights[:, None], gain * weights, rcond=None)
+    spread = np.sqrt(np.average(np.square(gain - table @ [start, share]), weights=np.square(weights)))
+    return Outlook(float(start), float(share), max(float(spread), _LEAST_SPREAD))

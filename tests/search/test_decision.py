@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automl_ad.search.decision import (
+    EQUAL,
+    FOUND,
+    TIED,
+    Decision,
+    Finalist,
+    Outlook,
+    Outlooks,
+    certainty_gaps,
+    decide,
+)
+
+PLAIN = Outlooks(single=Outlook(-0.02, 0.2, 0.04), average=Outlook(-0.01, 0.5, 0.02))
+"""A single candidate breaks even at a lead of 0.1, an average at 0.02."""
+SIGMA = (0.158655, 0.841345, 0.977250)
+"""The normal distribution at -1, 1 and 2."""
+
+
+def finalist(number: int, value: float, latency: float = 10.0, draws: tuple[float, ...] = ()) -> Finalist:
+    """One that no resampling changes, unless told how."""
+    return Finalist(number, value, np.array(draws or (value, value)), latency)
+
+
+def choose(*finalists: Finalist, default: int | None = 0, averages: tuple[int, ...] = ()) -> Decision:
+    return decide(finalists, default, averages, PLAIN)
+
+
+class TestDefault:
+    """The training-free default stands guard."""
+
+    @pytest.mark.parametrize(("lead", "winner"), [(-0.1, 0), (0.0, 0), (0.099, 0), (0.101, 4), (0.2, 4)])
+    def test_it_stays_unless_a_lead_is_worth_something_on_real_defects(self, lead: float, winner: int) -> None:
+        decision = choose(finalist(4, 0.7 + lead), finalist(0, 0.7))
+        assert (decision.winner, decision.default_kept) == (winner, winner == 0)
+
+    @pytest.mark.parametrize(("lead", "winner"), [(0.0, 0), (0.019, 0), (0.023, 4), (0.1, 4)])
+    def test_an_average_that_holds_it_needs_a_smaller_lead(self, lead: float, winner: int) -> None:
+        decision = choose(finalist(4, 0.7 + lead), finalist(0, 0.7), averages=(4,))
+        assert (decision.winner, decision.default_kept) == (winner, winner == 0)
+
+    def test_among_equals_it_stays(self) -> None:
+        even = Outlooks(single=Outlook(0.0, 1.0, 0.1), average=Outlook(0.0, 1.0, 0.1))
+        assert decide([finalist(4, 0.7), finalist(0, 0.7)], 0, (), even).default_kept
+
+    @pytest.mark.parametrize("rivals", [0, 1, 10])
+    def test_how_many_compete_makes_it_no_harder_to_unseat(self, rivals: int) -> None:
+        others = [finalist(number, 0.6) for number in range(1, 1 + rivals)]
+        assert choose(finalist(50, 0.85), *others, finalist(0, 0.7)).winner == 50
+
+    def test_it_says_what_it_stays_against(self) -> None:
+        said = choose(finalist(4, 0.75), finalist(0, 0.7)).why[0]
+        assert said.startswith("Trial 0, the training-free default, stays: trial 4 leads")
+        assert "0.750 against 0.700" in said
+
+    def test_it_may_win_by_itself(self) -> None:
+        decision = choose(finalist(0, 0.9), finalist(1, 0.6))
+        assert (decision.winner, decision.default_kept, decision.tied) == (0, True, (0,))
+        assert "the training-free default, leads in the final check (proxy score 0.900)" in decision.why[0]
+
+    def test_without_a_usable_one_the_best_wins(self) -> None:
+        for default in (None, 0):
+            decision = choose(finalist(2, 0.7), finalist(1, 0.6), default=default)
+            assert (decision.winner, decision.default_kept) == (2, False)
+            assert "No default" in " ".join(decision.why)
+
+
+class TestOutlook:
+    @given(st.floats(-0.1, 0.0), st.floats(0.05, 1.0))
+    def test_it_breaks_even_where_nothing_is_gained(self, start: float, share: float) -> None:
+        outlook = Outlook(start, share, 0.02)
+        assert float(outlook.gain(np.float64(outlook.break_even))) == pytest.approx(0, abs=1e-9)
+
+    def test_where_leads_are_worth_nothing_none_is_large_enough(self) -> None:
+        assert Outlook(-0.01, 0.0, 0.02).break_even == float("inf")
+
+    def test_on_real_sets_averages_fall_less_far_behind_than_single_candidates(self) -> None:
+        assert 0 < FOUND.average.break_even < FOUND.single.break_even < 0.2
+        assert FOUND.average.spread < FOUND.single.spread
+
+
+class TestAverages:
+    def test_the_one_of_which_most_is_expected_wins(self) -> None:
+        decision = choose(finalist(4, 0.86), finalist(8, 0.84), finalist(7, 0.83), finalist(0, 0.7), averages=(7, 8))
+        assert decision.winner == 8  # 0.06 against 0.012 for the single candidate that leads
+        assert decision.why[0].startswith("Trial 8 is the safer choice: trial 4 leads")
+        assert "by 14.0 points" in decision.why[1]
+        assert "a gain of 6.0 points is expected" in decision.why[1]
+        assert "averages the default" in decision.why[2]
+
+    def test_a_single_candidate_far_ahead_wins_all_the_same(self) -> None:
+        decision = choose(finalist(4, 0.95), finalist(8, 0.53), finalist(0, 0.5), averages=(8,))
+        assert decision.winner == 4  # 0.07 against 0.005
+        assert "averages the default" not in " ".join(decision.why)
+
+
+class TestSpeed:
+    def choose(self, value: float, latency: float) -> Decision:
+        """The best, of 0.9 and 100 ms, beside another one."""
+        return choose(finalist(3, 0.9, 100), finalist(5, value, latency), finalist(0, 0.2, 500))
+
+    @pytest.mark.parametrize(("short", "winner"), [(0.0, 5), (0.9 * EQUAL, 5), (1.1 * EQUAL, 3), (0.05, 3)])
+    def test_a_faster_one_wins_if_as_much_is_expected_of_it_for_all_that_matters(
+        self, short: float, winner: int
+    ) -> None:
+        decision = self.choose(0.9 - short / PLAIN.single.share, 20)
+        assert decision.winner == decision.tied[0] == winner
+
+    @pytest.mark.parametrize(("latency", "winner"), [(20, 5), (50, 5), (51, 3), (99, 3)])
+    def test_a_slightly_faster_one_is_timing_noise(self, latency: float, winner: int) -> None:
+        assert self.choose(0.899, latency).winner == winner
+
+    def test_the_fastest_of_several_wins(self) -> None:
+        others = [finalist(number, 0.9, latency) for number, latency in ((5, 40), (6, 10), (7, 30))]
+        decision = choose(finalist(3, 0.9, 100), *others, default=None)
+        assert decision.winner == 6
+        assert "needs 10 ms instead of 100 ms" in decision.why[0]
+
+    def test_the_default_is_not_given_up_for_next_to_nothing(self) -> None:
+        decision = choose(finalist(8, 0.721, 100), finalist(0, 0.7, 10), averages=(8,))  # a gain of 0.0005
+        assert decision.default_kept
+        assert "the training-free default, is expected to be as good as the best (trial 8)" in decision.why[0]
+
+
+class TestTied:
+    """Who has a chance of a quarter to be truly better than the winner."""
+
+    @pytest.mark.parametrize(("gap", "tied"), [(0.0, True), (0.67, True), (0.68, False), (2.0, False)])
+    def test_by_hand(self, gap: float, tied: bool) -> None:
+        """A quarter of the normal distribution lies beyond 0.6745 of the spread of the difference."""
+        spread = float(np.hypot(0.04, 0.04))
+        other = finalist(5, 0.8 - gap * spread / PLAIN.single.share)
+        assert TIED == 0.25
+        assert (5 in choose(finalist(3, 0.8), other, default=None).tied) == tied
+
+    def test_the_likeliest_come_first_after_the_winner(self) -> None:
+        decision = choose(finalist(1, 0.72), finalist(2, 0.9), finalist(3, 0.8), default=None)
+        assert decision.tied == (2, 3, 1)
+        assert "3 candidates are tied" in decision.why[-1]
+
+    def test_one_whose_truth_is_uncertain_is_tied_sooner_than_one_that_is_known(self) -> None:
+        decision = choose(finalist(4, 0.7), finalist(8, 0.66), finalist(0, 0.7), averages=(8,))
+        assert decision.tied == (0, 4)  # -0.02 give or take 0.04; and -0.03 give or take 0.02
+
+
+class TestCertainty:
+    """How likely the winner is truly as good as whom it is held against."""
+
+    def test_who_unseats_the_default_is_held_against_it(self) -> None:
+        average = finalist(8, 0.8, draws=(0.56, 0.6))  # gains of 0.02 and 0.04 over the default: one sigma and two
+        decision = choose(average, finalist(4, 0.81), finalist(0, 0.5), averages=(8,))
+        assert (decision.winner, decision.certainty) == (8, pytest.approx((SIGMA[1] + SIGMA[2]) / 2, abs=1e-5))
+
+    def test_the_default_is_held_against_the_best_of_the_others(self) -> None:
+        leader = finalist(4, 0.55, draws=(0.8, 0.4))  # gains of 0.04 and -0.04
+        decision = choose(leader, finalist(5, 0.4), finalist(0, 0.5))
+        assert (decision.winner, decision.certainty) == (0, pytest.approx((SIGMA[0] + SIGMA[1]) / 2, abs=1e-5))
+
+    def test_without_a_default_it_is_held_against_the_next_best(self) -> None:
+        spread = float(np.hypot(0.04, 0.04)) / PLAIN.single.share
+        decision = choose(finalist(3, 0.1), finalist(1, 0.9), finalist(2, 0.9 - spread), default=None)
+        assert decision.certainty == pytest.approx(SIGMA[1], abs=1e-5)
+
+    def test_without_a_rival_it_is_whole(self) -> None:
+        assert choose(finalist(1, 0.8), default=None).certainty == 1
+        assert choose(finalist(0, 0.8)).certainty == 1
+
+    @given(st.lists(st.floats(0.3, 1.0), min_size=2, max_size=6), st.booleans(), st.booleans())
+    def test_it_is_a_probability_and_the_winner_is_tied_with_itself(
+        self, values: list[float], guarded: bool, averaged: bool
+    ) -> None:
+        decision = choose(
+            *[finalist(number, value) for number, value in enumerate(values)],
+            default=0 if guarded else None,
+            averages=(1,) if guarded and averaged else (),
+        )
+        assert 0 <= decision.certainty <= 1
+        assert decision.tied[0] == decision.winner
+        assert len(set(decision.tied)) == len(decision.tied)
+
+
+@pytest.mark.parametrize("families", [{"texture": 0.9}, {"texture": 0.9, "poisson": 0.7}])
+def test_what_was_not_seen_is_said(families: dict[str, float]) -> None:
+    assert all(family in certainty_gaps(families)[0] for family in families)
+
+
+def test_families_that_some_of_the_best_learned_from_are_named() -> None:
+    families = {"texture": 0.9, "poisson": 0.7, "sdas": 0.8}
+    before = certainty_gaps(families)
+    for home, words in (({"texture"}, "texture:"), ({"sdas", "texture", "magic"}, "texture and sdas:")):
+        first, told, *rest = certainty_gaps(families, home)
+        assert [first, *rest] == before
+        assert f"learned from anomalies of {words}" in told
+        assert "poisson" not in told
+
+
+def test_scores_on_home_ground_alone_are_said_to_be_too_high() -> None:
+    told = certainty_gaps({"texture": 0.9, "sdas": 0.8}, {"texture", "sdas"})[1]
+    assert "no others to compare them on" in told
+    assert "did not count" not in told
+
+
+def test_a_family_that_was_learned_from_but_not_drawn_is_no_gap() -> None:
+    assert certainty_gaps({"poisson": 0.7}, {"texture"}) == certainty_gaps({"poisson": 0.7})
