@@ -14,7 +14,8 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.review.album import Album
 from automl_ad.review.operating_points import Share
 from automl_ad.review.tried import Floats, Tried
-from automl_ad.search.few_defects import Ranking, apart_in_words, expected_aurocs
+from automl_ad.search.expectation import Ranking, expected_of
+from automl_ad.search.few_defects import apart_in_words
 from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.seeds import derived_rng
 from automl_ad.search.shrinkage import Posterior, placements, posterior
@@ -64,14 +65,14 @@ def _ranking(heard: Sequence[Tried], study: Study) -> Ranking:
 
 
 def _posterior(album: Album, shown: Sequence[Tried], study: Study, ranking: Ranking) -> Posterior:
-    """Of the candidates that were shown the defects; what was expected is their place in the ranking."""
+    """Of the candidates that were shown the defects; with what the search expected of them."""
     answer = study.outcome()
-    expected, spread = expected_aurocs(ranking, None if answer is None else int(answer["winner"]["trial"]))
-    by_number = {record.number: value for (record, _), value in zip(ranking, expected, strict=True)}
+    expected = np.stack(expected_of(ranking, None if answer is None else int(answer["winner"]["trial"])), axis=1)
+    by_number = {record.number: pair for (record, _), pair in zip(ranking, expected, strict=True)}
     rows = [row for row in album.readable if album.pictures[row].label == "defect"]
     evidence = [placements(_good(album, tried), tried.scores[rows]) for tried in shown]
-    prior = np.array([by_number[tried.number] for tried in shown])
-    return posterior(prior, spread, np.array(evidence).reshape(len(shown), len(rows)))
+    prior, spreads = np.array([by_number[tried.number] for tried in shown]).reshape(-1, 2).T
+    return posterior(prior, spreads, np.array(evidence).reshape(len(shown), len(rows)))
 
 
 def _good(album: Album, tried: Tried) -> Floats:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.errors import StudyError
+from automl_ad.search.proposals import DEFAULT_TRIAL
 from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.settings import StudySettings
-from automl_ad.search.study import DEFAULT_TRIAL
 from automl_ad.store.records import CandidateRecord, Revision, State, StudyRecord
 from automl_ad.store.repository import Repository
 

@@ -14,34 +14,11 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.search.defect_evidence import Evidence, gather_evidence
 from automl_ad.search.defect_pictures import DefectPictures, find_defects
 from automl_ad.search.events import Listener, ignore_events
+from automl_ad.search.expectation import Ranking, expected_of
 from automl_ad.search.material import Normals
 from automl_ad.search.shrinkage import Floats, Posterior, posterior
 from automl_ad.search.trial import Bench
 from automl_ad.store.records import CandidateRecord
-
-Ranking = Sequence[tuple[CandidateRecord, float]]
-"""Candidates and their rank scores, the best first, as `ranking.ranked` gives them."""
-
-RANKS_IN_AUROC, RANKS_SPREAD = 0.2, 0.04
-"""Image AUROC between the first and the last of a ranking, and the standard deviation of the truth about that line:
-both as found on real sets among the candidates that are worth choosing from."""
-
-
-def expected_aurocs(ranking: Ranking, winner: int | None) -> tuple[Floats, float]:
-    """What the search alone expects of candidates on real defects.
-
-    The winner is expected to be as good as the first of the ranking: the search chose it on more than the ranking.
-
-    Args:
-        ranking: Candidates and their rank scores, at least one.
-        winner: Trial number of the choice; None before there is one.
-
-    Returns:
-        float64 [T], image AUROC but for an offset that all share, and the standard deviation of the truth about it.
-    """
-    best = max(score for _, score in ranking)
-    placed = [best if record.number == winner else score for record, score in ranking]
-    return RANKS_IN_AUROC * np.array(placed), RANKS_SPREAD
 
 
 def rerank(
@@ -69,8 +46,8 @@ def rerank(
     ranking = sorted(ranking, key=lambda pair: pair[0].number != winner)  # what the defects leave equal is the winner's
     records = [record for record, _ in ranking]
     found = gather_evidence(bench, records, pictures.images, listener)
-    expected, spread = expected_aurocs(ranking, winner)
-    after = posterior(expected, spread, found.placements)
+    expected, spreads = expected_of(ranking, winner)
+    after = posterior(expected, spreads, found.placements)
     numbers = [record.number for record in records]
     order = after.order()
     leader = numbers[order[0]]

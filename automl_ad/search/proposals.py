@@ -12,6 +12,9 @@ from automl_ad.search.candidate import Configuration
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
+DEFAULT_TRIAL = 0
+"""Number of the training-free default, which is proposed first."""
+
 
 def suggest(trial: BaseTrial, methods: Sequence[str], spaces: Mapping[int, Space]) -> Configuration:
     """Draws a configuration.

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.methods.registry import AVERAGE
+from automl_ad.search.proposals import DEFAULT_TRIAL
 from automl_ad.search.selection import rank_scores
 from automl_ad.search.settings import StudySettings
 from automl_ad.store.records import CandidateRecord
@@ -61,3 +62,8 @@ def at_home(records: Sequence[CandidateRecord], cells: Sequence[str]) -> npt.NDA
         learned: [family in learned for family in families] for learned in {record.learned_from for record in records}
     }
     return np.array([rows[record.learned_from] for record in records])
+
+
+def holds_default(record: CandidateRecord) -> bool:
+    """Whether a candidate averages the default with others: without a usable default, the best has its seat."""
+    return any(member["trial"] == DEFAULT_TRIAL for member in record.params.get("members", ()))

@@ -32,7 +32,8 @@ from automl_ad.search.lock import alone, searched
 from automl_ad.search.loop import Clock, open_optuna, search_loop
 from automl_ad.search.material import Normals, draw_material, read_normals
 from automl_ad.search.progress_file import progress_kept
-from automl_ad.search.ranking import ranked, usable
+from automl_ad.search.proposals import DEFAULT_TRIAL
+from automl_ad.search.ranking import holds_default, ranked, usable
 from automl_ad.search.settings import StudySettings
 from automl_ad.search.settling import settle_rules
 from automl_ad.search.trial import Bench, fault_in_words
@@ -43,8 +44,6 @@ from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.synthesis.textures import TextureFolder
 from automl_ad.workspace import workspace_folder
-
-DEFAULT_TRIAL = 0
 
 
 class Study:
@@ -452,7 +451,7 @@ class Study:
             finalists += [finalist] if finalist is not None else []
         if not finalists:
             raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
-        hedges = {record.number for record in chosen if _hedges(record)}
+        hedges = {record.number for record in chosen if holds_default(record)}
         decision = decide(finalists, DEFAULT_TRIAL, hedges)
         winner = next(record for record in records if record.number == decision.winner)
         answer = self._answer(bench, winner, decision, finalists, home, records, warnings, clock)
@@ -592,11 +591,6 @@ def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | N
         "default": record.number == DEFAULT_TRIAL,
         **{mark: record.number in numbers for mark, numbers in marks.items()},
     }
-
-
-def _hedges(record: CandidateRecord) -> bool:
-    """Whether a candidate averages the default with others: without a usable default, the best has its seat."""
-    return any(member["trial"] == DEFAULT_TRIAL for member in record.params.get("members", ()))
 
 
 def _why_none(records: list[CandidateRecord]) -> str:

@@ -19,8 +19,8 @@ from automl_ad.search.candidate import SuiteScores
 from automl_ad.search.decision import Finalist
 from automl_ad.search.defect_evidence import gather_evidence
 from automl_ad.search.final_check import FinalCheck, families_learned
+from automl_ad.search.proposals import DEFAULT_TRIAL
 from automl_ad.search.ranking import at_home, usable
-from automl_ad.search.study import DEFAULT_TRIAL
 from automl_ad.search.trial import SCORES, Bench
 from automl_ad.store.records import CandidateRecord
 

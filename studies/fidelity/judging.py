@@ -7,17 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from choices import CHOICES, decided, decision
-from facts import Facts
+from choices import CHOICES, decided, decision, hedges
+from facts import Facts, Flags
 from kinship import KINDS, SIZES, regrets
-from leads import outlooks
+from leads import leads, outlooks
 from rules import RULES, Rule, family, ranks, real_aurocs
 
 from automl_ad.evaluation.intervals import kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.assess import labelled_floor
-from automl_ad.search.few_defects import RANKS_IN_AUROC, RANKS_SPREAD
+from automl_ad.search.expectation import expected_gains
 from automl_ad.search.shrinkage import posterior
 
 DRAWS = 2000
@@ -183,21 +183,24 @@ def _few_defects(all_facts: Sequence[Facts], count: int, seed: int) -> dict[str,
 
 def _reranked(facts: Facts, count: int, seed: int) -> tuple[float, float]:
     rng, chosen = np.random.default_rng(seed), decided(True)(facts)
-    expected = RANKS_IN_AUROC * ranks(facts, ())
-    expected[chosen] = expected.max()
-    first = np.argsort(
-        np.arange(len(expected)) != chosen, kind="stable"
-    )  # what the defects leave equal is the winner's
+    gains, spreads = expected_gains(ranks(facts, ()), leads(facts), _held(facts), facts.default, chosen)
+    first = np.argsort(np.arange(len(gains)) != chosen, kind="stable")  # what the defects leave equal is the winner's
     regrets = []
     for _ in range(DRAWS_OF_DEFECTS):
         drawn = rng.permutation(len(facts.shown))[:count]
         kept = np.ones(len(facts.labels), bool)
         kept[facts.shown[drawn]] = False
         real = np.array([image_auroc(row[kept], facts.labels[kept]) for row in facts.scores])
-        after = posterior(expected[first], RANKS_SPREAD, facts.placements[first][:, drawn])
+        after = posterior(gains[first], spreads[first], facts.placements[first][:, drawn])
         regrets.append([real.max() - real[chosen], real.max() - real[first[after.order()[0]]]])
     before, later = 100 * np.mean(regrets, axis=0)
     return float(before), float(later)
+
+
+def _held(facts: Facts) -> Flags:
+    held = np.zeros(len(facts.trials), bool)
+    held[list(hedges(facts))] = True
+    return held
 
 
 def _kinship(all_facts: Sequence[Facts], rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from choices import finalists, hedges
-from facts import Facts
+from facts import Facts, Floats
 from rules import real_aurocs
 
 from automl_ad.search.decision import Outlook, Outlooks
@@ -35,6 +35,13 @@ def pairs(facts: Facts, average: bool) -> list[Pair]:
         for each in found
         if each is not guard and (each.number in chosen) == average
     ]
+
+
+def leads(facts: Facts) -> Floats:
+    """Of every trial, float64 [T]; NaN for those that were no finalists, or where the default was none."""
+    found = np.full(len(facts.trials), np.nan)
+    found[facts.finalists] = facts.values
+    return found - (np.nan if facts.default is None else found[facts.default])
 
 
 def line(found: Sequence[Pair]) -> Outlook:

@@ -23,7 +23,7 @@ from automl_ad.review.comparison import Comparison
 from automl_ad.review.tried import NOT_FINITE
 from automl_ad.review.trying import try_pictures
 from automl_ad.search.events import Event
-from automl_ad.search.few_defects import expected_aurocs
+from automl_ad.search.expectation import expected_of
 from automl_ad.search.ranking import ranked, usable
 from automl_ad.search.shrinkage import placements, posterior
 
@@ -139,9 +139,9 @@ def test_real_defects_rank_the_candidates_apart(study: Study, numbers: list[int]
 def test_one_way_to_weigh_defects(study: Study, answer: dict[str, Any], numbers: list[int]) -> None:
     """The order is that of the posterior of the command line, here over the pictures and candidates that were tried."""
     ranking, winner = ranked(study.repository.candidates(study.name)), study.answer()["winner"]["trial"]
-    expected, spread = expected_aurocs(ranking, winner)
     order = [record.number for record, _ in ranking]
-    prior = np.array([expected[order.index(number)] for number in numbers])
+    tried = [order.index(number) for number in numbers]
+    prior, spreads = (values[tried] for values in expected_of(ranking, winner))
     shown = {
         label: np.array(
             [
@@ -154,7 +154,7 @@ def test_one_way_to_weigh_defects(study: Study, answer: dict[str, Any], numbers:
     comparison = Comparison(study, numbers)
     normals = [np.r_[comparison.trials[number].normals, shown["good"][row]] for row, number in enumerate(numbers)]
     evidence = np.array([placements(seen, shown["defect"][row]) for row, seen in enumerate(normals)])
-    found = posterior(prior, spread, evidence)
+    found = posterior(prior, spreads, evidence)
     rows = {row["number"]: row for row in answer["real"]["trials"]}
     assert [rows[number]["posterior"] for number in numbers] == pytest.approx(found.means.tolist())
     assert [rows[number]["sd"] for number in numbers] == pytest.approx(found.deviations.tolist())
@@ -170,7 +170,7 @@ def test_only_usable_trials_and_those_tried_shape_the_expectation(
     limited = study.settings.model_copy(update={"max_size_mb": inside[1].size_mb})
     monkeypatch.setattr(Study, "settings", property(lambda _: limited))
     ranking = ranked([record for record in records.values() if record in [*usable(inside, limited), over]])
-    expected, _ = expected_aurocs(ranking, study.answer()["winner"]["trial"])
+    expected, _ = expected_of(ranking, study.answer()["winner"]["trial"])
     by_number = {record.number: value for (record, _), value in zip(ranking, expected, strict=True)}
     rows = try_pictures(study, [inside[0].number, over.number], pictures, tmp_path)["real"]["trials"]
     gaps = [

@@ -18,8 +18,8 @@ from automl_ad.search import defect_evidence, few_defects
 from automl_ad.search.defect_evidence import NOT_FINITE, NOT_KEPT, Evidence, gather_evidence
 from automl_ad.search.defect_pictures import DefectPictures
 from automl_ad.search.events import Event
-from automl_ad.search.few_defects import among_defects, expected_aurocs, judge_leader
-from automl_ad.search.ranking import ranked, usable
+from automl_ad.search.few_defects import among_defects, judge_leader
+from automl_ad.search.ranking import usable
 from automl_ad.search.trained_states import FILE
 from automl_ad.search.trial import Bench
 from automl_ad.store.artifacts import load_arrays
@@ -162,7 +162,7 @@ def test_an_answer_says_what_the_defects_change_and_what_not(study: automl_ad.St
     assert answer["changed"] == (answer["leader"] != before["winner"]["trial"])
     values = [row["posterior"] for row in answer["trials"]]
     assert values == sorted(values, reverse=True)
-    assert all(0 <= row["mean_placement"] <= 1 and row["sd"] > 0 for row in answer["trials"])
+    assert all(0 <= row["mean_placement"] <= 1 and row["sd"] >= 0 for row in answer["trials"])
     assert "3 real defects" in answer["note"]
     assert "apart from the search" in answer["note"]
     assert {event.stage for event in told} == {"defects"}
@@ -254,16 +254,6 @@ def test_bad_defects_are_refused_before_anything_is_searched(
         with pytest.raises(InputError, match="--defects"):
             search_parts(tmp_path, trials=1, defects=folder)
         assert not (tmp_path / "studies" / "parts" / "trials").exists()
-
-
-def test_expectations_follow_the_ranking(study: automl_ad.Study, records: list[CandidateRecord]) -> None:
-    ranking = ranked(records)
-    expected, spread = expected_aurocs(ranking, None)
-    assert spread > 0
-    assert expected.tolist() == sorted(expected, reverse=True)
-    assert np.ptp(expected) == pytest.approx(0.2 * (ranking[0][1] - ranking[-1][1]))
-    last = ranking[-1][0].number
-    np.testing.assert_array_equal(expected_aurocs(ranking, last)[0], [*expected[:-1], expected[0]])
 
 
 class TestJudgeLeader:

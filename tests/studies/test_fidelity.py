@@ -216,7 +216,7 @@ def test_without_a_default_there_is_nothing_to_average() -> None:
 
 
 def test_real_defects_that_contradict_the_search_change_the_choice() -> None:
-    study = facts([0.3, 1.0, 0.3], [0.8, 0.5, 0.4])
+    study = facts([0.3, 1.0, 0.3], [0.8, 0.75, 0.4])
     judged = judge([replace(study, placements=np.array([[0.3] * 8, [1.0] * 8, [0.3] * 8]), shown=np.arange(10, 18))], 0)
     assert judged["defects"]["3"]["before"] > judged["defects"]["3"]["after"]
 

@@ -1,0 +1,75 @@
+"""What a search expects of its candidates on real defects, before it has seen one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_ad.search.decision import FOUND
+from automl_ad.search.proposals import DEFAULT_TRIAL
+from automl_ad.search.ranking import holds_default
+from automl_ad.store.records import CandidateRecord
+
+Floats = npt.NDArray[np.float64]
+Ranking = Sequence[tuple[CandidateRecord, float]]
+"""Candidates and their rank scores, the best first, as `ranking.ranked` gives them."""
+
+RANKS_IN_AUROC = 0.2
+"""Image AUROC between the first and the last of a ranking, as found on real sets among the candidates that are worth
+choosing from."""
+
+
+def expected_gains(
+    ranks: Floats, leads: Floats, hedges: npt.NDArray[np.bool_], default: int | None, winner: int | None
+) -> tuple[Floats, Floats]:
+    """What is expected of candidates beside the training-free default.
+
+    Of finalists, what their leads were worth on real defects of other products (see `decision.Outlook`). Of the others,
+    as much as of one that is level with the default in the final check, and less by what they rank behind it.
+    Of the winner as much as of the best: the search may have chosen it for its speed.
+
+    Args:
+        ranks: float64 [T], rank scores, 0 to 1.
+        leads: float64 [T], lead over the default in the final check; NaN where nobody knows.
+        hedges: bool [T], averages that hold the default.
+        default: Place of the default; None where it is not usable.
+        winner: Place of the choice; None before there is one.
+
+    Returns:
+        float64 [T] each: gains in image AUROC, and the standard deviations of the truth about them; 0 and 0 of
+        the default itself.
+    """
+    reference = ranks.max() if default is None else ranks[default]
+    gains = FOUND.single.start + RANKS_IN_AUROC * np.minimum(0.0, ranks - reference)
+    spreads = np.full(len(ranks), FOUND.single.spread)
+    for outlook, kind in ((FOUND.single, ~hedges), (FOUND.average, hedges)):
+        rows = kind & ~np.isnan(leads)
+        gains[rows], spreads[rows] = outlook.gain(leads[rows]), outlook.spread
+    if default is not None:
+        gains[default] = spreads[default] = 0.0
+    if winner is not None:
+        best = winner if gains[winner] == gains.max() else int(gains.argmax())
+        gains[winner], spreads[winner] = gains[best], spreads[best]
+    return gains, spreads
+
+
+def expected_of(ranking: Ranking, winner: int | None) -> tuple[Floats, Floats]:
+    """The same of the candidates of a study, at least one.
+
+    Args:
+        ranking: Candidates and their rank scores.
+        winner: Trial number of the choice; None before there is one.
+    """
+    records = [record for record, _ in ranking]
+    place = {record.number: row for row, record in enumerate(records)}
+    values = np.array([np.nan if record.certify is None else record.certify["value"] for record in records])
+    default = place.get(DEFAULT_TRIAL)
+    return expected_gains(
+        np.array([score for _, score in ranking]),
+        np.full(len(records), np.nan) if default is None else values - values[default],
+        np.array([holds_default(record) for record in records]),
+        default,
+        None if winner is None else place.get(winner),
+    )
