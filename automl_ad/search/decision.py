@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from automl_ad.backbones.zoo import EMBEDDED
+
 Floats = npt.NDArray[np.float64]
 
 EQUAL = 0.001
@@ -60,9 +62,16 @@ class Outlooks(NamedTuple):
     average: Outlook
 
 
-FOUND = Outlooks(single=Outlook(-0.026, 0.27, 0.037), average=Outlook(-0.016, 0.46, 0.016))
-"""On the real sets of docs/benchmarks.md."""
+ON_NETWORKS = Outlooks(single=Outlook(-0.026, 0.27, 0.037), average=Outlook(-0.016, 0.46, 0.016))
+"""Where the default stands on a network; on the real sets of docs/benchmarks.md."""
+ON_FILTERS = Outlooks(single=Outlook(-0.03, 0.0, 0.071), average=Outlook(0.0, 0.0, 0.054))
+"""Where it stands on the built-in filters alone: there leads came to nothing on the same sets."""
 _ITSELF = Outlook(0.0, 1.0, 0.0)
+
+
+def outlooks_of(backbone: str | None) -> Outlooks:
+    """What leads over a default on that backbone are worth."""
+    return ON_FILTERS if backbone == EMBEDDED else ON_NETWORKS
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class Decision:
 
 
 def decide(
-    finalists: Sequence[Finalist], default: int | None, averages: Collection[int] = (), outlooks: Outlooks = FOUND
+    finalists: Sequence[Finalist], default: int | None, averages: Collection[int], outlooks: Outlooks
 ) -> Decision:
     """Chooses among finalists by what is expected of them on real defects.
 
@@ -155,8 +164,8 @@ class _Board:
         return float(self.outlook(finalist).gain(np.float64(self.lead(finalist))))
 
     def best(self, finalists: Sequence[Finalist]) -> Finalist:
-        """Of whom most is expected among some, at least one; the default before its equals."""
-        return max(finalists, key=lambda finalist: (round(self.gain(finalist), 6), finalist is self.guard))
+        """Of whom most is expected among some, at least one; among equals the default, then who leads."""
+        return max(finalists, key=lambda each: (round(self.gain(each), 6), each is self.guard, round(each.value, 6)))
 
     def better(self, one: Finalist, other: Finalist) -> float:
         """Probability that on real defects ``one`` is at least as good as ``other``."""

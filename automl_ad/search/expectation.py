@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.search.decision import FOUND
+from automl_ad.search.decision import Outlooks, outlooks_of
 from automl_ad.search.proposals import DEFAULT_TRIAL
 from automl_ad.search.ranking import holds_default
 from automl_ad.store.records import CandidateRecord
@@ -22,7 +22,12 @@ choosing from."""
 
 
 def expected_gains(
-    ranks: Floats, leads: Floats, hedges: npt.NDArray[np.bool_], default: int | None, winner: int | None
+    ranks: Floats,
+    leads: Floats,
+    hedges: npt.NDArray[np.bool_],
+    default: int | None,
+    winner: int | None,
+    outlooks: Outlooks,
 ) -> tuple[Floats, Floats]:
     """What is expected of candidates beside the training-free default.
 
@@ -36,15 +41,16 @@ def expected_gains(
         hedges: bool [T], averages that hold the default.
         default: Place of the default; None where it is not usable.
         winner: Place of the choice; None before there is one.
+        outlooks: What leads are worth.
 
     Returns:
         float64 [T] each: gains in image AUROC, and the standard deviations of the truth about them; 0 and 0 of
         the default itself.
     """
     reference = ranks.max() if default is None else ranks[default]
-    gains = FOUND.single.start + RANKS_IN_AUROC * np.minimum(0.0, ranks - reference)
-    spreads = np.full(len(ranks), FOUND.single.spread)
-    for outlook, kind in ((FOUND.single, ~hedges), (FOUND.average, hedges)):
+    gains = outlooks.single.start + RANKS_IN_AUROC * np.minimum(0.0, ranks - reference)
+    spreads = np.full(len(ranks), outlooks.single.spread)
+    for outlook, kind in ((outlooks.single, ~hedges), (outlooks.average, hedges)):
         rows = kind & ~np.isnan(leads)
         gains[rows], spreads[rows] = outlook.gain(leads[rows]), outlook.spread
     if default is not None:
@@ -72,4 +78,5 @@ def expected_of(ranking: Ranking, winner: int | None) -> tuple[Floats, Floats]:
         np.array([holds_default(record) for record in records]),
         default,
         None if winner is None else place.get(winner),
+        outlooks_of(None if default is None else records[default].backbone),
     )

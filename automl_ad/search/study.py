@@ -20,7 +20,7 @@ from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.assess import labelled_scores, summarise
 from automl_ad.search.averaging import add_averages
 from automl_ad.search.backbones import BackboneRack, load_rack
-from automl_ad.search.decision import Decision, Finalist, certainty_gaps, decide
+from automl_ad.search.decision import Decision, Finalist, certainty_gaps, decide, outlooks_of
 from automl_ad.search.defect_pictures import DefectPictures, find_defects
 from automl_ad.search.devices import resolve_device
 from automl_ad.search.events import Event, Listener, ignore_events
@@ -452,7 +452,9 @@ class Study:
         if not finalists:
             raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
         hedges = {record.number for record in chosen if holds_default(record)}
-        decision = decide(finalists, DEFAULT_TRIAL, hedges)
+        default = next((record for record in records if record.number == DEFAULT_TRIAL), None)
+        outlooks = outlooks_of(None if default is None else default.backbone)
+        decision = decide(finalists, DEFAULT_TRIAL, hedges, outlooks)
         winner = next(record for record in records if record.number == decision.winner)
         answer = self._answer(bench, winner, decision, finalists, home, records, warnings, clock)
         self._repository.set_answer(self.name, plain(answer))

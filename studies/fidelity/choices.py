@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from facts import Facts
 
-from automl_ad.search.decision import FOUND, Decision, Finalist, Outlooks, decide
+from automl_ad.search.decision import Decision, Finalist, Outlooks, decide, outlooks_of
 
 Choice = Callable[[Facts], int]
 """From a study to the place of the chosen trial."""
@@ -23,9 +23,14 @@ def finalists(facts: Facts, averages: bool = True) -> list[Finalist]:
     ]
 
 
-def decision(facts: Facts, averages: bool = True, outlooks: Outlooks = FOUND) -> Decision:
-    """The product's decision, with or without the averages."""
-    return decide(finalists(facts, averages), facts.default, hedges(facts), outlooks)
+def decision(facts: Facts, averages: bool = True, outlooks: Outlooks | None = None) -> Decision:
+    """The product's decision, with or without the averages; with leads worth something else if so told."""
+    return decide(finalists(facts, averages), facts.default, hedges(facts), outlooks or known_outlooks(facts))
+
+
+def known_outlooks(facts: Facts) -> Outlooks:
+    """What the product holds leads to be worth in such a study."""
+    return outlooks_of(None if facts.default is None else facts.trials[facts.default]["backbone"])
 
 
 def hedges(facts: Facts) -> set[int]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from choices import CHOICES, decided, decision, hedges
+from choices import CHOICES, decided, decision, hedges, known_outlooks
 from facts import Facts, Flags
 from kinship import KINDS, SIZES, regrets
 from leads import leads, outlooks
@@ -183,7 +183,8 @@ def _few_defects(all_facts: Sequence[Facts], count: int, seed: int) -> dict[str,
 
 def _reranked(facts: Facts, count: int, seed: int) -> tuple[float, float]:
     rng, chosen = np.random.default_rng(seed), decided(True)(facts)
-    gains, spreads = expected_gains(ranks(facts, ()), leads(facts), _held(facts), facts.default, chosen)
+    known = known_outlooks(facts)
+    gains, spreads = expected_gains(ranks(facts, ()), leads(facts), _held(facts), facts.default, chosen, known)
     first = np.argsort(np.arange(len(gains)) != chosen, kind="stable")  # what the defects leave equal is the winner's
     regrets = []
     for _ in range(DRAWS_OF_DEFECTS):

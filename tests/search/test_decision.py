@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from automl_ad.search.decision import (
     EQUAL,
-    FOUND,
+    ON_FILTERS,
+    ON_NETWORKS,
     TIED,
     Decision,
     Finalist,
@@ -15,6 +16,7 @@ from automl_ad.search.decision import (
     Outlooks,
     certainty_gaps,
     decide,
+    outlooks_of,
 )
 
 PLAIN = Outlooks(single=Outlook(-0.02, 0.2, 0.04), average=Outlook(-0.01, 0.5, 0.02))
@@ -44,6 +46,10 @@ class TestDefault:
     def test_an_average_that_holds_it_needs_a_smaller_lead(self, lead: float, winner: int) -> None:
         decision = choose(finalist(4, 0.7 + lead), finalist(0, 0.7), averages=(4,))
         assert (decision.winner, decision.default_kept) == (winner, winner == 0)
+
+    def test_where_nothing_tells_candidates_apart_the_leader_is_the_best(self) -> None:
+        nothing = Outlooks(single=Outlook(-0.01, 0.0, 0.1), average=Outlook(0.0, 0.0, 0.1))
+        assert decide([finalist(2, 0.6), finalist(1, 0.7)], None, (), nothing).winner == 1
 
     def test_among_equals_it_stays(self) -> None:
         even = Outlooks(single=Outlook(0.0, 1.0, 0.1), average=Outlook(0.0, 1.0, 0.1))
@@ -81,8 +87,17 @@ class TestOutlook:
         assert Outlook(-0.01, 0.0, 0.02).break_even == float("inf")
 
     def test_on_real_sets_averages_fall_less_far_behind_than_single_candidates(self) -> None:
-        assert 0 < FOUND.average.break_even < FOUND.single.break_even < 0.2
-        assert FOUND.average.spread < FOUND.single.spread
+        assert 0 < ON_NETWORKS.average.break_even < ON_NETWORKS.single.break_even < 0.2
+        assert ON_NETWORKS.average.spread < ON_NETWORKS.single.spread
+
+    def test_beside_a_default_on_the_built_in_filters_no_lead_is_large_enough(self) -> None:
+        assert outlooks_of("embedded") == ON_FILTERS
+        assert outlooks_of("resnet18") == outlooks_of("resnet18+filters") == outlooks_of(None) == ON_NETWORKS
+        finalists = [finalist(4, 1.0), finalist(8, 1.0), finalist(0, 0.5)]
+        decision = decide(finalists, 0, (8,), ON_FILTERS)
+        assert decision.default_kept
+        assert set(decision.tied) == {0, 4, 8}
+        assert decide(finalists[:2][::-1], None, (), ON_FILTERS).certainty == 0.5
 
 
 class TestAverages:

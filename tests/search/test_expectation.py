@@ -1,36 +1,45 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automl_ad.search.decision import FOUND
+from automl_ad.search.decision import ON_FILTERS, ON_NETWORKS
 from automl_ad.search.expectation import RANKS_IN_AUROC, expected_gains, expected_of
 from automl_ad.store.records import CandidateRecord
 
 NOBODY = np.nan
+SINGLE, AVERAGE = ON_NETWORKS
 
 
 def test_finalists_are_expected_to_gain_what_their_leads_were_worth() -> None:
     leads = np.array([0.0, 0.1, 0.1])
-    gains, spreads = expected_gains(np.ones(3), leads, np.array([False, False, True]), 0, None)
+    gains, spreads = expected_gains(np.ones(3), leads, np.array([False, False, True]), 0, None, ON_NETWORKS)
     assert gains.tolist() == pytest.approx(
-        [0, FOUND.single.start + 0.1 * FOUND.single.share, FOUND.average.start + 0.1 * FOUND.average.share]
+        [
+            0,
+            SINGLE.start + 0.1 * SINGLE.share,
+            AVERAGE.start + 0.1 * AVERAGE.share,
+        ]
     )
-    assert spreads.tolist() == [0, FOUND.single.spread, FOUND.average.spread]
+    assert spreads.tolist() == [0, SINGLE.spread, AVERAGE.spread]
 
 
 def test_others_are_expected_behind_the_default_by_what_they_rank_behind_it() -> None:
     ranks, leads = np.array([0.6, 0.9, 0.6, 0.1]), np.array([0.0, NOBODY, NOBODY, NOBODY])
-    gains, spreads = expected_gains(ranks, leads, np.zeros(4, bool), 0, None)
-    start = FOUND.single.start  # a higher rank alone is no lead in the final check
+    gains, spreads = expected_gains(ranks, leads, np.zeros(4, bool), 0, None, ON_NETWORKS)
+    start = SINGLE.start  # a higher rank alone is no lead in the final check
     assert gains.tolist() == pytest.approx([0, start, start, start - 0.5 * RANKS_IN_AUROC])
-    assert spreads.tolist() == [0, *[FOUND.single.spread] * 3]
+    assert spreads.tolist() == [0, *[SINGLE.spread] * 3]
 
 
 def test_without_a_default_ranks_alone_tell() -> None:
-    gains, spreads = expected_gains(np.array([0.9, 0.4]), np.full(2, NOBODY), np.zeros(2, bool), None, None)
+    gains, spreads = expected_gains(
+        np.array([0.9, 0.4]), np.full(2, NOBODY), np.zeros(2, bool), None, None, ON_NETWORKS
+    )
     assert gains[0] - gains[1] == pytest.approx(0.5 * RANKS_IN_AUROC)
     assert (spreads > 0).all()
 
@@ -39,7 +48,7 @@ def test_without_a_default_ranks_alone_tell() -> None:
 def test_of_nobody_more_is_expected_than_of_the_winner(ranks: list[float], data: st.DataObject) -> None:
     leads = data.draw(st.lists(st.floats(-0.3, 0.3) | st.just(NOBODY), min_size=len(ranks), max_size=len(ranks)))
     winner = data.draw(st.integers(0, len(ranks) - 1))
-    gains, _ = expected_gains(np.array(ranks), np.array(leads), np.zeros(len(ranks), bool), 0, winner)
+    gains, _ = expected_gains(np.array(ranks), np.array(leads), np.zeros(len(ranks), bool), 0, winner, ON_NETWORKS)
     assert np.argmax(gains) == winner or gains[winner] == gains.max()
     assert not np.isnan(gains).any()
 
@@ -59,19 +68,25 @@ def test_of_a_study_leads_are_those_over_trial_0() -> None:
     gains, _ = expected_of(ranking, None)
     assert gains.tolist() == pytest.approx(
         [
-            FOUND.average.start + 0.1 * FOUND.average.share,
-            FOUND.single.start + 0.2 * FOUND.single.share,
+            AVERAGE.start + 0.1 * AVERAGE.share,
+            SINGLE.start + 0.2 * SINGLE.share,
             0,
-            FOUND.single.start - 0.5 * RANKS_IN_AUROC,
+            SINGLE.start - 0.5 * RANKS_IN_AUROC,
         ]
     )
 
 
 def test_an_average_without_the_default_is_a_candidate_of_its_own() -> None:
     gains, _ = expected_of([(record(5, 0.8, (1, 3)), 0.9), (record(0, 0.7), 0.7)], None)
-    assert gains[0] == pytest.approx(FOUND.single.start + 0.1 * FOUND.single.share)
+    assert gains[0] == pytest.approx(SINGLE.start + 0.1 * SINGLE.share)
 
 
 def test_before_the_final_check_nobody_leads() -> None:
     gains, _ = expected_of([(record(5, None), 0.9), (record(0, None), 0.7)], None)
-    assert gains.tolist() == pytest.approx([FOUND.single.start, 0])
+    assert gains.tolist() == pytest.approx([SINGLE.start, 0])
+
+
+def test_leads_are_worth_what_they_are_beside_such_a_default() -> None:
+    ranking = [(replace(record(5, 0.9), backbone="embedded"), 0.9), (replace(record(0, 0.5), backbone="embedded"), 0.7)]
+    gains, _ = expected_of(ranking, None)
+    assert gains.tolist() == [ON_FILTERS.single.start, 0]

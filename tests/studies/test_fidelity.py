@@ -36,7 +36,7 @@ def facts(
     methods = methods or ["patchcore", *["padim"] * (count - 1)]
     numbers = range(count)
     trials = [
-        {"number": n, "method": method, "backbone": "embedded", "rule": "max", "latency_ms": 1.0, "params": {}}
+        {"number": n, "method": method, "backbone": "resnet18", "rule": "max", "latency_ms": 1.0, "params": {}}
         for n, method in zip(numbers, methods, strict=True)
     ]
     for trial in trials:
@@ -190,6 +190,13 @@ def test_where_nothing_is_known_of_leads_the_default_stays() -> None:
     found = outlooks([facts([0.5, 0.9], [0.6, 0.9])])
     assert decision(facts([0.5, 0.9], [0.6, 0.9]), outlooks=found).winner == 0
     assert found.average.break_even == np.inf
+
+
+def test_a_study_on_the_built_in_filters_keeps_its_default() -> None:
+    study = facts([0.6, 0.9], [0.5, 0.9])
+    for trial in study.trials:
+        trial["backbone"] = "embedded"
+    assert decision(study).winner == 0
 
 
 def test_averages_can_be_left_out() -> None:
