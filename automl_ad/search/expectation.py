@@ -56,8 +56,8 @@ def expected_gains(
     if default is not None:
         gains[default] = spreads[default] = 0.0
     if winner is not None:
-        best = winner if gains[winner] == gains.max() else int(gains.argmax())
-        gains[winner], spreads[winner] = gains[best], spreads[best]
+        best = gains == gains.max()
+        gains[winner], spreads[winner] = gains.max(), spreads[best].min()
     return gains, spreads
 
 
