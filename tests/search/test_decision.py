@@ -137,7 +137,11 @@ class TestSpeed:
         assert decision.winner == 6
         assert "needs 10 ms instead of 100 ms" in decision.why[0]
 
-    def test_the_default_is_not_given_up_for_next_to_nothing(self) -> None:
+    def test_the_default_is_not_given_up_for_speed(self) -> None:
+        decision = decide([finalist(8, 0.9, 1), finalist(0, 0.5, 100)], 0, (8,), ON_FILTERS)  # nothing is expected
+        assert decision.default_kept
+
+    def test_it_is_preferred_to_next_to_nothing(self) -> None:
         decision = choose(finalist(8, 0.721, 100), finalist(0, 0.7, 10), averages=(8,))  # a gain of 0.0005
         assert decision.default_kept
         assert "the training-free default, is expected to be as good as the best (trial 8)" in decision.why[0]
