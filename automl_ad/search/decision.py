@@ -61,6 +61,11 @@ class Outlooks(NamedTuple):
     single: Outlook
     average: Outlook
 
+    @property
+    def telling(self) -> bool:
+        """Whether any lead is worth something."""
+        return self.single.share > 0 or self.average.share > 0
+
 
 ON_NETWORKS = Outlooks(single=Outlook(-0.026, 0.27, 0.037), average=Outlook(-0.016, 0.46, 0.016))
 """Where the default stands on a network; on the real sets of docs/benchmarks.md."""
@@ -143,7 +148,7 @@ class _Board:
         self.guard = next((finalist for finalist in finalists if finalist.number == default), None)
         self.leader = max(finalists, key=lambda finalist: round(finalist.value, 6))
         self._averages = averages
-        self._outlooks = outlooks
+        self.outlooks = outlooks
 
     def hedges(self, finalist: Finalist) -> bool:
         """Whether it is an average that holds the default."""
@@ -153,7 +158,7 @@ class _Board:
         """What its leads are worth."""
         if finalist is self.guard:
             return _ITSELF
-        return self._outlooks.average if self.hedges(finalist) else self._outlooks.single
+        return self.outlooks.average if self.hedges(finalist) else self.outlooks.single
 
     def lead(self, finalist: Finalist) -> float:
         """By how much it leads the default in the final check; where there is none, the leader."""
@@ -237,6 +242,11 @@ def _more_reasons(winner: Finalist, board: _Board, tied: Sequence[int]) -> Itera
             f"It leads the training-free default, trial {guard.number} ({guard.value:.3f}), by "
             f"{100 * board.lead(winner):.1f} points; by what such leads were worth on real defects of other products, "
             f"a gain of {100 * board.gain(winner):.1f} points is expected."
+        )
+    if not board.outlooks.telling:
+        yield (
+            "Beside a default on the built-in filters no lead was worth anything on real sets; beside one on a network "
+            "they were: give it weights, as `automl-ad doctor` says."
         )
     if board.hedges(winner):
         yield "It averages the default with the best others: where one of them errs, the rest outvote it."

@@ -96,6 +96,8 @@ class TestOutlook:
         finalists = [finalist(4, 1.0), finalist(8, 1.0), finalist(0, 0.5)]
         decision = decide(finalists, 0, (8,), ON_FILTERS)
         assert decision.default_kept
+        assert "give it weights" in " ".join(decision.why)
+        assert "weights" not in " ".join(decide(finalists, 0, (8,), ON_NETWORKS).why)
         assert set(decision.tied) == {0, 4, 8}
         assert decide(finalists[:2][::-1], None, (), ON_FILTERS).certainty == 0.5
 
