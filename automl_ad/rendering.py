@@ -298,7 +298,7 @@ def _tied(answer: Answer) -> Iterator[Part]:
     others = [number for number in answer["tied"] if number != answer["winner"]["trial"]]
     if others:
         listed = ", ".join(map(str, others))
-        yield f"Tied with it, since the evidence cannot tell them apart: trial{'s' * (len(others) > 1)} {listed}."
+        yield f"Tied with it, since they may well be better on real defects: trial{'s' * (len(others) > 1)} {listed}."
 
 
 def _trial_row(trial: Answer) -> list[str]:

@@ -29,7 +29,8 @@ def by_real_defects(album: Album, heard: Sequence[Tried], study: Study) -> dict[
     """How candidates tell the user's defects from good pictures of the user's and from the suite's normals.
 
     What that says is weighed against what the search expected of them, as `automl_ad.search.few_defects.rerank` does:
-    by their place in a ranking of all usable trials and of those tried, usable or not.
+    by their leads in the final check and, for the rest, by their place in a ranking of all usable trials and of those
+    tried, usable or not.
 
     Args:
         album: The pictures.

@@ -56,7 +56,7 @@ class TrialRow:
         within_limits: Whether it is complete and within the user's limits of latency and size.
         winner: Whether the search proposes it.
         default: Whether it is the training-free default.
-        tied: Whether the evidence cannot tell it from the best.
+        tied: Whether it may well be better than the winner on real defects, or is it.
         picked: Whether a user's choice of it counts.
     """
 

@@ -77,9 +77,10 @@ def add_averages(
 def different(bench: Bench, ranking: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, Member]]:
     """The first few candidates of which no two have method or backbone in common, ready to be averaged.
 
-    What shares a method or a network shares its errors, too: averages of such candidates choose no better on real sets
-    than the default alone. Only where all candidates have one method, or one backbone, may members share it.
-    All are of the first one's working size, for one graph takes one picture.
+    What shares a method or a backbone shares its errors, too: averages of such candidates choose no better on real
+    sets than the default alone. Only where all candidates have one method, or one backbone, may members share it; a
+    network with filters counts as another backbone. All are of the first one's working size, for one graph takes one
+    picture.
 
     Args:
         bench: The study's files and seeds.

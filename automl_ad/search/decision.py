@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.backbones.zoo import EMBEDDED
 
 Floats = npt.NDArray[np.float64]
 
 EQUAL = 0.001
-"""Expected image AUROC on real defects within which two candidates are as good as each other."""
+"""Expected image AUROC on real defects within which two candidates are as good as each other: no gain to speak of."""
 CLEARLY_FASTER = 2.0
 """How many times faster than the best such a candidate must be to be preferred to it: less is timing noise."""
 TIED = 0.25
@@ -68,15 +69,15 @@ class Outlooks(NamedTuple):
 
 
 ON_NETWORKS = Outlooks(single=Outlook(-0.026, 0.27, 0.037), average=Outlook(-0.016, 0.46, 0.016))
-"""Where the default stands on a network; on the real sets of docs/benchmarks.md."""
+"""Where networks are searched; on the real sets of docs/benchmarks.md."""
 ON_FILTERS = Outlooks(single=Outlook(-0.03, 0.0, 0.071), average=Outlook(0.0, 0.0, 0.054))
-"""Where it stands on the built-in filters alone: there leads came to nothing on the same sets."""
+"""Where the built-in filters are all there is: there leads came to nothing on the same sets."""
 _ITSELF = Outlook(0.0, 1.0, 0.0)
 
 
-def outlooks_of(backbone: str | None) -> Outlooks:
-    """What leads over a default on that backbone are worth."""
-    return ON_FILTERS if backbone == EMBEDDED else ON_NETWORKS
+def outlooks_of(backbones: Collection[str | None]) -> Outlooks:
+    """What leads are worth in a study, by the backbones of its candidates."""
+    return ON_FILTERS if set(backbones) <= {EMBEDDED, NO_BACKBONE, None} else ON_NETWORKS
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Decision:
     Attributes:
         winner: Trial number.
         tied: Trial numbers of the winner and of those that may well be better, the likeliest first.
-        default_kept: Whether the winner is the default because no gain is expected of any other.
+        default_kept: Whether the winner is the default, since no gain to speak of is expected of any other.
         certainty: Probability, 0 to 1, that on real defects the winner is at least as good as the default or, where
             that wins or is not usable, as the best of the others; 1 without a rival.
         why: Sentences for the user.
@@ -122,7 +123,7 @@ def decide(
     """Chooses among finalists by what is expected of them on real defects.
 
     The default guards the choice: it stays unless a gain over it is expected, and leads are trusted no further than
-    they were found again on real defects of other products.
+    they were found again on real defects of other products. Where it is not usable, the leader wins.
 
     Args:
         finalists: At least one, in the order of the proxy ranking.
@@ -158,19 +159,20 @@ class _Board:
         """What its leads are worth."""
         if finalist is self.guard:
             return _ITSELF
-        return self.outlooks.average if self.hedges(finalist) else self.outlooks.single
+        return self.outlooks.average if self.hedges(finalist) and self.guard else self.outlooks.single
 
     def lead(self, finalist: Finalist) -> float:
         """By how much it leads the default in the final check; where there is none, the leader."""
         return finalist.value - (self.guard or self.leader).value
 
     def gain(self, finalist: Finalist) -> float:
-        """What is expected of it beside the default, in real image AUROC."""
-        return float(self.outlook(finalist).gain(np.float64(self.lead(finalist))))
+        """What is expected of it beside the default, in real image AUROC; without a default, how far it leads."""
+        lead = self.lead(finalist)
+        return lead if self.guard is None else float(self.outlook(finalist).gain(np.float64(lead)))
 
     def best(self, finalists: Sequence[Finalist]) -> Finalist:
-        """Of whom most is expected among some, at least one; among equals the default, then who leads."""
-        return max(finalists, key=lambda each: (round(self.gain(each), 6), each is self.guard, round(each.value, 6)))
+        """Of whom most is expected among some, at least one; the default if that is no gain to speak of."""
+        return max(finalists, key=lambda each: round(self.gain(each) + EQUAL * (each is self.guard), 6))
 
     def better(self, one: Finalist, other: Finalist) -> float:
         """Probability that on real defects ``one`` is at least as good as ``other``."""
@@ -187,10 +189,11 @@ def _fastest(best: Finalist, board: _Board) -> Finalist:
     """
     if best is board.guard:
         return best
+    enough = board.gain(best) - EQUAL if board.guard is None else max(board.gain(best) - EQUAL, EQUAL)
     quick = [
         finalist
         for finalist in board.finalists
-        if finalist.latency_ms * CLEARLY_FASTER <= best.latency_ms and board.gain(finalist) >= board.gain(best) - EQUAL
+        if finalist.latency_ms * CLEARLY_FASTER <= best.latency_ms and board.gain(finalist) >= enough
     ]
     return min(quick, key=lambda finalist: finalist.latency_ms, default=best)
 
@@ -220,7 +223,7 @@ def _first_reason(winner: Finalist, best: Finalist, board: _Board) -> str:
             f"{name} is expected to be as good as the best (trial {best.number}) within {100 * EQUAL:g} points on real "
             f"defects and needs {winner.latency_ms:.0f} ms instead of {best.latency_ms:.0f} ms an image."
         )
-    if winner is leader:
+    if round(winner.value, 6) == round(leader.value, 6):
         return f"{name} leads in the final check (proxy score {winner.value:.3f})."
     if winner is board.guard:
         return (
@@ -243,12 +246,12 @@ def _more_reasons(winner: Finalist, board: _Board, tied: Sequence[int]) -> Itera
             f"{100 * board.lead(winner):.1f} points; by what such leads were worth on real defects of other products, "
             f"a gain of {100 * board.gain(winner):.1f} points is expected."
         )
-    if not board.outlooks.telling:
+    if guard is not None and len(board.finalists) > 1 and not board.outlooks.telling:
         yield (
-            "Beside a default on the built-in filters no lead was worth anything on real sets; beside one on a network "
-            "they were: give it weights, as `automl-ad doctor` says."
+            "With the built-in filters alone no lead was worth anything on real sets; with a network leads were. "
+            "`automl-ad doctor` says how to give it weights."
         )
-    if board.hedges(winner):
+    if guard is not None and board.hedges(winner):
         yield "It averages the default with the best others: where one of them errs, the rest outvote it."
     if len(tied) > 1:
         yield f"{len(tied)} candidates are tied: each of the others may well be better on real defects."

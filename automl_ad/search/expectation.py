@@ -44,8 +44,7 @@ def expected_gains(
         outlooks: What leads are worth.
 
     Returns:
-        float64 [T] each: gains in image AUROC, and the standard deviations of the truth about them; 0 and 0 of
-        the default itself.
+        float64 [T] each: gains in image AUROC, and the standard deviations of the truth about them.
     """
     reference = ranks.max() if default is None else ranks[default]
     gains = outlooks.single.start + RANKS_IN_AUROC * np.minimum(0.0, ranks - reference)
@@ -53,9 +52,9 @@ def expected_gains(
     for outlook, kind in ((outlooks.single, ~hedges), (outlooks.average, hedges)):
         rows = kind & ~np.isnan(leads)
         gains[rows], spreads[rows] = outlook.gain(leads[rows]), outlook.spread
-    if default is not None:
-        gains[default] = spreads[default] = 0.0
-    if winner is not None:
+    if default is not None:  # as unsure as the averages that hold it
+        gains[default], spreads[default] = 0.0, outlooks.average.spread
+    if winner is not None:  # as sure as the surest of the best: what defects leave equal stays the winner's
         best = gains == gains.max()
         gains[winner], spreads[winner] = gains.max(), spreads[best].min()
     return gains, spreads
@@ -78,5 +77,5 @@ def expected_of(ranking: Ranking, winner: int | None) -> tuple[Floats, Floats]:
         np.array([holds_default(record) for record in records]),
         default,
         None if winner is None else place.get(winner),
-        outlooks_of(None if default is None else records[default].backbone),
+        outlooks_of([record.backbone for record in records]),
     )

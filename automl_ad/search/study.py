@@ -452,8 +452,7 @@ class Study:
         if not finalists:
             raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
         hedges = {record.number for record in chosen if holds_default(record)}
-        default = next((record for record in records if record.number == DEFAULT_TRIAL), None)
-        outlooks = outlooks_of(None if default is None else default.backbone)
+        outlooks = outlooks_of([record.backbone for record, _ in ranking])
         decision = decide(finalists, DEFAULT_TRIAL, hedges, outlooks)
         winner = next(record for record in records if record.number == decision.winner)
         answer = self._answer(bench, winner, decision, finalists, home, records, warnings, clock)

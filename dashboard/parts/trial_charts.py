@@ -103,7 +103,7 @@ def intervals(rows: Sequence[TrialRow], most: int = 15) -> Chart:
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], type="category")
     tied_numbers = [row.number for row in shown if row.tied]
     caption = f"The best {counted(len(shown), 'candidate')} in the order of the ranking, with 90 % intervals. " + (
-        f"Filled: the tied set, trials {listed(tied_numbers)}, which the final check cannot tell apart; "
+        f"Filled: the tied set, trials {listed(tied_numbers)}, the winner and whoever may well be better; "
         "the intervals are of the proxy suite alone, so others may overlap them."
         if tied_numbers
         else "There is no tied set yet: it is known when the search has ended."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MARKS = {
     "winner": "the search's proposal",
     "default": "the training-free default, which stands guard",
-    "tied": "the evidence cannot tell it from the best",
+    "tied": "it may well be better than the winner on real defects",
     "picked": "your choice",
 }
 """What is marked in the table, and what it means."""

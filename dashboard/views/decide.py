@@ -162,7 +162,7 @@ def _reasons(table: TrialTable) -> None:
         coverage = coverage_in_words(answer.get("proxy", {}).get("coverage"))
         st.markdown(_bullets([*answer.get("unknown", ()), *coverage]))
     tied = [row for row in table.rows if row.tied]
-    st.markdown(f"**Tied set: {counted(len(tied), 'candidate')} that the evidence cannot tell apart**")
+    st.markdown(f"**Tied set: {counted(len(tied), 'candidate')} that may well be best on real defects**")
     st.dataframe(
         ranked_frame(tied), hide_index=True, column_config=ranked_columns(), alt="The tied set", placeholder="–"
     )

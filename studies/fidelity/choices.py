@@ -30,7 +30,7 @@ def decision(facts: Facts, averages: bool = True, outlooks: Outlooks | None = No
 
 def known_outlooks(facts: Facts) -> Outlooks:
     """What the product holds leads to be worth in such a study."""
-    return outlooks_of(None if facts.default is None else facts.trials[facts.default]["backbone"])
+    return outlooks_of([trial["backbone"] for trial in facts.trials])
 
 
 def hedges(facts: Facts) -> set[int]:

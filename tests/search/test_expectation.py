@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from automl_ad.search.decision import ON_FILTERS, ON_NETWORKS
 from automl_ad.search.expectation import RANKS_IN_AUROC, expected_gains, expected_of
+from automl_ad.search.shrinkage import posterior
 from automl_ad.store.records import CandidateRecord
 
 NOBODY = np.nan
@@ -25,7 +26,7 @@ def test_finalists_are_expected_to_gain_what_their_leads_were_worth() -> None:
             AVERAGE.start + 0.1 * AVERAGE.share,
         ]
     )
-    assert spreads.tolist() == [0, SINGLE.spread, AVERAGE.spread]
+    assert spreads.tolist() == [AVERAGE.spread, SINGLE.spread, AVERAGE.spread]
 
 
 def test_others_are_expected_behind_the_default_by_what_they_rank_behind_it() -> None:
@@ -33,7 +34,7 @@ def test_others_are_expected_behind_the_default_by_what_they_rank_behind_it() ->
     gains, spreads = expected_gains(ranks, leads, np.zeros(4, bool), 0, None, ON_NETWORKS)
     start = SINGLE.start  # a higher rank alone is no lead in the final check
     assert gains.tolist() == pytest.approx([0, start, start, start - 0.5 * RANKS_IN_AUROC])
-    assert spreads.tolist() == [0, *[SINGLE.spread] * 3]
+    assert spreads.tolist() == [AVERAGE.spread, *[SINGLE.spread] * 3]
 
 
 def test_without_a_default_ranks_alone_tell() -> None:
@@ -48,9 +49,17 @@ def test_without_a_default_ranks_alone_tell() -> None:
 def test_of_nobody_more_is_expected_than_of_the_winner(ranks: list[float], data: st.DataObject) -> None:
     leads = data.draw(st.lists(st.floats(-0.3, 0.3) | st.just(NOBODY), min_size=len(ranks), max_size=len(ranks)))
     winner = data.draw(st.integers(0, len(ranks) - 1))
-    gains, _ = expected_gains(np.array(ranks), np.array(leads), np.zeros(len(ranks), bool), 0, winner, ON_NETWORKS)
-    assert np.argmax(gains) == winner or gains[winner] == gains.max()
+    nobody = np.zeros(len(ranks), bool)
+    gains, spreads = expected_gains(np.array(ranks), np.array(leads), nobody, 0, winner, ON_NETWORKS)
+    assert gains[winner] == gains.max()
+    assert (spreads > 0).all()
     assert not np.isnan(gains).any()
+
+
+def test_defects_can_still_move_a_winner_of_whom_no_gain_is_expected() -> None:
+    gains, spreads = expected_gains(np.ones(2), np.full(2, NOBODY), np.zeros(2, bool), 0, 1, ON_NETWORKS)
+    after = posterior(gains, spreads, np.array([[0.5] * 20, [0.1] * 20]))
+    assert after.order() == [0, 1]
 
 
 def record(number: int, value: float | None, members: tuple[int, ...] = ()) -> CandidateRecord:
@@ -58,6 +67,7 @@ def record(number: int, value: float | None, members: tuple[int, ...] = ()) -> C
         number=number,
         state="complete",
         method="average" if members else "padim",
+        backbone="resnet18",
         params={"members": [{"trial": member} for member in members]} if members else {},
         certify=None if value is None else {"value": value, "cells": {}},
     )

@@ -162,7 +162,7 @@ def test_an_answer_says_what_the_defects_change_and_what_not(study: automl_ad.St
     assert answer["changed"] == (answer["leader"] != before["winner"]["trial"])
     values = [row["posterior"] for row in answer["trials"]]
     assert values == sorted(values, reverse=True)
-    assert all(0 <= row["mean_placement"] <= 1 and row["sd"] >= 0 for row in answer["trials"])
+    assert all(0 <= row["mean_placement"] <= 1 and row["sd"] > 0 for row in answer["trials"])
     assert "3 real defects" in answer["note"]
     assert "apart from the search" in answer["note"]
     assert {event.stage for event in told} == {"defects"}
