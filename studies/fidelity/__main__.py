@@ -30,7 +30,10 @@ def main() -> None:
             for name in arguments.sets or _sets_in(arguments.data):
                 if not Facts.path(folder, name, seed).is_file():
                     print(f"{name}, seed {seed}: {_collected(name, seed, arguments, folder)}", flush=True)
-    found = [Facts.load(path) for path in sorted(folder.glob("*.json"))]
+    try:
+        found = [Facts.load(path) for path in sorted(folder.glob("*.json"))]
+    except AutomlAdError as error:
+        sys.exit(str(error))
     if not found:
         sys.exit(f"{arguments.output} holds no finished study: name a folder of data sets in MVTec layout.")
     page = write_report(judge(found, 0), f"python studies/fidelity {shlex.join(sys.argv[1:])}", arguments.output)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.errors import StoreError
 from automl_ad.methods.registry import AVERAGE
 
 Floats = npt.NDArray[np.float64]
@@ -93,9 +94,16 @@ class Facts:
 
     @classmethod
     def load(cls, path: Path) -> Facts:
-        """Reads what ``save`` wrote."""
+        """Reads what ``save`` wrote.
+
+        Raises:
+            StoreError: It was written by another version.
+        """
         with np.load(path.with_suffix(".npz")) as arrays:
-            return cls(**json.loads(path.read_text()), **{name: arrays[name] for name in _ARRAYS})
+            try:
+                return cls(**json.loads(path.read_text()), **{name: arrays[name] for name in _ARRAYS})
+            except (KeyError, TypeError) as error:
+                raise StoreError(f"{path} is of another version; delete it and run the command again.") from error
 
     @staticmethod
     def path(folder: Path, name: str, seed: int) -> Path:

@@ -14,6 +14,8 @@ from leads import outlooks
 from report import markdown, write_report
 from rules import borda, family, mean, prior, ranks, real_aurocs, worst_families
 
+from automl_ad.errors import StoreError
+
 DRAWS = 200
 CELLS = ["texture/0.7", "texture/0.95", "speck/0.7"]
 
@@ -87,6 +89,14 @@ def test_facts_come_back_as_they_were_kept(tmp_path: Path) -> None:
         assert getattr(found, name) == getattr(kept, name)
     for name in ("image_cells", "home", "scores", "labels", "values", "draws", "shown"):
         np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
+
+
+def test_facts_of_another_version_are_refused(tmp_path: Path) -> None:
+    facts([0.6, 0.9], [0.5, 0.7]).save(tmp_path)
+    path = Facts.path(tmp_path, "bolts", 0)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"wide": []}))
+    with pytest.raises(StoreError, match=r"bolts_0\.json is of another version; delete it"):
+        Facts.load(path)
 
 
 def test_regret_is_what_the_chosen_trial_lacks_of_the_best_in_points() -> None:
