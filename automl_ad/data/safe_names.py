@@ -39,6 +39,8 @@ def safe_part(name: str) -> str:
     stem, dot, suffix = text.rpartition(".")
     ending = f"{dot}{suffix}" if stem and len(suffix) < 10 else ""
     body = text.removesuffix(ending).encode()[: _LONGEST - len(ending.encode())].decode("utf-8", "ignore")
+    if not ending:  # the cut may have laid bare what must not stand at the end
+        body = body.rstrip(". ")
     return f"_{body}{ending}" if _DEVICES.fullmatch(text) else f"{body}{ending}"
 
 

@@ -61,6 +61,12 @@ def test_long_names_are_cut_and_keep_their_ending() -> None:
     assert len(safe_part("x." + "y" * 300).encode()) <= 120
 
 
+@pytest.mark.parametrize("end", [" ", ".", ". ."])
+def test_a_name_that_is_cut_does_not_end_in_what_some_system_drops(end: str) -> None:
+    kept = "x" * (120 - len(end))
+    assert safe_part(kept + end + "y" * 50) == kept
+
+
 @given(st.text(max_size=300))
 def test_a_part_is_always_one_part(text: str) -> None:
     part = safe_part(text)
