@@ -35,7 +35,7 @@ def safe_part(name: str) -> str:
     """One part of a path without what some system refuses; never empty, hidden or longer than file systems allow."""
     text = unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode())
     text = "".join("_" if letter in '/\\:*?"<>|' or not letter.isprintable() else letter for letter in text)
-    text = text.strip(" ").rstrip(". ").lstrip(".") or "_"
+    text = text.strip(". ") or "_"
     stem, dot, suffix = text.rpartition(".")
     ending = f"{dot}{suffix}" if stem and len(suffix) < 10 else ""
     body = text.removesuffix(ending).encode()[: _LONGEST - len(ending.encode())].decode("utf-8", "ignore")

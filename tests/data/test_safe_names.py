@@ -61,6 +61,10 @@ def test_long_names_are_cut_and_keep_their_ending() -> None:
     assert len(safe_part("x." + "y" * 300).encode()) <= 120
 
 
+def test_no_space_comes_to_light_at_the_front() -> None:
+    assert safe_part(".. part") == "part"
+
+
 @pytest.mark.parametrize("end", [" ", ".", ". ."])
 def test_a_name_that_is_cut_does_not_end_in_what_some_system_drops(end: str) -> None:
     kept = "x" * (120 - len(end))
