@@ -53,3 +53,15 @@ def merged_in_words(coverage: Mapping[str, Any]) -> list[str]:
     wanted = coverage["severities"]
     merged = [f"{name} at {', '.join(cells)}" for name, cells in coverage["drawn"].items() if len(cells) < len(wanted)]
     return [f"Not every severity is in reach on these images: drawn are {'; '.join(merged)}."] if merged else []
+
+
+def taken_off_in_words(advantage: float) -> str:
+    """Why a proxy score lies below the families that it is of.
+
+    Args:
+        advantage: What was taken off it, in AUROC.
+    """
+    return (
+        f"{100 * advantage:.1f} points are taken off the proxy score, not off those of its families: what such a "
+        "candidate learned from some synthetic anomalies helps it with all of them, but less with real defects."
+    )

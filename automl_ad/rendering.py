@@ -16,7 +16,7 @@ from rich.text import Text
 
 from automl_ad.bundle.figures import figures, marked_sentence, review_sentence
 from automl_ad.durations import format_duration
-from automl_ad.outcome_words import certainty_in_words, coverage_in_words, winner_in_words
+from automl_ad.outcome_words import certainty_in_words, coverage_in_words, taken_off_in_words, winner_in_words
 from automl_ad.store.params import params_in_words
 
 Answer = Mapping[str, Any]
@@ -105,6 +105,8 @@ def trial_report(trial: Answer) -> Iterator[Part]:
     yield _worth(trial)
     yield from _pairs("Settings", params_in_words(trial.get("params") or {}))
     yield from _pairs("Proxy score by family", trial.get("families"), _score)
+    if trial.get("advantage"):
+        yield taken_off_in_words(trial["advantage"])
     yield from _cells(trial)
     if trial.get("rule"):
         yield f"Scoring rule: {trial['rule']}"

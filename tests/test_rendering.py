@@ -133,6 +133,12 @@ def test_one_trial_is_shown_whole() -> None:
     for words in ("ratio   0.1235", "texture/0.3  0.750", "4.2 s", "a/maps.npz", "top-1%", "max  0.800", "321 MB"):
         assert words in text
     assert "1 min 15 s" in text
+    assert "taken off" not in text
+
+
+def test_what_was_taken_off_a_proxy_score_is_said() -> None:
+    text = text_of(rendering.trial_report(trial(4, advantage=0.09)))
+    assert "9.0 points are taken off the proxy score" in text
 
 
 def test_predictions_show_decisions_errors_and_a_tally() -> None:

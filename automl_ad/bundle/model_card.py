@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from automl_ad.bundle.calibration import Calibration
 from automl_ad.bundle.manifest import Manifest
 from automl_ad.bundle.runtime import overkill_threshold
+from automl_ad.outcome_words import taken_off_in_words
 
 PROMISES = (0.1, 0.05, 0.02, 0.01, 0.005)
 
@@ -85,6 +86,9 @@ def _proxy(manifest: Manifest) -> Iterator[str]:
         "whole images and of the anomalies' places. It is no accuracy: real defects differ."
     )
     yield ""
+    if facts.advantage:
+        yield taken_off_in_words(facts.advantage)
+        yield ""
     yield "| family | proxy score |"
     yield "|---|---|"
     for family, value in facts.families.items():

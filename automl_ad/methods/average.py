@@ -83,6 +83,11 @@ class AverageSettings(DetectorSettings):
         return frozenset[str]().union(*(member.parameters.learns_from for member in self.members))
 
     @property
+    def advantage(self) -> float:
+        """See ``DetectorSettings.advantage``: that of the members, each of which has an equal say in the map."""
+        return sum(member.parameters.advantage for member in self.members) / len(self.members)
+
+    @property
     def trains(self) -> bool:
         """See ``DetectorSettings.trains``."""
         return any(member.parameters.trains for member in self.members)

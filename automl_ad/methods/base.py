@@ -44,6 +44,15 @@ class DetectorSettings(BaseModel):
         return frozenset() if self.recipe is None else frozenset(self.recipe.families)
 
     @property
+    def advantage(self) -> float:
+        """How much better synthetic anomalies of any family make it look than real defects do, in AUROC.
+
+        Taken off wherever it is compared with others. Measured by ``studies/fidelity`` beside methods that learn from
+        good images alone (docs/benchmarks.md); 0 for these, and where nothing was found.
+        """
+        return 0.0
+
+    @property
     def trains(self) -> bool:
         """Whether fitting is iterative: it reports progress, can be pruned, and a budget can end it early."""
         return False

@@ -35,13 +35,15 @@ class TrialRow:
         rule: Name of the scoring rule that the proxy score uses.
         rank: Place among the usable trials, 1 the best; None for those that are not complete or exceed a limit.
         rank_score: What it is ranked by, 0 to 1: the share of the others that it beats, over families and severities.
-        proxy_score: Mean of image and located AUROC over families that it did not learn from, 0 to 1.
+        proxy_score: Mean of image and located AUROC over families that it did not learn from, less ``advantage``; 0 to
+            1.
         interval: 90 % interval of the proxy score, (low, high).
         families: Proxy score by family.
         cells: Image AUROC by family and severity.
         located: Located AUROC by family and severity; empty for trials of early versions.
         rules: Mean image AUROC by scoring rule.
         home: Families that it learned from: these do not rank it.
+        advantage: What was taken off its proxy score, in AUROC.
         certify_score: The same on the proxy and certify suites together, if it was checked again.
         certify_cells: Image AUROC on the certify suite by family and severity.
         latency_ms: Milliseconds for one image.
@@ -75,6 +77,7 @@ class TrialRow:
     located: Mapping[str, float]
     rules: Mapping[str, float]
     home: frozenset[str]
+    advantage: float
     certify_score: float | None
     certify_cells: Mapping[str, float]
     latency_ms: float | None
@@ -221,6 +224,7 @@ def _row(record: CandidateRecord, marks: _Marks, rank: int | None = None, rank_s
         located=record.cells.get("located", {}),
         rules=record.cells.get("rules", {}),
         home=record.learned_from,
+        advantage=record.advantage,
         certify_score=certify.get("value"),
         certify_cells=certify.get("cells", {}),
         latency_ms=record.latency_ms,

@@ -167,12 +167,14 @@ class ProxyScore:
 
     Attributes:
         rule: The scoring rule.
-        value: Mean of image and located AUROC, 0 to 1, over the families that it did not learn from.
+        value: Mean of image and located AUROC over the families that it did not learn from, less ``advantage``; 0 to 1.
         interval: 90 % bootstrap interval of ``value``.
         cells: Image AUROC of every cell.
         located: Located AUROC of every cell.
         families: Mean of both of every family.
         rules: Mean image AUROC under every rule, over the same families as ``value``.
+        home: Families that it learned from.
+        advantage: What was taken off ``value`` and ``interval`` for it, and off nothing else.
     """
 
     rule: str
@@ -182,6 +184,8 @@ class ProxyScore:
     located: Mapping[str, float]
     families: Mapping[str, float]
     rules: Mapping[str, float]
+    home: frozenset[str]
+    advantage: float
 
 
 def suite_maps(detector: Detector, normals: ImageSet, suite: Suite) -> SuiteMaps:
@@ -218,6 +222,7 @@ def proxy_score(
     plan: BootstrapPlan,
     home: Collection[str] = (),
     precedents: Sequence[Mapping[str, float]] = (),
+    advantage: float = 0.0,
 ) -> ProxyScore:
     """Chooses the scoring rule and judges a candidate under it, with an interval.
 
@@ -227,6 +232,7 @@ def proxy_score(
         plan: Resampling weights.
         home: Families that it learned from, which do not count.
         precedents: What every rule gave other candidates of its method, see ``shared_rule``.
+        advantage: How much better its kind looks on synthetic anomalies than it is, which is taken off.
     """
     means = rule_means(scores, suite, home)
     rule = shared_rule([*precedents, means])
@@ -238,13 +244,29 @@ def proxy_score(
     by_family = {family: float(np.mean(values)) for family, values in families.items()}
     away = away_cells(suite.cell_names, home)
     draws = family_weights(away) @ scores.draws(suite, rule, plan, away)
-    return ProxyScore(rule, _mean_of(joint, away), interval(draws), cells, located, by_family, means)
+    low, high = interval(draws)
+    return ProxyScore(
+        rule=rule,
+        value=_less(_mean_of(joint, away), advantage),
+        interval=(_less(low, advantage), _less(high, advantage)),
+        cells=cells,
+        located=located,
+        families=by_family,
+        rules=means,
+        home=frozenset(home),
+        advantage=advantage,
+    )
 
 
-def quick_score(scores: SuiteScores, suite: Celled, home: Collection[str] = ()) -> float:
+def quick_score(scores: SuiteScores, suite: Celled, home: Collection[str] = (), advantage: float = 0.0) -> float:
     """The proxy score under the candidate's own best rule, without anything that costs time."""
     means, away = rule_means(scores, suite, home), away_cells(suite.cell_names, home)
-    return (means[shared_rule([means])] + _mean_of(scores.located_cells(suite), away)) / 2
+    plain = (means[shared_rule([means])] + _mean_of(scores.located_cells(suite), away)) / 2
+    return _less(plain, advantage)
+
+
+def _less(score: float, advantage: float) -> float:
+    return max(0.0, score - advantage)
 
 
 def _mean_of(cells: Mapping[str, float], names: Sequence[str]) -> float:

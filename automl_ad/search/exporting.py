@@ -146,6 +146,7 @@ def _facts(record: CandidateRecord, facts: Mapping[str, Any]) -> StudyFacts:
                 "interval": record.interval,
                 "families": record.families,
                 "learned_from": sorted(record.learned_from),
+                "advantage": record.advantage,
                 "latency_ms": record.latency_ms,
                 "size_mb": record.size_mb,
                 "peak_mb": record.peak_mb,

@@ -77,7 +77,8 @@ class FinalCheck:
         exact = scores.draws(self._cells, rule, _once(self._plan, self._cells), self._away)
         of_families: Floats = (self._families * draws).sum(axis=0)
         value = float((family_weights(self._away) @ exact).item())
-        return Finalist(record.number, value, of_families, float(record.latency_ms or 0))
+        advantage = record.advantage
+        return Finalist(record.number, value - advantage, of_families - advantage, float(record.latency_ms or 0))
 
 
 def _once(plan: BootstrapPlan, cells: Cells) -> BootstrapPlan:

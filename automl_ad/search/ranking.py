@@ -42,13 +42,14 @@ def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, fl
     """Complete candidates and their rank scores, best first; equals in the order of their trials.
 
     In every cell they are ranked twice: by image AUROC and by located AUROC. A family that a candidate learned from
-    does not rank it: it would play at home.
+    does not rank it: it would play at home. Elsewhere its advantage is taken off.
     """
     if not records:
         return []
     cells = list(records[0].cells["cells"])
     levels = [level for level in LEVELS if all(level in record.cells for record in records)]
     table = np.array([[record.cells[level][cell] for level in levels for cell in cells] for record in records])
+    table -= np.array([[record.advantage] for record in records])
     scores = rank_scores(table, np.tile(at_home(records, cells), len(levels)))
     pairs = zip(records, (float(score) for score in scores), strict=True)
     return sorted(pairs, key=lambda pair: (-round(pair[1], 9), pair[0].number))

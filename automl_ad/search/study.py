@@ -581,6 +581,7 @@ def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | N
         "proxy_score": record.proxy_score,
         "interval": record.interval,
         "families": dict(record.families),
+        "advantage": record.advantage,
         "certify_score": record.certify["value"] if record.certify else None,
         "latency_ms": record.latency_ms,
         "size_mb": record.size_mb,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -209,9 +209,11 @@ def completed(
         FloatingPointError: A map holds values that are not finite.
         StoreError: The files cannot be written.
     """
-    views, home = bench.material.at(configuration.side), detector.settings.learns_from
+    views, settings = bench.material.at(configuration.side), detector.settings
     scores = score_suite(maps, views.proxy)
-    result = proxy_score(scores, views.proxy, bench.plan, home, precedents)
+    result = proxy_score(
+        scores, views.proxy, bench.plan, settings.learns_from, precedents, advantage=settings.advantage
+    )
     folder = bench.folder.trial(number)
     save_arrays(folder / MAPS, **maps)
     scores.save(folder / SCORES)
@@ -221,7 +223,7 @@ def completed(
         method=configuration.method,
         backbone=configuration.backbone,
         params=_params(configuration),
-        **said(result, home),
+        **said(result),
         latency_ms=latency_ms(detector, views.normals.size),
         size_mb=size_mb(detector),
         artifact=str(folder.relative_to(bench.folder.root)),
@@ -229,7 +231,7 @@ def completed(
     )
 
 
-def said(result: ProxyScore, home: Collection[str]) -> dict[str, Any]:
+def said(result: ProxyScore) -> dict[str, Any]:
     """What a record keeps of a proxy score."""
     return {
         "rule": result.rule,
@@ -237,7 +239,13 @@ def said(result: ProxyScore, home: Collection[str]) -> dict[str, Any]:
         "interval_low": result.interval[0],
         "interval_high": result.interval[1],
         "families": result.families,
-        "cells": {"cells": result.cells, "located": result.located, "rules": result.rules, "home": sorted(home)},
+        "cells": {
+            "cells": result.cells,
+            "located": result.located,
+            "rules": result.rules,
+            "home": sorted(result.home),
+            "advantage": result.advantage,
+        },
     }
 
 
@@ -251,7 +259,8 @@ def _pruning(detector: Detector, bench: Bench, configuration: Configuration, tri
         normals = views.normals.take(bench.material.normals.splits.proxy[:PRUNING_NORMALS])
         suite = thinned(views.proxy, PRUNING_SHARE)
         scores = score_suite(suite_maps(detector, normals, suite), suite)
-        trial.report(quick_score(scores, suite, detector.settings.learns_from), round(REPORT_STEPS * done))
+        score = quick_score(scores, suite, detector.settings.learns_from, detector.settings.advantage)
+        trial.report(score, round(REPORT_STEPS * done))
         if trial.should_prune():
             raise optuna.TrialPruned(f"Below the median of earlier trials after {done:.0%} of its training.")
 

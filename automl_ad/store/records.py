@@ -62,7 +62,8 @@ class CandidateRecord:
         interval_low: Lower end of the proxy score's interval.
         interval_high: Upper end.
         families: Score by anomaly family.
-        cells: What is known of each cell (family and severity), of each rule, and of the families learned from.
+        cells: What is known of each cell (family and severity), of each rule, of the families learned from,
+            and of what was taken off the proxy score.
         latency_ms: For one image, in milliseconds.
         size_mb: Of the detector, in megabytes.
         peak_mb: Highest memory in use, in megabytes.
@@ -105,6 +106,11 @@ class CandidateRecord:
     def learned_from(self) -> frozenset[str]:
         """Families of synthetic anomalies that the candidate learned from: on these it plays at home."""
         return frozenset(self.cells.get("home", ()))
+
+    @property
+    def advantage(self) -> float:
+        """What was taken off its proxy score, in AUROC: how much better its kind looks on synthetic anomalies."""
+        return float(self.cells.get("advantage", 0.0))
 
     @property
     def interval(self) -> tuple[float, float] | None:

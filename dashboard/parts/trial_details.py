@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from automl_ad.outcome_words import taken_off_in_words
 from automl_ad.store.params import params_in_words
 from parts.score_charts import HOME, cell_heat
 from parts.show import show_chart
@@ -91,3 +92,5 @@ def _cells(row: TrialRow) -> None:
             f"{HOME} It learned from anomalies of {counted(len(row.home), 'family')}; these count neither for its "
             "proxy score nor for its rank."
         )
+    if row.advantage:
+        st.caption(taken_off_in_words(row.advantage))

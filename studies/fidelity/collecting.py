@@ -104,7 +104,7 @@ def _seconds(study: automl_ad.Study) -> dict[str, float]:
 
 
 def _trial(record: CandidateRecord) -> dict[str, Any]:
-    names = ("number", "method", "backbone", "rule", "latency_ms", "fit_s", "total_s")
+    names = ("number", "method", "backbone", "rule", "advantage", "latency_ms", "fit_s", "total_s")
     return {name: getattr(record, name) for name in names} | {"params": dict(record.params)}
 
 

@@ -29,7 +29,8 @@ class Facts:
     Attributes:
         set: Name of the image set.
         seed: Of the study.
-        trials: Complete and usable ones, averages among them: number, method, backbone, params, rule and latency_ms.
+        trials: Complete and usable ones, averages among them: number, method, backbone, params, rule,
+            advantage and latency_ms.
         cells: Names of the cells of the proxy suite, family/severity.
         selected: Place, among the trials, of the product's choice.
         default: Place of the training-free default; None where it failed.
@@ -75,6 +76,11 @@ class Facts:
     def averages(self) -> Flags:
         """Which trials are averages of others, bool [T]."""
         return np.array([trial["method"] == AVERAGE for trial in self.trials])
+
+    @property
+    def advantages(self) -> Floats:
+        """What is taken off the proxy score of every trial, float64 [T]."""
+        return np.array([trial.get("advantage", 0.0) for trial in self.trials], dtype=np.float64)
 
     @property
     def families(self) -> list[str]:

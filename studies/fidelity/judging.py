@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from choices import CHOICES, decided, decision, hedges, known_outlooks
 from facts import Facts, Flags
+from home import home_advantage, overrated
 from kinship import KINDS, SIZES, regrets
 from leads import leads, outlooks
+from over_sets import over_sets
 from rules import RULES, Rule, family, ranks, real_aurocs
 
 from automl_ad.evaluation.intervals import kendall, spearman
@@ -20,7 +22,6 @@ from automl_ad.search.assess import labelled_floor
 from automl_ad.search.expectation import expected_gains
 from automl_ad.search.shrinkage import posterior
 
-DRAWS = 2000
 FEW = (1, 3, 10)
 """How many real defects re-rank."""
 DRAWS_OF_DEFECTS = 50
@@ -34,11 +35,10 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
 
     Returns:
         ``rules``: by name, figures and the regret of each study, in points. ``saved``: by how many points the product's
-        regret is lower than others'. ``studies``: what belongs to a study and
-        not to a rule. ``home``: how much better trials look on families that they learned from. ``after``: the same on
-        the families that count. ``defects``: what a few real defects change. ``leads``: what a lead in
-        the final check was worth. ``kinship``: what averages are worth by
-        what their members share.
+        regret is lower than others'. ``studies``: what belongs to a study and not to a rule. ``home``: how much better
+        trials look on families that they learned from. ``after``: what the proxy makes of them by the families that
+        count, before and after their advantage is taken off. ``defects``: what a few real defects change. ``leads``:
+        what a lead in the final check was worth. ``kinship``: what averages are worth by what their members share.
     """
     named = {**RULES, **{f"{name} alone": family(name) for name in _families(all_facts)}}
     rng = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
         "saved": {name: _saved(rows["product's choice"], rows[name], all_facts, rng) for name in _baselines(rows)},
         "studies": [_study(facts) for facts in all_facts],
         "home": home_advantage(all_facts),
-        "after": overrated(all_facts),
+        "after": overrated(all_facts, rng),
         "leads": {
             kind: asdict(found) | {"break_even": found.break_even}
             for kind, found in outlooks(all_facts)._asdict().items()
@@ -130,46 +130,6 @@ def _study(facts: Facts) -> dict[str, Any]:
     }
 
 
-def home_advantage(all_facts: Sequence[Facts]) -> list[dict[str, Any]]:
-    """By method and family, how much better trials look where they learned from the family, in points.
-
-    Of each trial that learned from a family: its mean AUROC there less its mean elsewhere; less the same difference,
-    on average, of the trials of its study that learned from none.
-    """
-    found: dict[tuple[str, str], list[float]] = {}
-    for facts in all_facts:
-        for name in facts.families:
-            column = facts.of_family(name)
-            learned, apart = facts.home[:, column].all(1), ~facts.home.any(1)
-            if not learned.any() or not apart.any():
-                continue
-            gap = facts.image_cells[:, column].mean(1) - facts.image_cells[:, ~column].mean(1)
-            for row in np.flatnonzero(learned):
-                key = (str(facts.trials[row]["method"]), name)
-                found.setdefault(key, []).append(100 * float(gap[row] - gap[apart].mean()))
-    return [
-        {"method": method, "family": name, "points": float(np.mean(gaps)), "trials": len(gaps)}
-        for (method, name), gaps in sorted(found.items())
-    ]
-
-
-def overrated(all_facts: Sequence[Facts]) -> list[dict[str, Any]]:
-    """By method that learns from anomalies, how much the proxy still overrates its trials, in points.
-
-    Of each such trial: its proxy score less its real image AUROC; less the same difference, on average, of the trials
-    of its study that learned from none.
-    """
-    found: dict[str, list[float]] = {}
-    for facts in all_facts:
-        gap, apart = facts.proxy - real_aurocs(facts), ~facts.home.any(1) & ~facts.averages
-        for row in np.flatnonzero(facts.home.any(1) & ~facts.averages):
-            found.setdefault(str(facts.trials[row]["method"]), []).append(100 * float(gap[row] - gap[apart].mean()))
-    return [
-        {"method": method, "points": float(np.mean(gaps)), "trials": len(gaps)}
-        for method, gaps in sorted(found.items())
-    ]
-
-
 def _few_defects(all_facts: Sequence[Facts], count: int, seed: int) -> dict[str, float]:
     """Mean regret over sets before and after so many real defects re-rank, judged by the images that were not shown.
 
@@ -177,7 +137,7 @@ def _few_defects(all_facts: Sequence[Facts], count: int, seed: int) -> dict[str,
     """
     enough = [facts for facts in all_facts if len(facts.shown) >= count and int(facts.labels.sum()) > count]
     rows, rng = [_reranked(facts, count, seed) for facts in enough], np.random.default_rng(seed)
-    before, after = (_over_sets([row[side] for row in rows], [f.set for f in enough], rng)["mean"] for side in (0, 1))
+    before, after = (over_sets([row[side] for row in rows], [f.set for f in enough], rng)["mean"] for side in (0, 1))
     return {"sets": len({facts.set for facts in enough}), "before": before, "after": after}
 
 
@@ -208,7 +168,7 @@ def _kinship(all_facts: Sequence[Facts], rng: np.random.Generator) -> list[dict[
     rows, sets = [regrets(facts) for facts in all_facts], [facts.set for facts in all_facts]
     keys = [(size, kind) for size in SIZES for kind in KINDS if any((size, kind) in row for row in rows)]
     return [
-        {"size": size, "members": kind} | _over_sets([row.get((size, kind), np.nan) for row in rows], sets, rng)
+        {"size": size, "members": kind} | over_sets([row.get((size, kind), np.nan) for row in rows], sets, rng)
         for size, kind in keys
     ]
 
@@ -216,7 +176,7 @@ def _kinship(all_facts: Sequence[Facts], rng: np.random.Generator) -> list[dict[
 def _summary(found: Sequence[dict[str, float]], all_facts: Sequence[Facts], rng: np.random.Generator) -> dict[str, Any]:
     sets = [facts.set for facts in all_facts]
     keys = sorted({key for row in found for key in row})
-    figures = {key: _over_sets([row.get(key, np.nan) for row in found], sets, rng) for key in keys}
+    figures = {key: over_sets([row.get(key, np.nan) for row in found], sets, rng) for key in keys}
     regrets = np.array([row["regret"] for row in found])
     worst = int(np.nanargmax(regrets)) if not np.isnan(regrets).all() else 0
     return figures | {"worst": {"set": sets[worst], "regret": float(regrets[worst])}, "regrets": regrets.tolist()}
@@ -234,20 +194,7 @@ def _saved(
 ) -> dict[str, Any]:
     """By how many points the product's regret is lower, study by study."""
     less = [b["regret"] - a["regret"] for a, b in zip(own, other, strict=True)]
-    return _over_sets(less, [facts.set for facts in all_facts], rng)
-
-
-def _over_sets(values: Sequence[float], sets: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
-    """Mean over sets, seeds of a set first, and its 95 % bootstrap interval over sets."""
-    by_set: dict[str, list[float]] = {}
-    for value, name in zip(values, sets, strict=True):
-        if not np.isnan(value):
-            by_set.setdefault(name, []).append(value)
-    if not by_set:
-        return {"mean": float("nan"), "interval": [float("nan")] * 2}
-    known = np.array([np.mean(found) for found in by_set.values()])
-    draws = rng.choice(known, (DRAWS, len(known))).mean(1)
-    return {"mean": float(known.mean()), "interval": [float(x) for x in np.quantile(draws, [0.025, 0.975])]}
+    return over_sets(less, [facts.set for facts in all_facts], rng)
 
 
 def _families(all_facts: Sequence[Facts]) -> list[str]:

@@ -47,7 +47,7 @@ def markdown(judged: Mapping[str, Any], command: str) -> str:
         "## Home advantage",
         _home_words(judged["home"]),
         _AFTER,
-        _table(["method", "points", "trials"], [_overrated_cells(row) for row in judged["after"]]),
+        _table(_OVERRATED_HEADS, [_overrated_cells(row) for row in judged["after"]]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -58,9 +58,10 @@ _PREFACE = (
     "over sets."
 )
 _AFTER = (
-    "After correction, that is over the families that a trial did not learn from: how far above its real image "
-    "AUROC the proxy score of a trial lies than those of trials that learned from none."
+    "Over the families that a trial did not learn from: how far above its real image AUROC its proxy score lies than "
+    "those of trials that learned from none, in points. Before and after what is known of its kind is taken off."
 )
+_OVERRATED_HEADS = ["method", "on", "before", "95 % interval", "after", "trials"]
 _LEADS = (
     "Of finalists, in points of image AUROC: the gain over the default on real defects is `start` and a `share` of the "
     "lead over it in the final check, give or take `spread`: a lead above `break-even` is worth something."
@@ -133,7 +134,10 @@ def _home_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _overrated_cells(row: Mapping[str, Any]) -> list[str]:
-    return [row["method"], f"{row['points']:+.1f}", str(row["trials"])]
+    low, high = row["before"]["interval"]
+    interval = f"{low:+.1f} to {high:+.1f}"
+    points = [f"{row[when]['mean']:+.1f}" for when in ("before", "after")]
+    return [row["method"], row["on"], points[0], interval, points[1], str(row["trials"])]
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -27,9 +27,12 @@ def real_aurocs(facts: Facts) -> Floats:
 
 
 def ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The rule of the product's table: trimmed ranks over image and located cells, home games left out."""
+    """The rule of the product's table: trimmed ranks over image and located cells, home games left out.
+
+    Elsewhere the advantage of those who learned from anomalies is taken off.
+    """
     del others
-    table = np.concatenate([facts.image_cells, facts.located_cells], 1)
+    table = np.concatenate([facts.image_cells, facts.located_cells], 1) - facts.advantages[:, None]
     return rank_scores(table, np.concatenate([facts.home, facts.home], 1))
 
 
@@ -46,13 +49,17 @@ def located_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
 
 
 def mean(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The proxy score: the mean of image and located AUROC over the families that a trial did not learn from."""
+    """The proxy score: the mean of image and located AUROC over the families that a trial did not learn from.
+
+    All count for one that learned from all. Its advantage is taken off.
+    """
     del others
-    chosen = np.where(facts.home, np.nan, (facts.image_cells + facts.located_cells) / 2)
+    home = facts.home & ~facts.home.all(1, keepdims=True)
+    chosen = np.where(home, np.nan, (facts.image_cells + facts.located_cells) / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # families that a trial learned from are empty
         by_family = np.stack([np.nanmean(chosen[:, facts.of_family(name)], 1) for name in facts.families], 1)
-    means: Floats = np.where(facts.home.all(1), facts.proxy, np.nanmean(by_family, 1))
+    means: Floats = np.nanmean(by_family, 1) - facts.advantages
     return means
 
 

@@ -39,6 +39,13 @@ def test_what_it_says_of_the_proxy_is_no_accuracy(bundle_path: Path, contents: B
     assert "Synthetic anomalies it learned from: texture." in text
 
 
+def test_it_says_what_was_taken_off_the_proxy_score(bundle_path: Path, contents: BundleContents) -> None:
+    manifest = Manifest.model_validate(read_manifest(bundle_path))
+    assert "taken off" not in model_card(manifest, contents.calibration, ())
+    taken = manifest.model_copy(update={"facts": manifest.facts.model_copy(update={"advantage": 0.045})})
+    assert "\n4.5 points are taken off the proxy score" in model_card(taken, contents.calibration, ())
+
+
 def test_origin_speed_and_notes(bundle_path: Path, contents: BundleContents) -> None:
     text = card(bundle_path, contents, "Something could not be promised.")
     assert "licence: Apache-2.0, as a part of automl-ad" in text

@@ -87,6 +87,22 @@ def test_four_trials_can_be_compared_and_five_not(page: AppTest) -> None:
     assert page.query_params["trials"] == f"{order[0]},{order[2]}"
 
 
+def _details() -> None:
+    from trial_rows import made_row
+
+    from parts.trial_details import trial_details
+
+    cells = {"cells": {"texture/0.7": 0.9}, "located": {"texture/0.7": 0.8}}
+    trial_details(made_row(3, **cells))
+    trial_details(made_row(4, **cells, advantage=0.09))
+
+
+def test_what_was_taken_off_a_proxy_score_is_said_once_and_where_it_was() -> None:
+    page = run(AppTest.from_function(_details))
+    assert not page.exception
+    assert sum("9.0 points are taken off" in caption.value for caption in page.caption) == 1
+
+
 def test_clearing_takes_the_details_away(page: AppTest) -> None:
     press(choose(page, 0), "Clear")
     assert "Selected" not in text(page)

@@ -21,6 +21,7 @@ def made_row(number: int, score: float | None = 0.9, **given: Any) -> TrialRow:
     """A complete trial of ten seconds, one a quarter of a minute."""
     begun = START + timedelta(seconds=15 * number)
     usual = {
+        "advantage": 0.0,
         "state": "complete",
         "method": "padim",
         "backbone": "embedded",

@@ -106,6 +106,14 @@ class TestSettings:
         assert mixed.trains
         assert mixed.learns_from == {"texture"} | detector_class("anoseg").settings_type(**anoseg).learns_from
 
+    def test_its_advantage_is_the_mean_of_its_members_advantages(self) -> None:
+        destseg = {"backbone": "table", "levels": (-1,)}
+        own = detector_class("destseg").settings_type(**destseg).advantage
+        assert own > 0
+        assert settings(member(), member("patchcore", PATCHCORE)).advantage == 0
+        assert settings(member(), member("destseg", destseg)).advantage == own / 2
+        assert settings(member(), member("dfr", DFR), member("destseg", destseg)).advantage == own / 3
+
     @pytest.mark.parametrize("broken", [{"spread": 0.0}, {"spread": float("nan")}, {"centre": float("inf")}])
     def test_a_scale_must_be_one(self, broken: dict[str, float]) -> None:
         with pytest.raises(ValidationError):

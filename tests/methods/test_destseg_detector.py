@@ -334,6 +334,12 @@ def test_the_recipe_is_what_the_settings_say(families: Any, wanted: tuple[str, .
     assert settings.trains
 
 
+def test_on_a_network_it_has_an_advantage_on_synthetic_anomalies() -> None:
+    advantages = [DeStSegSettings(backbone=name, levels=LEVELS).advantage for name in ("resnet18", "x+filters")]
+    assert advantages[0] == advantages[1] > 0
+    assert DeStSegSettings(backbone=EMBEDDED.name, levels=LEVELS).advantage == 0
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,23 @@ class TestProxyScore:
 
     @pytest.mark.parametrize("home", [(), {"sdas"}, {"texture", "poisson"}, {"texture", "poisson", "sdas"}])
     def test_a_home_that_is_all_or_nothing_changes_nothing(self, home: Any) -> None:
-        assert proxy_score(TEXTURES, suite(), PLAN, home) == proxy_score(TEXTURES, suite(), PLAN)
+        found = proxy_score(TEXTURES, suite(), PLAN, home)
+        assert found.home == set(home)
+        assert replace(found, home=frozenset()) == proxy_score(TEXTURES, suite(), PLAN)
+
+    def test_an_advantage_is_taken_off_the_value_and_its_interval_alone(self) -> None:
+        plain, less = (proxy_score(TEXTURES, suite(), PLAN, advantage=off) for off in (0.0, 0.05))
+        assert (plain.advantage, less.advantage) == (0.0, 0.05)
+        assert less.value == pytest.approx(plain.value - 0.05)
+        assert less.interval == pytest.approx((plain.interval[0] - 0.05, plain.interval[1] - 0.05))
+        same = replace(less, value=plain.value, interval=plain.interval, advantage=0.0)
+        assert same == plain
+
+    def test_no_score_falls_below_zero(self) -> None:
+        found = proxy_score(TEXTURES, suite(), PLAN, {"texture"}, advantage=0.4)
+        assert (found.value, found.interval[0]) == (0, 0)  # 0.375 and 0.2625 less 0.4
+        assert found.interval[1] == pytest.approx(0.0875)
+        assert quick_score(TEXTURES, suite(), {"texture"}, 0.4) == 0
 
     def test_the_rule_is_the_one_that_serves_the_method_best(self) -> None:
         """Alone it would take max, which gives it 0.625 instead of 0.5."""
@@ -167,6 +184,7 @@ class TestQuickScore:
     def test_by_hand(self) -> None:
         assert quick_score(TEXTURES, suite()) == pytest.approx((0.625 + (0.625 + 0) / 2) / 2)
         assert quick_score(TEXTURES, suite(), {"texture"}) == pytest.approx(0.375)
+        assert quick_score(TEXTURES, suite(), {"texture"}, 0.1) == pytest.approx(0.275)
 
 
 class TestDraws:

@@ -43,6 +43,7 @@ def test_it_tells_where_it_comes_from_and_how_fast_it_is(exported: Any, study: a
     assert facts["proxy_score"] == pytest.approx(trial["proxy_score"])
     assert facts["families"].keys() == trial["families"].keys()
     assert facts["learned_from"] == []
+    assert facts["advantage"] == 0
     speed = exported.manifest["speed"]
     assert 0 < speed["latency_ms"] < 10_000
     assert speed["size_mb"] == pytest.approx((exported.path / "model.onnx").stat().st_size / 1e6)

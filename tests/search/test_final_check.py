@@ -110,6 +110,14 @@ class TestFinalCheck:
         )
         np.testing.assert_array_equal(one.draws, other.draws)
 
+    def test_an_advantage_is_taken_off_the_value_and_its_draws(self, bench: Any) -> None:
+        check, candidate = FinalCheck(bench, ()), keep(bench, 3)
+        plain, _ = check.finalist(candidate)
+        less, cells = check.finalist(replace(candidate, cells={"advantage": 0.1}))
+        assert less.value == pytest.approx(plain.value - 0.1)
+        np.testing.assert_allclose(less.draws, plain.draws - 0.1)
+        assert cells == {"texture/0.7": 1.0, "poisson/0.7": 0.25}
+
     def test_it_repeats_with_the_seed_of_the_study(self, bench: Any) -> None:
         candidate = keep(bench, 3)
         first, again = (FinalCheck(bench, ()).finalist(candidate)[0] for _ in range(2))

@@ -67,6 +67,17 @@ def test_a_family_that_the_suite_lacks_is_nobody_s_home() -> None:
     assert [score for _, score in ranked(learned)] == [score for _, score in ranked(plain)]
 
 
+def test_an_advantage_is_taken_off_before_candidates_are_ranked() -> None:
+    """In image AUROC it is 0.05 ahead and in located AUROC 0.15."""
+    steady = candidate(0, STEADY, [], located=STEADY)
+    for advantage, wanted in ((0.0, [1.0, 0.0]), (0.1, [0.5, 0.5]), (0.2, [0.0, 1.0])):
+        plain = candidate(1, [value + 0.05 for value in STEADY], [], located=[value + 0.15 for value in STEADY])
+        taken = replace(plain, cells={**plain.cells, "advantage": advantage})
+        scores = {record.number: score for record, score in ranked([steady, taken])}
+        assert [scores[1], scores[0]] == wanted
+        assert taken.advantage == advantage
+
+
 def test_equals_keep_the_order_of_their_trials() -> None:
     everywhere = ["texture", "poisson", "sdas"]
     assert order(candidate(5, STEADY, []), candidate(3, STEADY, []), candidate(4, STEADY, [])) == [3, 4, 5]

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from choices import average_of, decided, decision, guarded, leader
 from facts import Facts
-from judging import home_advantage, judge, overrated
+from home import home_advantage, overrated
+from judging import judge
 from kinship import KINDS, regrets, shared
 from leads import outlooks
 from report import markdown, write_report
 from rules import borda, family, mean, prior, ranks, real_aurocs, worst_families
 
+from automl_ad.backbones.none import NO_BACKBONE
+from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.errors import StoreError
 
 DRAWS = 200
@@ -157,7 +160,30 @@ def test_home_advantage_is_the_gain_over_others_on_the_family_learned_from() -> 
 def test_what_is_left_of_the_advantage_is_measured_against_real_defects() -> None:
     study = facts([0.6, 0.5, 0.7], [0.6, 0.8, 0.7], learned={1: "texture"}, methods=["patchcore", "destseg", "padim"])
     # The others score as they really are; this one 30 points higher.
-    assert overrated([study]) == [{"method": "destseg", "points": pytest.approx(30), "trials": 1}]
+    (found,) = overrated([study], np.random.default_rng(0))
+    assert (found["method"], found["on"], found["trials"]) == ("destseg", "networks", 1)
+    assert (found["before"]["mean"], found["after"]["mean"]) == pytest.approx((30, 30))
+    study.trials[1]["advantage"] = 0.2
+    (found,) = overrated([study], np.random.default_rng(0))
+    assert (found["before"]["mean"], found["after"]["mean"]) == pytest.approx((30, 10))
+
+
+def test_filters_networks_and_neither_are_different_grounds() -> None:
+    learned = dict.fromkeys((1, 2, 3), "texture")
+    methods = ["patchcore", "destseg", "destseg", "anoseg"]
+    study = facts([0.6, 0.5, 0.4, 0.6], [0.6, 0.8, 0.3, 0.6], learned=learned, methods=methods)
+    study.trials[2]["backbone"], study.trials[3]["backbone"] = EMBEDDED, NO_BACKBONE
+    rows = {(row["method"], row["on"]): row["after"]["mean"] for row in overrated([study], np.random.default_rng(0))}
+    assert rows == pytest.approx(
+        {("anoseg", "no backbone"): 0, ("destseg", "built-in filters"): -10, ("destseg", "networks"): 30}
+    )
+
+
+def test_what_is_taken_off_ranks_a_trial_lower() -> None:
+    study = facts([0.6, 0.8, 0.7], [0.6, 0.8, 0.7], methods=["patchcore", "destseg", "padim"])
+    study.trials[1]["advantage"] = 0.15
+    assert np.argsort(-ranks(study, ())).tolist() == [2, 1, 0]
+    assert mean(study, ()) == pytest.approx([0.6, 0.65, 0.7])
 
 
 def test_the_weaker_families_decide_in_the_rule_of_that_name() -> None:
