@@ -35,13 +35,9 @@ def known_outlooks(facts: Facts) -> Outlooks:
 
 def hedges(facts: Facts) -> set[int]:
     """Places of the averages that hold the default."""
-    return {int(place) for place in np.flatnonzero(facts.averages) if _hedges(facts, int(place))}
-
-
-def _hedges(facts: Facts, place: int) -> bool:
-    """Whether an average holds the default."""
     default = None if facts.default is None else facts.trials[facts.default]["number"]
-    return any(member["trial"] == default for member in facts.trials[place]["params"]["members"])
+    members = {int(p): facts.trials[p]["params"]["members"] for p in np.flatnonzero(facts.averages)}
+    return {place for place, own in members.items() if any(member["trial"] == default for member in own)}
 
 
 def decided(averages: bool) -> Choice:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from appearance import Pixels, whole_picture_aurocs
 from facts import Facts, Floats
 
 import automl_ad
@@ -48,7 +49,8 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
     bench, answer = study.bench(), study.answer()
     records = _competing(usable(study.repository.candidates(study.name), study.settings), answer["certified"])
     scores, labels = labelled_scores(bench, records, dataset)
-    shown, placements = _shown(bench, records, dataset, labels, seed)
+    pixels = _pixels(bench, dataset)
+    shown, placements = _shown(bench, records, pixels, labels, seed)
     cells = list(bench.material.proxy.cell_names)
     finalists = _finalists(bench, records, answer["certified"])
     place = {record.number: row for row, record in enumerate(records)}
@@ -57,10 +59,9 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         seed=seed,
         trials=[_trial(record) for record in records],
         cells=cells,
-        selected=place[answer["winner"]["trial"]],
         default=place.get(DEFAULT_TRIAL),
-        tied=[place[number] for number in answer["tied"] if number in place],
         seconds=_seconds(study),
+        appearance=whole_picture_aurocs(_good_pixels(bench), pixels, labels),
         image_cells=_table(records, "cells", cells),
         located_cells=_table(records, "located", cells),
         home=at_home(records, cells),
@@ -117,11 +118,20 @@ def _table(records: list[CandidateRecord], level: str, cells: list[str]) -> Floa
 
 
 def _shown(
-    bench: Bench, records: list[CandidateRecord], dataset: Path, labels: npt.NDArray[np.bool_], seed: int
+    bench: Bench, records: list[CandidateRecord], pixels: Pixels, labels: npt.NDArray[np.bool_], seed: int
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """A few real defects, and where trials place them among good images that they did not see."""
     chosen = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(labels))[:SHOWN])
-    images = labelled_images(dataset)
-    how = bench.material.normals.preprocessing[max(bench.material.normals.preprocessing)]
-    defects = ImageSet.of(np.stack([how.load(images[place].path) for place in chosen]))
-    return chosen, gather_evidence(bench, records, defects).placements
+    return chosen, gather_evidence(bench, records, ImageSet.of(pixels[chosen])).placements
+
+
+def _good_pixels(bench: Bench) -> Pixels:
+    """The images of the training at the largest working size of the study."""
+    return bench.material.at(max(bench.material.normals.preprocessing)).normals.pixels
+
+
+def _pixels(bench: Bench, dataset: Path) -> Pixels:
+    """The labelled images at that size."""
+    known = bench.material.normals.preprocessing
+    how = known[max(known)]
+    return np.stack([how.load(image.path) for image in labelled_images(dataset)])

@@ -32,10 +32,9 @@ class Facts:
         trials: Complete and usable ones, averages among them: number, method, backbone, params, rule,
             advantage and latency_ms.
         cells: Names of the cells of the proxy suite, family/severity.
-        selected: Place, among the trials, of the product's choice.
-        default: Place of the training-free default; None where it failed.
-        tied: Places of the tied set.
+        default: Place, among the trials, of the training-free default; None where it failed.
         seconds: From the start to the end of the last trial (search), and to the start of the first (suite).
+        appearance: Image AUROC of statistics of whole pictures, by name.
         image_cells: float64 [T, C], image AUROC of every cell under the trial's rule.
         located_cells: float64 [T, C], located AUROC of every cell.
         home: bool [T, C], whether the trial learned from the family of the cell.
@@ -55,10 +54,9 @@ class Facts:
     seed: int
     trials: list[dict[str, Any]]
     cells: list[str]
-    selected: int
     default: int | None
-    tied: list[int]
     seconds: Mapping[str, float]
+    appearance: Mapping[str, float]
     image_cells: Floats
     located_cells: Floats
     home: Flags

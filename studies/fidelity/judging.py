@@ -114,6 +114,7 @@ def _study(facts: Facts) -> dict[str, Any]:
         "images": {"good": int((~facts.labels).sum()), "defect": int(facts.labels.sum())},
         "best": float(real.max()),
         "selected": float(real[chosen]),
+        "appearance": dict(facts.appearance),
         "method": facts.trials[chosen]["method"],
         "default_kept": chosen == facts.default,
         "certainty": found.certainty,

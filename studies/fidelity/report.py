@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from appearance import STATISTICS
 from plots import write_plots
 
 from automl_ad.store.plain_json import plain
@@ -36,6 +37,9 @@ def markdown(judged: Mapping[str, Any], command: str) -> str:
         _table(_STUDY_HEADS, [_study_cells(row) for row in judged["studies"]]),
         _tied_words(judged["studies"]),
         _cost_words(judged["studies"]),
+        "## What whole pictures tell",
+        _APPEARANCE,
+        _table(["set", *STATISTICS], _appearance_rows(judged["studies"])),
         "## What a lead in the final check is worth",
         _LEADS,
         _table(_LEAD_HEADS, [_lead_cells(*pair) for pair in judged["leads"].items()]),
@@ -62,6 +66,10 @@ _AFTER = (
     "those of trials that learned from none, in points. Before and after what is known of its kind is taken off."
 )
 _OVERRATED_HEADS = ["method", "on", "before", "95 % interval", "after", "trials"]
+_APPEARANCE = (
+    "Image AUROC of how far a statistic of the whole picture lies from that of the good training pictures. Where it is "
+    "high, defective parts look or were photographed otherwise as a whole, which no synthetic anomaly shows."
+)
 _LEADS = (
     "Of finalists, in points of image AUROC: the gain over the default on real defects is `start` and a `share` of the "
     "lead over it in the final check, give or take `spread`: a lead above `break-even` is worth something."
@@ -106,6 +114,12 @@ def _study_cells(row: Mapping[str, Any]) -> list[str]:
     figures = [f"{row['best']:.3f}", f"{row['selected']:.3f}", row["method"], words[0], f"{row['certainty']:.2f}"]
     figures += [row["tied"], words[1]]
     return [str(cell) for cell in [*cells, *figures, f"{row['seconds']['search']:.0f}"]]
+
+
+def _appearance_rows(studies: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """One row a set: seeds see the same pictures."""
+    of_set = {row["set"]: row["appearance"] for row in studies}
+    return [[name, *(_number(found[statistic], 2) for statistic in STATISTICS)] for name, found in of_set.items()]
 
 
 def _tied_words(studies: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from appearance import STATISTICS
 from choices import average_of, decided, decision, guarded, leader
 from facts import Facts
 from home import home_advantage, overrated
@@ -61,10 +62,9 @@ def facts(
         seed=seed,
         trials=trials,
         cells=CELLS,
-        selected=0,
         default=0,
-        tied=[0],
         seconds={"search": 100.0, "suite": 10.0},
+        appearance=dict.fromkeys(STATISTICS, 0.5),
         image_cells=table,
         located_cells=table.copy(),
         home=home,
@@ -88,7 +88,7 @@ def test_facts_come_back_as_they_were_kept(tmp_path: Path) -> None:
     kept = facts([0.6, 0.9], [0.5, 0.7])
     kept.save(tmp_path)
     found = Facts.load(Facts.path(tmp_path, "bolts", 0))
-    for name in ("trials", "cells", "seconds", "selected", "default", "tied"):
+    for name in ("trials", "cells", "seconds", "default", "appearance"):
         assert getattr(found, name) == getattr(kept, name)
     for name in ("image_cells", "home", "scores", "labels", "values", "draws", "shown"):
         np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
