@@ -354,12 +354,15 @@ class Study:
         return records
 
     def _selected(self, records: list[CandidateRecord]) -> int:
-        """The trial that the search chose, or would choose by its ranking as far as it has got."""
+        """The trial that the search chose; before it has, the default, as nothing else has been through a final check.
+
+        Where the default is not usable, the first of the ranking.
+        """
         answer = self.outcome()
         if answer is not None:
             return int(answer["winner"]["trial"])
-        order = [record for record, _ in ranked(usable(records, self.settings))]
-        return (order or records)[0].number
+        order = [record.number for record, _ in ranked(usable(records, self.settings))]
+        return DEFAULT_TRIAL if DEFAULT_TRIAL in order else (order or [records[0].number])[0]
 
     def _choose(self, number: int | None, note: str) -> dict[str, Any]:
         pick = PickRecord(number=number, note=note, who=_user())

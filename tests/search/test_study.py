@@ -337,6 +337,15 @@ def test_assess_judges_every_finished_trial(study: automl_ad.Study, parts: Path)
     assert plain(study.assess(parts)) == plain(judged)
 
 
+def test_before_there_is_an_answer_the_default_stands_for_the_choice(parts: Path, tmp_path: Path) -> None:
+    study = run(parts, tmp_path, trials=4)
+    study.repository.set_answer(study.name, None)
+    assert study.assess(parts)["selected"] == 0
+    default = study.repository.candidates(study.name)[0]
+    study.repository.save_candidate(study.name, replace(default, state="failed", reason="Out of memory."))
+    assert study.assess(parts)["selected"] == study.trials()[0]["number"] != 0
+
+
 def test_export_notices_that_the_images_changed(parts: Path, tmp_path: Path) -> None:
     images = Path(shutil.copytree(parts / "train" / "good", tmp_path / "good"))
     found = run(images, tmp_path / "ws", name="moving", trials=1)
