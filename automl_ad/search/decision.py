@@ -19,6 +19,12 @@ EQUAL = 0.001
 """Expected image AUROC on real defects within which two candidates are as good as each other: no gain to speak of."""
 CLEARLY_FASTER = 2.0
 """How many times faster than the best such a candidate must be to be preferred to it: less is timing noise."""
+SURE = 0.7
+"""Probability of being truly better than the default from which on a candidate of its own may replace it.
+
+What its lead is worth varies from product to product: learned from all real sets but one, single candidates break even
+at leads of 5 to 13 points, averages at 2 to 4 (docs/benchmarks.md).
+"""
 TIED = 0.25
 """Probability of being truly better than the winner from which on a finalist counts as tied with it."""
 
@@ -68,7 +74,7 @@ class Outlooks(NamedTuple):
         return self.single.share > 0 or self.average.share > 0
 
 
-ON_NETWORKS = Outlooks(single=Outlook(-0.026, 0.27, 0.037), average=Outlook(-0.016, 0.46, 0.016))
+ON_NETWORKS = Outlooks(single=Outlook(-0.02, 0.28, 0.036), average=Outlook(-0.017, 0.54, 0.016))
 """Where networks are searched; on the real sets of docs/benchmarks.md."""
 ON_FILTERS = Outlooks(single=Outlook(-0.03, 0.0, 0.071), average=Outlook(0.0, 0.0, 0.054))
 """Where the built-in filters are all there is: there leads came to nothing on the same sets."""
@@ -122,8 +128,9 @@ def decide(
 ) -> Decision:
     """Chooses among finalists by what is expected of them on real defects.
 
-    The default guards the choice: it stays unless a gain over it is expected, and leads are trusted no further than
-    they were found again on real defects of other products. Where it is not usable, the leader wins.
+    The default guards the choice: it stays unless a gain over it is expected, of a candidate of its own with some
+    certainty, and leads are trusted no further than they were found again on real defects of other products. Where it
+    is not usable, the leader wins.
 
     Args:
         finalists: At least one, in the order of the proxy ranking.
@@ -132,7 +139,7 @@ def decide(
         outlooks: What leads are worth.
     """
     board = _Board(finalists, default, averages, outlooks)
-    best = board.best(finalists)
+    best = board.best([finalist for finalist in finalists if board.may_win(finalist)])
     winner = _fastest(best, board)
     tied = _tied(winner, board)
     why = (_first_reason(winner, best, board), *_more_reasons(winner, board, tied))
@@ -170,6 +177,12 @@ class _Board:
         lead = self.lead(finalist)
         return lead if self.guard is None else float(self.outlook(finalist).gain(np.float64(lead)))
 
+    def may_win(self, finalist: Finalist) -> bool:
+        """Whether it may replace the default, which a candidate of its own does on better grounds than an average."""
+        if self.guard is None or finalist is self.guard or self.hedges(finalist):
+            return True
+        return self.better(finalist, self.guard) >= SURE
+
     def best(self, finalists: Sequence[Finalist]) -> Finalist:
         """Of whom most is expected among some, at least one; the default if that is no gain to speak of."""
         return max(finalists, key=lambda each: round(self.gain(each) + EQUAL * (each is self.guard), 6))
@@ -193,7 +206,9 @@ def _fastest(best: Finalist, board: _Board) -> Finalist:
     quick = [
         finalist
         for finalist in board.finalists
-        if finalist.latency_ms * CLEARLY_FASTER <= best.latency_ms and board.gain(finalist) >= enough
+        if finalist.latency_ms * CLEARLY_FASTER <= best.latency_ms
+        and board.gain(finalist) >= enough
+        and board.may_win(finalist)
     ]
     return min(quick, key=lambda finalist: finalist.latency_ms, default=best)
 
@@ -226,9 +241,15 @@ def _first_reason(winner: Finalist, best: Finalist, board: _Board) -> str:
     if round(winner.value, 6) == round(leader.value, 6):
         return f"{name} leads in the final check (proxy score {winner.value:.3f})."
     if winner is board.guard:
+        untrusted = board.gain(leader) >= EQUAL
+        but = (
+            "such leads of single candidates were worth too little to rely on"
+            if untrusted
+            else "such leads came to nothing"
+        )
         return (
             f"{name} stays: trial {leader.number} leads in the final check ({leader.value:.3f} against "
-            f"{winner.value:.3f}), but on real defects of other products such leads came to nothing."
+            f"{winner.value:.3f}), but on real defects of other products {but}."
         )
     return (
         f"{name} is the safer choice: trial {leader.number} leads in the final check ({leader.value:.3f} against "

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.search.decision import SURE
 from automl_ad.search.defect_evidence import Evidence, gather_evidence
 from automl_ad.search.defect_pictures import DefectPictures, find_defects
 from automl_ad.search.events import Listener, ignore_events
@@ -34,7 +35,8 @@ def rerank(
         listener: Told the progress.
 
     Returns:
-        ``images`` (how many), ``order`` (trial numbers, the best first), ``leader``, ``changed`` (whether that is
+        ``images`` (how many), ``order`` (trial numbers, the best first), ``leader`` (the best of those that are truly
+        better than the winner with a probability of `decision.SURE`, else the winner), ``changed`` (whether that is
         another than the winner), ``certainty`` (probability, 0 to 1, that the leader is truly the better of the two;
         None if they are one), ``note`` and, in that order, ``trials``: ``number``, ``method``, ``backbone``, ``prior``
         and ``posterior`` (expected image AUROC before and after), ``mean_placement`` (None without evidence) and
@@ -50,8 +52,9 @@ def rerank(
     after = posterior(expected, spreads, found.placements)
     numbers = [record.number for record in records]
     order = after.order()
-    leader = numbers[order[0]]
-    certainty = after.certainty(order[0], numbers.index(winner)) if leader != winner and winner in numbers else None
+    place = after.leader(numbers.index(winner), SURE) if winner in numbers else order[0]
+    leader = numbers[place]
+    certainty = after.certainty(place, numbers.index(winner)) if leader != winner and winner in numbers else None
     counted = len(pictures.images)
     return {
         "images": counted,
@@ -61,7 +64,12 @@ def rerank(
         "certainty": certainty,
         "trials": [_row(records[place], place, found, after) for place in order],
         "note": " ".join(
-            [_verdict(leader, winner, certainty), apart_in_words(counted), *_gaps(found, len(records)), *pictures.notes]
+            [
+                _verdict(leader, numbers[order[0]], winner, certainty),
+                apart_in_words(counted),
+                *_gaps(found, len(records)),
+                *pictures.notes,
+            ]
         ),
     }
 
@@ -140,9 +148,14 @@ def _row(record: CandidateRecord, place: int, found: Evidence, after: Posterior)
     }
 
 
-def _verdict(leader: int, winner: int, certainty: float | None) -> str:
-    if leader == winner:
+def _verdict(leader: int, first: int, winner: int, certainty: float | None) -> str:
+    if leader == winner == first:
         return f"Trial {leader}, the winner of the search, leads with the real defects as well."
+    if leader == winner:
+        return (
+            f"Trial {winner}, the winner of the search, stays: trial {first} comes first with the real defects, but "
+            f"that another one is truly better has a probability of less than {100 * SURE:.0f} %."
+        )
     odds = (
         "" if certainty is None else f"; that it is truly the better one has a probability of {100 * certainty:.0f} %"
     )

@@ -38,6 +38,14 @@ class Posterior:
         """Places of the candidates, the best first; equals in their own order."""
         return sorted(range(len(self.means)), key=lambda place: -round(float(self.means[place]), 9))
 
+    def leader(self, incumbent: int, sure: float) -> int:
+        """Place of the best of those that are truly better than the incumbent with a probability of at least ``sure``.
+
+        The incumbent's own where there is none.
+        """
+        better = (place for place in self.order() if self.means[place] > self.means[incumbent])
+        return next((place for place in better if self.certainty(place, incumbent) >= sure), incumbent)
+
     def certainty(self, one: int, other: int) -> float:
         """Probability, 0 to 1, that the candidate at one place is truly better than that at another."""
         apart = float(np.hypot(self.deviations[one], self.deviations[other]))

@@ -18,7 +18,8 @@ from rules import RULES, Rule, family, ranks, real_aurocs
 from automl_ad.evaluation.intervals import kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.registry import AVERAGE
-from automl_ad.search.assess import labelled_floor
+from automl_ad.search.assess import labelled_floor, labelled_halves
+from automl_ad.search.decision import SURE
 from automl_ad.search.expectation import expected_gains
 from automl_ad.search.shrinkage import posterior
 
@@ -26,6 +27,8 @@ FEW = (1, 3, 10)
 """How many real defects re-rank."""
 DRAWS_OF_DEFECTS = 50
 TOP_SHARE = 1 / 3
+FIVE = 5
+"""Candidates that a tied set should hold at most."""
 NEAR = 0.005
 """Image AUROC by which a tied candidate may fall short of the best one and still count as it."""
 
@@ -52,16 +55,25 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
     return {
         "rules": {name: _summary(found, all_facts, rng) for name, found in rows.items()},
         "saved": {name: _saved(rows["product's choice"], rows[name], all_facts, rng) for name in _baselines(rows)},
-        "studies": [_study(facts) for facts in all_facts],
+        "studies": [_study(facts, seed) for facts in all_facts],
         "home": home_advantage(all_facts),
         "after": overrated(all_facts, rng),
-        "leads": {
-            kind: asdict(found) | {"break_even": found.break_even}
-            for kind, found in outlooks(all_facts)._asdict().items()
-        },
+        "leads": _leads(all_facts),
         "kinship": _kinship(all_facts, rng),
         "defects": {str(count): _few_defects(all_facts, count, seed) for count in FEW},
     }
+
+
+def _leads(all_facts: Sequence[Facts]) -> dict[str, dict[str, Any]]:
+    """What leads were worth by kind, and where they break even by all sets but one, lowest and highest."""
+    sets = {facts.set for facts in all_facts}
+    apart = [outlooks([facts for facts in all_facts if facts.set != name]) for name in sets if len(sets) > 1]
+    rows = {}
+    for kind, found in outlooks(all_facts)._asdict().items():
+        known = [getattr(each, kind).break_even for each in apart]
+        extremes = [min(known), max(known)] if known else [float("nan")] * 2
+        rows[kind] = asdict(found) | {"break_even": found.break_even, "without_one": extremes}
+    return rows
 
 
 def _learned(facts: Facts, all_facts: Sequence[Facts]) -> int:
@@ -104,7 +116,14 @@ def _floor(facts: Facts, seed: int) -> float:
     return labelled_floor(facts.scores, facts.labels, np.random.default_rng(seed))
 
 
-def _study(facts: Facts) -> dict[str, Any]:
+def _held_by_labels(facts: Facts, seed: int) -> float:
+    """How often the five best by the labels of one half of the images hold the best of the other half."""
+    halves = labelled_halves(facts.scores, facts.labels, np.random.default_rng(seed))
+    held = [judged[np.argsort(-seen)[:FIVE]].max() >= judged.max() - NEAR for seen, judged in halves]
+    return float(np.mean(held))
+
+
+def _study(facts: Facts, seed: int) -> dict[str, Any]:
     real, found = real_aurocs(facts), decision(facts)
     chosen = found.winner
     return {
@@ -120,6 +139,8 @@ def _study(facts: Facts) -> dict[str, Any]:
         "certainty": found.certainty,
         "tied": len(found.tied),
         "tied_holds_best": bool(real[list(found.tied)].max() >= real.max() - NEAR),
+        "finalists_hold_best": bool(real[facts.finalists].max() >= real.max() - NEAR),
+        "labels_hold_best": _held_by_labels(facts, seed),
         "suite_share": facts.seconds["suite"] / facts.seconds["search"],
         "seconds": dict(facts.seconds),
         "dots": {
@@ -146,15 +167,14 @@ def _reranked(facts: Facts, count: int, seed: int) -> tuple[float, float]:
     rng, chosen = np.random.default_rng(seed), decided(True)(facts)
     known = known_outlooks(facts)
     gains, spreads = expected_gains(ranks(facts, ()), leads(facts), _held(facts), facts.default, chosen, known)
-    first = np.argsort(np.arange(len(gains)) != chosen, kind="stable")  # what the defects leave equal is the winner's
     regrets = []
     for _ in range(DRAWS_OF_DEFECTS):
         drawn = rng.permutation(len(facts.shown))[:count]
         kept = np.ones(len(facts.labels), bool)
         kept[facts.shown[drawn]] = False
         real = np.array([image_auroc(row[kept], facts.labels[kept]) for row in facts.scores])
-        after = posterior(gains[first], spreads[first], facts.placements[first][:, drawn])
-        regrets.append([real.max() - real[chosen], real.max() - real[first[after.order()[0]]]])
+        after = posterior(gains, spreads, facts.placements[:, drawn])
+        regrets.append([real.max() - real[chosen], real.max() - real[after.leader(chosen, SURE)]])
     before, later = 100 * np.mean(regrets, axis=0)
     return float(before), float(later)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.search.shrinkage import NORMALS_NOISE, placements, posterior, residual_variance
+from automl_ad.search.shrinkage import NORMALS_NOISE, Posterior, placements, posterior, residual_variance
 
 SHARES = st.floats(0, 1, width=32)
 
@@ -131,6 +131,15 @@ class TestPosterior:
         prior = np.round(prior, 3)
         found = posterior(prior, spread, np.tile(np.array(shares), (len(prior), 1)))
         assert found.order() == sorted(range(len(prior)), key=lambda place: -prior[place])
+
+    @pytest.mark.parametrize(("sure", "leader"), [(0.5, 3), (0.75, 1), (0.9, 0)])
+    def test_the_leader_is_the_best_of_those_that_are_surely_better(self, sure: float, leader: int) -> None:
+        """Better than the first by 0.1 give or take 0.1, not at all, and by 0.2 give or take 0.4."""
+        means, deviations = np.array([0.5, 0.6, 0.5, 0.7]), np.array([0.0, 0.1, 0.1, 0.4])
+        found = Posterior(means, means, deviations)
+        assert found.certainty(1, 0) == pytest.approx(0.841345, abs=1e-5)
+        assert found.certainty(3, 0) == pytest.approx(0.691462, abs=1e-5)
+        assert found.leader(0, sure) == leader
 
     def test_certainty_is_even_between_equals_and_total_between_the_certain(self) -> None:
         alike = posterior(np.zeros(2), 0.05, np.full((2, 2), 0.5))
