@@ -111,14 +111,19 @@ class Decision:
         winner: Trial number.
         tied: Trial numbers of the winner and of those that may well be better, the likeliest first.
         default_kept: Whether the winner is the default, since no gain to speak of is expected of any other.
-        certainty: Probability, 0 to 1, that on real defects the winner is at least as good as the default or, where
-            that wins or is not usable, as the best of the others; 1 without a rival.
+        chances: By trial number, the probability, 0 to 1, that on real defects another finalist is at least as good as
+            the winner; the likeliest first.
+        rival: Trial number of the default or, where that wins or is not usable, of the best of the others; None for a
+            single finalist.
+        certainty: Probability, 0 to 1, that on real defects the winner is at least as good as the rival; 1 without.
         why: Sentences for the user.
     """
 
     winner: int
     tied: tuple[int, ...]
     default_kept: bool
+    chances: Mapping[int, float]
+    rival: int | None
     certainty: float
     why: tuple[str, ...]
 
@@ -141,9 +146,17 @@ def decide(
     board = _Board(finalists, default, averages, outlooks)
     best = board.best([finalist for finalist in finalists if board.may_win(finalist)])
     winner = _fastest(best, board)
-    tied = _tied(winner, board)
-    why = (_first_reason(winner, best, board), *_more_reasons(winner, board, tied))
-    return Decision(winner.number, tied, winner is board.guard, _certainty(winner, board), why)
+    chances, rival = _chances(winner, board), _rival(winner, board)
+    tied = (winner.number, *(number for number, chance in chances.items() if chance >= TIED))
+    return Decision(
+        winner=winner.number,
+        tied=tied,
+        default_kept=winner is board.guard,
+        chances=chances,
+        rival=None if rival is None else rival.number,
+        certainty=1.0 if rival is None else board.better(winner, rival),
+        why=(_first_reason(winner, best, board), *_more_reasons(winner, board, tied)),
+    )
 
 
 class _Board:
@@ -213,20 +226,18 @@ def _fastest(best: Finalist, board: _Board) -> Finalist:
     return min(quick, key=lambda finalist: finalist.latency_ms, default=best)
 
 
-def _tied(winner: Finalist, board: _Board) -> tuple[int, ...]:
-    """The winner, and all that are not unlikely to be truly better, the likeliest first."""
-    chances = {each.number: board.better(each, winner) for each in board.finalists if each is not winner}
-    likely = sorted(chances, key=lambda number: -chances[number])
-    return (winner.number, *(number for number in likely if chances[number] >= TIED))
+def _chances(winner: Finalist, board: _Board) -> dict[int, float]:
+    """How likely each of the others is truly as good as the winner, the likeliest first."""
+    found = {each.number: board.better(each, winner) for each in board.finalists if each is not winner}
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-def _certainty(winner: Finalist, board: _Board) -> float:
-    """How likely the winner is truly as good as whom it is held against: the default, or the best of the others."""
+def _rival(winner: Finalist, board: _Board) -> Finalist | None:
+    """Whom the winner is held against: the default, or the best of the others."""
     others = [finalist for finalist in board.finalists if finalist is not winner]
-    if not others:
-        return 1.0
-    guard = board.guard
-    return board.better(winner, board.best(others) if guard is None or guard is winner else guard)
+    if board.guard in others:
+        return board.guard
+    return board.best(others) if others else None
 
 
 def _first_reason(winner: Finalist, best: Finalist, board: _Board) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from certainty import certainties
 from choices import CHOICES, decided, decision, hedges, known_outlooks
 from facts import Facts, Flags
 from home import home_advantage, overrated
@@ -41,7 +42,8 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
         regret is lower than others'. ``studies``: what belongs to a study and not to a rule. ``home``: how much better
         trials look on families that they learned from. ``after``: what the proxy makes of them by the families that
         count, before and after their advantage is taken off. ``defects``: what a few real defects change. ``leads``:
-        what a lead in the final check was worth. ``kinship``: what averages are worth by what their members share.
+        what a lead in the final check was worth. ``certainties``: how sure the search was, and how often it was right.
+        ``kinship``: what averages are worth by what their members share.
     """
     named = {**RULES, **{f"{name} alone": family(name) for name in _families(all_facts)}}
     rng = np.random.default_rng(seed)
@@ -59,6 +61,7 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
         "home": home_advantage(all_facts),
         "after": overrated(all_facts, rng),
         "leads": _leads(all_facts),
+        "certainties": certainties(all_facts),
         "kinship": _kinship(all_facts, rng),
         "defects": {str(count): _few_defects(all_facts, count, seed) for count in FEW},
     }

@@ -37,6 +37,9 @@ def markdown(judged: Mapping[str, Any], command: str) -> str:
         _table(_STUDY_HEADS, [_study_cells(row) for row in judged["studies"]]),
         _tied_words(judged["studies"]),
         _cost_words(judged["studies"]),
+        "## How sure, and how often right",
+        _CERTAINTY,
+        _table(_CERTAINTY_HEADS, _certainty_rows(judged["certainties"])),
         "## What whole pictures tell",
         _APPEARANCE,
         _table(["set", *STATISTICS], _appearance_rows(judged["studies"])),
@@ -66,6 +69,11 @@ _AFTER = (
     "those of trials that learned from none, in points. Before and after what is known of its kind is taken off."
 )
 _OVERRATED_HEADS = ["method", "on", "before", "95 % interval", "after", "trials"]
+_CERTAINTY = (
+    "What the search says the probability is that on real defects the winner is at least as good as another candidate, "
+    "by lines learned from the other sets, and how often it is."
+)
+_CERTAINTY_HEADS = ["the winner beside", "said", "on average", "right", "pairs"]
 _APPEARANCE = (
     "Image AUROC of how far a statistic of the whole picture lies from that of the good training pictures. Where it is "
     "high, defective parts look or were photographed otherwise as a whole, which no synthetic anomaly shows."
@@ -116,6 +124,12 @@ def _study_cells(row: Mapping[str, Any]) -> list[str]:
     figures = [f"{row['best']:.3f}", f"{row['selected']:.3f}", row["method"], words[0], f"{row['certainty']:.2f}"]
     figures += [row["tied"], words[1]]
     return [str(cell) for cell in [*cells, *figures, f"{row['seconds']['search']:.0f}"]]
+
+
+def _certainty_rows(found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[list[str]]:
+    rows = [["its rival, that is the default or the next best", "", row] for row in found["rival"]]
+    rows += [["every other finalist", f"{row['from']:.0%} to {row['to']:.0%}", row] for row in found["finalists"]]
+    return [[name, edges, f"{row['said']:.0%}", f"{row['right']:.0%}", str(row["count"])] for name, edges, row in rows]
 
 
 def _appearance_rows(studies: Sequence[Mapping[str, Any]]) -> list[list[str]]:

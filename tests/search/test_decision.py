@@ -203,6 +203,14 @@ class TestCertainty:
         decision = choose(leader, finalist(5, 0.4), finalist(0, 0.5))
         assert (decision.winner, decision.certainty) == (0, pytest.approx((SIGMA[0] + SIGMA[1]) / 2, abs=1e-5))
 
+    def test_the_rival_and_the_chances_of_all_others_are_told(self) -> None:
+        decision = choose(finalist(4, 0.81), finalist(8, 0.8), finalist(5, 0.4), finalist(0, 0.5), averages=(8,))
+        assert (decision.winner, decision.rival, list(decision.chances)) == (8, 0, [4, 5, 0])
+        assert decision.chances[0] == pytest.approx(1 - decision.certainty)
+        kept = choose(finalist(4, 0.55), finalist(0, 0.5))
+        assert (kept.winner, kept.rival) == (0, 4)
+        assert choose(finalist(0, 0.8)).rival is None
+
     def test_without_a_default_it_is_held_against_the_next_best(self) -> None:
         spread = float(np.hypot(0.04, 0.04)) / PLAIN.single.share
         decision = choose(finalist(3, 0.1), finalist(1, 0.9), finalist(2, 0.9 - spread), default=None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from appearance import STATISTICS
+from certainty import certainties
 from choices import average_of, decided, decision, guarded, leader
 from facts import Facts
 from home import home_advantage, overrated
@@ -207,6 +208,31 @@ def test_choices_replay_the_final_check() -> None:
     assert guarded(0.05)(noisy) == 0  # nor is it beyond noise
     clear = facts([0.6, 0.9, 0.8], [0.6, 0.8, 0.61])
     assert decided(True)(clear) == guarded(0.05)(clear) == 1
+
+
+def test_how_sure_the_search_was_is_held_against_how_often_it_was_right() -> None:
+    """Alone, a set is judged by the product's lines; a lead of 0.1 is not enough for a single candidate."""
+    study = facts([0.8, 0.6, 0.8], [0.6, 0.7, 0.6])
+    found = decision(study)
+    assert (found.winner, found.rival) == (0, 1)
+    rows = certainties([study])
+    (rival,) = rows["rival"]
+    assert (rival["said"], rival["right"], rival["count"]) == (pytest.approx(found.certainty), 1, 1)
+    assert sum(row["count"] for row in rows["finalists"]) == 2
+    said = {1 - found.chances[1]: 1.0, 1 - found.chances[2]: 0.5}
+    for row in rows["finalists"]:
+        inside = [right for probability, right in said.items() if row["from"] <= probability < row["to"]]
+        assert row["right"] == pytest.approx(np.mean(inside))
+
+
+def test_certainties_are_those_of_lines_learned_from_other_sets() -> None:
+    values = [0.6, 0.7, 0.8]
+    studies = [facts([0.6, 0.7, 0.8], values, name=name) for name in ("a", "b")]
+    (row,) = certainties(studies)["rival"]
+    assert (row["right"], row["count"]) == (1, 2)
+    assert row["said"] > 0.99  # on the other set every lead was found again
+    (alone,) = certainties(studies[:1])["rival"]
+    assert alone["said"] < 0.99
 
 
 def test_what_a_lead_was_worth_is_a_line_through_all_finalists() -> None:

@@ -1,0 +1,47 @@
+"""How sure the search said it was, and how often it was right: by lines that it learned from the other sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from choices import decision
+from facts import Facts
+from leads import outlooks
+from rules import real_aurocs
+
+BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 1.0)
+"""Edges of the probabilities that are judged together."""
+Claim = tuple[float, float]
+"""The probability that one candidate is as good as another on real defects, and whether it is; 0.5 for equals."""
+
+
+def certainties(all_facts: Sequence[Facts]) -> dict[str, Any]:
+    """The winner beside its rival in every study, and beside every other finalist, by how sure the search was.
+
+    Returns:
+        ``rival``: one row; ``finalists``: a row for each bin of probabilities that is not empty. Rows have ``said``
+        (mean probability), ``right`` (how often it was as good) and ``count``.
+    """
+    rival: list[Claim] = []
+    finalists: list[Claim] = []
+    for facts in all_facts:
+        others = [other for other in all_facts if other.set != facts.set]
+        found, real = decision(facts, outlooks=outlooks(others) if others else None), real_aurocs(facts)
+        if found.rival is not None:
+            rival.append((found.certainty, float(real[found.winner] >= real[found.rival])))
+        for place, chance in found.chances.items():
+            difference = float(real[found.winner] - real[place])
+            finalists.append((1 - chance, (1 + float(np.sign(difference))) / 2))
+    return {"rival": list(_rows(rival, (0.0, 1.0))), "finalists": list(_rows(finalists, BINS))}
+
+
+def _rows(claims: Sequence[Claim], edges: Sequence[float]) -> Iterator[dict[str, float]]:
+    said, right = np.array(claims).reshape(-1, 2).T
+    for low, high in pairwise(edges):
+        chosen = (said >= low) & ((said < high) | (high == edges[-1]))
+        if chosen.any():
+            means = {"said": float(said[chosen].mean()), "right": float(right[chosen].mean())}
+            yield {"from": low, "to": high, **means, "count": int(chosen.sum())}
