@@ -44,6 +44,7 @@ def search_report(answer: Answer) -> Iterator[Part]:
     yield PROXY_NOTE
     yield _heading(f"Winner: trial {winner['trial']}, {_candidate(winner)}")
     yield _worth(winner)
+    yield from _taken_off(winner)
     yield from filter(None, (winner_in_words(winner), certainty_in_words(answer)))
     yield from _tied(answer)
     yield from _list("Why this one", answer["why"])
@@ -105,8 +106,7 @@ def trial_report(trial: Answer) -> Iterator[Part]:
     yield _worth(trial)
     yield from _pairs("Settings", params_in_words(trial.get("params") or {}))
     yield from _pairs("Proxy score by family", trial.get("families"), _score)
-    if trial.get("advantage"):
-        yield taken_off_in_words(trial["advantage"])
+    yield from _taken_off(trial)
     yield from _cells(trial)
     if trial.get("rule"):
         yield f"Scoring rule: {trial['rule']}"
@@ -281,6 +281,11 @@ def _candidate(trial: Answer) -> str:
 def _worth(trial: Answer) -> str:
     score = f"Proxy score {_score(trial.get('proxy_score'))} ({_INTERVAL} {_interval(trial.get('interval'))})"
     return f"{score}, {_number(trial.get('latency_ms'), 1)} ms an image, {_megabytes(trial.get('size_mb'))} MB"
+
+
+def _taken_off(trial: Answer) -> Iterator[Part]:
+    if trial.get("advantage"):
+        yield taken_off_in_words(trial["advantage"])
 
 
 def _cells(trial: Answer) -> Iterator[Part]:

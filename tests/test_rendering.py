@@ -139,6 +139,9 @@ def test_one_trial_is_shown_whole() -> None:
 def test_what_was_taken_off_a_proxy_score_is_said() -> None:
     text = text_of(rendering.trial_report(trial(4, advantage=0.09)))
     assert "9.0 points are taken off the proxy score" in text
+    said = text_of(rendering.search_report(answer(winner=answer()["winner"] | {"advantage": 0.045})))
+    assert "4.5 points are taken off the proxy score" in said
+    assert "taken off" not in text_of(rendering.search_report(answer()))
 
 
 def test_predictions_show_decisions_errors_and_a_tally() -> None:

@@ -45,7 +45,7 @@ def by_real_defects(album: Album, heard: Sequence[Tried], study: Study) -> dict[
     if not defects:
         return None
     shown = [tried for tried in heard if tried.of_label(album, "defect").size]
-    after = _posterior(album, shown, study, _ranking(heard, study))
+    after = _posterior(album, shown, _ranking(heard, study))
     rows = [_figures(album, shown[place], study.settings.seed) | _expected(after, place) for place in after.order()]
     normals = len(heard[0].scale.files.normals)
     return {
@@ -65,10 +65,9 @@ def _ranking(heard: Sequence[Tried], study: Study) -> Ranking:
     return ranked([record for record in records if record.number in counted])
 
 
-def _posterior(album: Album, shown: Sequence[Tried], study: Study, ranking: Ranking) -> Posterior:
+def _posterior(album: Album, shown: Sequence[Tried], ranking: Ranking) -> Posterior:
     """Of the candidates that were shown the defects; with what the search expected of them."""
-    answer = study.outcome()
-    expected = np.stack(expected_of(ranking, None if answer is None else int(answer["winner"]["trial"])), axis=1)
+    expected = np.stack(expected_of(ranking), axis=1)
     by_number = {record.number: pair for (record, _), pair in zip(ranking, expected, strict=True)}
     rows = [row for row in album.readable if album.pictures[row].label == "defect"]
     evidence = [placements(_good(album, tried), tried.scores[rows]) for tried in shown]

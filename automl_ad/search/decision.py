@@ -20,10 +20,11 @@ EQUAL = 0.001
 CLEARLY_FASTER = 2.0
 """How many times faster than the best such a candidate must be to be preferred to it: less is timing noise."""
 SURE = 0.7
-"""Probability of being truly better than the default from which on a candidate of its own may replace it.
+"""Probability of being truly better from which on a candidate of its own may replace the default.
 
-What its lead is worth varies from product to product: learned from all real sets but one, single candidates break even
-at leads of 5 to 13 points, averages at 2 to 4 (docs/benchmarks.md).
+Likewise whoever leads by a few real defects the winner. What the lead of a single candidate is worth varies from
+product to product: learned from all real sets but one, they break even at leads of 5 to 13 points, averages at 2 to 4
+(docs/benchmarks.md).
 """
 TIED = 0.25
 """Probability of being truly better than the winner from which on a finalist counts as tied with it."""
@@ -92,7 +93,7 @@ class Finalist:
 
     Attributes:
         number: Trial number.
-        value: Its mean over families, 0 to 1.
+        value: Its mean over families, 0 to 1, less its advantage (`DetectorSettings.advantage`).
         draws: The same in bootstrap samples of images and families, float64 [B]; paired between finalists.
         latency_ms: For one image.
     """
@@ -110,7 +111,8 @@ class Decision:
     Attributes:
         winner: Trial number.
         tied: Trial numbers of the winner and of those that may well be better, the likeliest first.
-        default_kept: Whether the winner is the default, since no gain to speak of is expected of any other.
+        default_kept: Whether the winner is the default, since no gain to speak of is expected of any other, or none
+            that is sure enough.
         chances: By trial number, the probability, 0 to 1, that on real defects another finalist is at least as good as
             the winner; the likeliest first.
         rival: Trial number of the default or, where that wins or is not usable, of the best of the others; None for a
@@ -251,21 +253,24 @@ def _first_reason(winner: Finalist, best: Finalist, board: _Board) -> str:
         )
     if round(winner.value, 6) == round(leader.value, 6):
         return f"{name} leads in the final check (proxy score {winner.value:.3f})."
-    if winner is board.guard:
-        untrusted = board.gain(leader) >= EQUAL
-        but = (
-            "such leads of single candidates were worth too little to rely on"
-            if untrusted
-            else "such leads came to nothing"
-        )
-        return (
-            f"{name} stays: trial {leader.number} leads in the final check ({leader.value:.3f} against "
-            f"{winner.value:.3f}), but on real defects of other products {but}."
-        )
+    stays = "stays" if winner is board.guard else "is the safer choice"
     return (
-        f"{name} is the safer choice: trial {leader.number} leads in the final check ({leader.value:.3f} against "
-        f"{winner.value:.3f}), but leads of single candidates are worth less on real defects than those of averages."
+        f"{name} {stays}: trial {leader.number} leads in the final check ({leader.value:.3f} against "
+        f"{winner.value:.3f}), but {_doubt(leader, winner, board)}."
     )
+
+
+def _doubt(leader: Finalist, winner: Finalist, board: _Board) -> str:
+    """Why the leader of the final check did not win."""
+    if board.guard is not None and not board.may_win(leader) and board.gain(leader) >= EQUAL:
+        percent = int(100 * board.better(leader, board.guard))  # rounded down: it is less than what is asked
+        return (
+            f"that it is truly better than the default has a probability of {percent} %, and {100 * SURE:.0f} % are "
+            "asked of a single candidate, since the worth of such leads varies from product to product"
+        )
+    if winner is board.guard:
+        return "on real defects of other products such leads came to nothing"
+    return "leads of single candidates are worth less on real defects than those of averages"
 
 
 def _more_reasons(winner: Finalist, board: _Board, tied: Sequence[int]) -> Iterator[str]:

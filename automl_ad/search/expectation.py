@@ -26,21 +26,18 @@ def expected_gains(
     leads: Floats,
     hedges: npt.NDArray[np.bool_],
     default: int | None,
-    winner: int | None,
     outlooks: Outlooks,
 ) -> tuple[Floats, Floats]:
     """What is expected of candidates beside the training-free default.
 
     Of finalists, what their leads were worth on real defects of other products (see `decision.Outlook`). Of the others,
     as much as of one that is level with the default in the final check, and less by what they rank behind it.
-    Of the winner as much as of the best: the search may have chosen it for its speed.
 
     Args:
         ranks: float64 [T], rank scores, 0 to 1.
         leads: float64 [T], lead over the default in the final check; NaN where nobody knows.
         hedges: bool [T], averages that hold the default.
         default: Place of the default; None where it is not usable.
-        winner: Place of the choice; None before there is one.
         outlooks: What leads are worth.
 
     Returns:
@@ -54,19 +51,11 @@ def expected_gains(
         gains[rows], spreads[rows] = outlook.gain(leads[rows]), outlook.spread
     if default is not None:  # as unsure as the averages that hold it
         gains[default], spreads[default] = 0.0, outlooks.average.spread
-    if winner is not None:  # as sure as the surest of the best: what defects leave equal stays the winner's
-        best = gains == gains.max()
-        gains[winner], spreads[winner] = gains.max(), spreads[best].min()
     return gains, spreads
 
 
-def expected_of(ranking: Ranking, winner: int | None) -> tuple[Floats, Floats]:
-    """The same of the candidates of a study, at least one.
-
-    Args:
-        ranking: Candidates and their rank scores.
-        winner: Trial number of the choice; None before there is one.
-    """
+def expected_of(ranking: Ranking) -> tuple[Floats, Floats]:
+    """The same of the candidates of a study, at least one, with their rank scores."""
     records = [record for record, _ in ranking]
     place = {record.number: row for row, record in enumerate(records)}
     values = np.array([np.nan if record.certify is None else record.certify["value"] for record in records])
@@ -76,6 +65,5 @@ def expected_of(ranking: Ranking, winner: int | None) -> tuple[Floats, Floats]:
         np.full(len(records), np.nan) if default is None else values - values[default],
         np.array([holds_default(record) for record in records]),
         default,
-        None if winner is None else place.get(winner),
         outlooks_of([record.backbone for record in records]),
     )

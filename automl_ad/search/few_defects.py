@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,50 +23,68 @@ from automl_ad.search.trial import Bench
 from automl_ad.store.records import CandidateRecord
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The trial that defects are to confirm or to replace.
+
+    Attributes:
+        number: Its trial number.
+        final: Whether the search chose it. Before it has, the default stands for its choice, or else the first of the
+            ranking.
+    """
+
+    number: int
+    final: bool = True
+
+    @property
+    def in_words(self) -> str:
+        """It and what it is."""
+        what = "the winner of the search" if self.final else "which stands for the choice until the search has ended"
+        return f"trial {self.number}, {what}"
+
+
 def rerank(
-    bench: Bench, ranking: Ranking, winner: int, pictures: DefectPictures, listener: Listener = ignore_events
+    bench: Bench, ranking: Ranking, choice: Choice, pictures: DefectPictures, listener: Listener = ignore_events
 ) -> dict[str, Any]:
     """Re-ranks finished trials by a few real defects: what the search expects, shrunk towards what they say.
 
     Args:
         bench: The study's images and backbones.
         ranking: Finished, usable trials in the order of the search, at least one.
-        winner: The trial that the search chose.
+        choice: What the search chose, or what stands for it.
         pictures: The defects.
         listener: Told the progress.
 
     Returns:
-        ``images`` (how many), ``order`` (trial numbers, the best first), ``leader`` (the best of those that are truly
-        better than the winner with a probability of `decision.SURE`, else the winner), ``changed`` (whether that is
-        another than the winner), ``certainty`` (probability, 0 to 1, that the leader is truly the better of the two;
-        None if they are one), ``note`` and, in that order, ``trials``: ``number``, ``method``, ``backbone``, ``prior``
-        and ``posterior`` (expected image AUROC before and after), ``mean_placement`` (None without evidence) and
-        ``sd`` (of the truth about ``posterior``).
+        ``images`` (how many), ``order`` (trial numbers, the best first), ``leader`` (the first of them that is truly
+        better than the choice with a probability of `decision.SURE`, else the choice; the first of all where the choice
+        is not among them), ``changed`` (whether that is another than the choice), ``certainty`` (probability, 0 to 1,
+        that the leader is truly the better of the two; None if they are one), ``note`` and, in that order, ``trials``:
+        ``number``, ``method``, ``backbone``, ``prior`` and ``posterior`` (expected image AUROC before and after),
+        ``mean_placement`` (None without evidence) and ``sd`` (of the truth about ``posterior``).
 
     Raises:
         StoreError: The scores cannot be written, or are damaged.
     """
-    ranking = sorted(ranking, key=lambda pair: pair[0].number != winner)  # what the defects leave equal is the winner's
     records = [record for record, _ in ranking]
     found = gather_evidence(bench, records, pictures.images, listener)
-    expected, spreads = expected_of(ranking, winner)
-    after = posterior(expected, spreads, found.placements)
+    after = posterior(*expected_of(ranking), found.placements)
     numbers = [record.number for record in records]
     order = after.order()
-    place = after.leader(numbers.index(winner), SURE) if winner in numbers else order[0]
-    leader = numbers[place]
-    certainty = after.certainty(place, numbers.index(winner)) if leader != winner and winner in numbers else None
+    chosen = numbers.index(choice.number) if choice.number in numbers else None
+    leader = order[0] if chosen is None else after.leader(chosen, SURE)
+    certainty = None if chosen in (None, leader) else after.certainty(leader, chosen)
     counted = len(pictures.images)
     return {
         "images": counted,
         "order": [numbers[place] for place in order],
-        "leader": leader,
-        "changed": leader != winner,
+        "leader": numbers[leader],
+        "changed": numbers[leader] != choice.number,
         "certainty": certainty,
         "trials": [_row(records[place], place, found, after) for place in order],
         "note": " ".join(
             [
-                _verdict(leader, numbers[order[0]], winner, certainty),
+                _verdict(numbers[leader], numbers[order[0]], choice, certainty),
                 apart_in_words(counted),
                 *_gaps(found, len(records)),
                 *pictures.notes,
@@ -148,18 +167,20 @@ def _row(record: CandidateRecord, place: int, found: Evidence, after: Posterior)
     }
 
 
-def _verdict(leader: int, first: int, winner: int, certainty: float | None) -> str:
-    if leader == winner == first:
-        return f"Trial {leader}, the winner of the search, leads with the real defects as well."
-    if leader == winner:
+def _verdict(leader: int, first: int, choice: Choice, certainty: float | None) -> str:
+    known = f"T{choice.in_words[1:]},"
+    if leader == choice.number == first:
+        return f"{known} leads with the real defects as well."
+    if leader == choice.number:
         return (
-            f"Trial {winner}, the winner of the search, stays: trial {first} comes first with the real defects, but "
-            f"that another one is truly better has a probability of less than {100 * SURE:.0f} %."
+            f"{known} stays: trial {first} comes first with the real defects, but no other trial is truly better with "
+            f"a probability of {100 * SURE:.0f} % or more."
         )
     odds = (
         "" if certainty is None else f"; that it is truly the better one has a probability of {100 * certainty:.0f} %"
     )
-    return f"Trial {leader} leads with the real defects, not trial {winner}, the winner of the search{odds}."
+    behind = "" if leader == first else f" (that trial {first} is better, which comes first, is less sure)"
+    return f"Trial {leader} leads with the real defects, not {choice.in_words}{odds}{behind}."
 
 
 def _gaps(found: Evidence, trials: int) -> list[str]:

@@ -49,8 +49,8 @@ def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, fl
     cells = list(records[0].cells["cells"])
     levels = [level for level in LEVELS if all(level in record.cells for record in records)]
     table = np.array([[record.cells[level][cell] for level in levels for cell in cells] for record in records])
-    table -= np.array([[record.advantage] for record in records])
-    scores = rank_scores(table, np.tile(at_home(records, cells), len(levels)))
+    advantages = np.array([record.advantage for record in records])
+    scores = rank_scores(table, np.tile(at_home(records, cells), len(levels)), advantages)
     pairs = zip(records, (float(score) for score in scores), strict=True)
     return sorted(pairs, key=lambda pair: (-round(pair[1], 9), pair[0].number))
 

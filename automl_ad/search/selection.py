@@ -32,7 +32,7 @@ def informative_cells(table: Floats) -> npt.NDArray[np.bool_]:
     return useful if useful.any() else np.ones_like(useful)
 
 
-def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None) -> Floats:
+def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None, advantages: Floats | None = None) -> Floats:
     """Robust rank aggregation of a [candidates, cells] table of image AUROC.
 
     Args:
@@ -40,6 +40,8 @@ def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None) -> Flo
         home: bool [candidates, cells], True where a candidate learned from the family of the cell; None for nowhere.
             Such a cell does not count for it, and how it fares against the others there is taken from the cells that
             neither learned from.
+        advantages: float64 [candidates], what is taken off each before they are compared; None for nothing. Whether a
+            cell is informative is not asked of what is left.
 
     Returns:
         float64 [candidates] in 0 to 1: the trimmed mean, over informative cells, of the share of the other candidates
@@ -49,7 +51,8 @@ def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None) -> Flo
         return np.ones(1)
     home = np.zeros(table.shape, bool) if home is None else home
     useful = informative_cells(np.where(home, np.nan, table))
-    table, groups = table[:, useful], _alike(home[:, useful])
+    level = table if advantages is None else table - advantages[:, None]
+    table, groups = level[:, useful], _alike(home[:, useful])
     scores, shares = np.empty(len(table)), _beaten(table, groups)
     for learned, rows in groups:
         counted = shares[rows] if learned.all() else shares[rows][:, ~learned]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from automl_ad.search.candidate import SuiteScores, configuration_of, proxy_score, shared_rule
+from automl_ad.search.candidate import SuiteScores, proxy_score, shared_rule
 from automl_ad.search.trial import SCORES, Bench, said
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
@@ -36,19 +36,10 @@ def settle_rules(bench: Bench, study: str, repository: Repository) -> None:
 
 
 def _settled(bench: Bench, records: Sequence[CandidateRecord]) -> list[CandidateRecord]:
-    """The trials of one method that another rule is to judge, or whose advantage is known by now, judged anew."""
+    """The trials of one method that another rule is to judge, judged by it."""
     means = [record.cells["rules"] for record in records]
     rule = shared_rule(means)
-    return [_judged(bench, record, means) for record in records if record.rule != rule or _outdated(record)]
-
-
-def _outdated(record: CandidateRecord) -> bool:
-    """Whether an early version judged it, which knew of no advantage."""
-    return record.advantage != _advantage(record)
-
-
-def _advantage(record: CandidateRecord) -> float:
-    return configuration_of(record).parameters.advantage
+    return [_judged(bench, record, means) for record in records if record.rule != rule]
 
 
 def _judged(bench: Bench, record: CandidateRecord, means: Sequence[dict[str, float]]) -> CandidateRecord:
@@ -58,5 +49,5 @@ def _judged(bench: Bench, record: CandidateRecord, means: Sequence[dict[str, flo
     scores = SuiteScores.load(path)
     suite, home = bench.material.at(int(record.params["side"])).proxy, record.learned_from
     others = [each for each in means if each is not record.cells["rules"]]
-    result = proxy_score(scores, suite, bench.plan, home, others, advantage=_advantage(record))
+    result = proxy_score(scores, suite, bench.plan, home, others, advantage=record.advantage)
     return replace(record, **said(result))

@@ -20,12 +20,13 @@ from automl_ad.methods.registry import AVERAGE
 from automl_ad.search.assess import labelled_scores, summarise
 from automl_ad.search.averaging import add_averages
 from automl_ad.search.backbones import BackboneRack, load_rack
+from automl_ad.search.candidate import configuration_of
 from automl_ad.search.decision import Decision, Finalist, certainty_gaps, decide, outlooks_of
 from automl_ad.search.defect_pictures import DefectPictures, find_defects
 from automl_ad.search.devices import resolve_device
 from automl_ad.search.events import Event, Listener, ignore_events
 from automl_ad.search.exporting import bundle_contents
-from automl_ad.search.few_defects import among_defects, judge_leader, rerank
+from automl_ad.search.few_defects import Choice, among_defects, judge_leader, rerank
 from automl_ad.search.final_check import FinalCheck, certified_summary, families_learned, shortlist
 from automl_ad.search.finish import refit
 from automl_ad.search.lock import alone, searched
@@ -330,11 +331,11 @@ class Study:
             answer["defects"] = self._reranked(bench, records, few, tell)
         if labelled is not None:
             scores, labels = labelled_scores(bench, records, labelled, tell)
-            answer |= summarise(records, scores, labels, self._selected(records), DEFAULT_TRIAL, bench.seed)
+            answer |= summarise(records, scores, labels, self._choice(records).number, DEFAULT_TRIAL, bench.seed)
         if labelled is not None and few is not None:
             shown = among_defects([image.path for image in labelled_images(labelled)], few, bench.material.normals)
             numbers, leader = [record.number for record in records], int(answer["defects"]["leader"])
-            answer["reranked"] = judge_leader(numbers, scores, labels, shown, leader, self._selected(records))
+            answer["reranked"] = judge_leader(numbers, scores, labels, shown, leader, self._choice(records).number)
         return answer
 
     def _reranked(
@@ -344,7 +345,7 @@ class Study:
         if not ranking:
             raise StudyError(f"No finished trial of study {self.name} is within the limits: raise them to re-rank.")
         pictures = DefectPictures.read(defects, bench.material.normals)
-        result = rerank(bench, ranking, self._selected(records), pictures, listener)
+        result = rerank(bench, ranking, self._choice(records), pictures, listener)
         return result | {"next": [self._export_command(result["leader"])] if result["changed"] else []}
 
     def _complete(self) -> list[CandidateRecord]:
@@ -353,16 +354,16 @@ class Study:
             raise StudyError(f"Study {self.name} has no finished trial to assess: run the search first.")
         return records
 
-    def _selected(self, records: list[CandidateRecord]) -> int:
+    def _choice(self, records: list[CandidateRecord]) -> Choice:
         """The trial that the search chose; before it has, the default, as nothing else has been through a final check.
 
         Where the default is not usable, the first of the ranking.
         """
         answer = self.outcome()
         if answer is not None:
-            return int(answer["winner"]["trial"])
+            return Choice(int(answer["winner"]["trial"]))
         order = [record.number for record, _ in ranked(usable(records, self.settings))]
-        return DEFAULT_TRIAL if DEFAULT_TRIAL in order else (order or [records[0].number])[0]
+        return Choice(DEFAULT_TRIAL if DEFAULT_TRIAL in order else (order or [records[0].number])[0], final=False)
 
     def _choose(self, number: int | None, note: str) -> dict[str, Any]:
         pick = PickRecord(number=number, note=note, who=_user())
@@ -424,7 +425,7 @@ class Study:
     def _require_scores(self) -> None:
         """Refuses to go on with trials whose proxy scores mean something else: those of early versions."""
         complete = [record for record in self._repository.candidates(self.name) if record.state == "complete"]
-        if not all("located" in record.cells for record in complete):
+        if not all(_scored_as_now(record) for record in complete):
             raise StudyError(
                 f"Study {self.name} was searched by an earlier version, which scored candidates otherwise; give the "
                 "new search another --name."
@@ -506,6 +507,7 @@ class Study:
                 "params": dict(winner.params),
                 "rule": winner.rule,
                 "proxy_score": winner.proxy_score,
+                "advantage": winner.advantage,
                 "interval": winner.interval,
                 "latency_ms": winner.latency_ms,
                 "size_mb": winner.size_mb,
@@ -596,6 +598,10 @@ def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | N
         "default": record.number == DEFAULT_TRIAL,
         **{mark: record.number in numbers for mark, numbers in marks.items()},
     }
+
+
+def _scored_as_now(record: CandidateRecord) -> bool:
+    return "located" in record.cells and record.advantage == configuration_of(record).parameters.advantage
 
 
 def _why_none(records: list[CandidateRecord]) -> str:

@@ -15,7 +15,7 @@ from rules import real_aurocs
 BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 1.0)
 """Edges of the probabilities that are judged together."""
 Claim = tuple[float, float]
-"""The probability that one candidate is as good as another on real defects, and whether it is; 0.5 for equals."""
+"""The probability that one candidate is at least as good as another on real defects, and whether it is."""
 
 
 def certainties(all_facts: Sequence[Facts]) -> dict[str, Any]:
@@ -33,8 +33,7 @@ def certainties(all_facts: Sequence[Facts]) -> dict[str, Any]:
         if found.rival is not None:
             rival.append((found.certainty, float(real[found.winner] >= real[found.rival])))
         for place, chance in found.chances.items():
-            difference = float(real[found.winner] - real[place])
-            finalists.append((1 - chance, (1 + float(np.sign(difference))) / 2))
+            finalists.append((1 - chance, float(real[found.winner] >= real[place])))
     return {"rival": list(_rows(rival, (0.0, 1.0))), "finalists": list(_rows(finalists, BINS))}
 
 

@@ -78,7 +78,7 @@ class Facts:
     @property
     def advantages(self) -> Floats:
         """What is taken off the proxy score of every trial, float64 [T]."""
-        return np.array([trial.get("advantage", 0.0) for trial in self.trials], dtype=np.float64)
+        return np.array([trial["advantage"] for trial in self.trials], dtype=np.float64)
 
     @property
     def families(self) -> list[str]:

@@ -13,7 +13,7 @@ from facts import Facts, Flags
 from home import home_advantage, overrated
 from kinship import KINDS, SIZES, regrets
 from leads import leads, outlooks
-from over_sets import over_sets
+from over_sets import means_of_sets, over_sets
 from rules import RULES, Rule, family, ranks, real_aurocs
 
 from automl_ad.evaluation.intervals import kendall, spearman
@@ -70,8 +70,8 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
 def _leads(all_facts: Sequence[Facts]) -> dict[str, dict[str, Any]]:
     """What leads were worth by kind, and where they break even by all sets but one, lowest and highest."""
     sets = {facts.set for facts in all_facts}
-    apart = [outlooks([facts for facts in all_facts if facts.set != name]) for name in sets if len(sets) > 1]
-    rows = {}
+    others = [[facts for facts in all_facts if facts.set != name] for name in sets]
+    apart, rows = [outlooks(found) for found in others if found], {}
     for kind, found in outlooks(all_facts)._asdict().items():
         known = [getattr(each, kind).break_even for each in apart]
         extremes = [min(known), max(known)] if known else [float("nan")] * 2
@@ -169,7 +169,7 @@ def _few_defects(all_facts: Sequence[Facts], count: int, seed: int) -> dict[str,
 def _reranked(facts: Facts, count: int, seed: int) -> tuple[float, float]:
     rng, chosen = np.random.default_rng(seed), decided(True)(facts)
     known = known_outlooks(facts)
-    gains, spreads = expected_gains(ranks(facts, ()), leads(facts), _held(facts), facts.default, chosen, known)
+    gains, spreads = expected_gains(ranks(facts, ()), leads(facts), _held(facts), facts.default, known)
     regrets = []
     for _ in range(DRAWS_OF_DEFECTS):
         drawn = rng.permutation(len(facts.shown))[:count]
@@ -201,9 +201,10 @@ def _summary(found: Sequence[dict[str, float]], all_facts: Sequence[Facts], rng:
     sets = [facts.set for facts in all_facts]
     keys = sorted({key for row in found for key in row})
     figures = {key: over_sets([row.get(key, np.nan) for row in found], sets, rng) for key in keys}
-    regrets = np.array([row["regret"] for row in found])
-    worst = int(np.nanargmax(regrets)) if not np.isnan(regrets).all() else 0
-    return figures | {"worst": {"set": sets[worst], "regret": float(regrets[worst])}, "regrets": regrets.tolist()}
+    regrets = [row["regret"] for row in found]
+    means = means_of_sets(regrets, sets) or {sets[0]: float("nan")}
+    worst = max(means, key=lambda name: means[name])
+    return figures | {"worst": {"set": worst, "regret": means[worst]}, "regrets": regrets}
 
 
 def _baselines(rows: Mapping[str, Any]) -> list[str]:

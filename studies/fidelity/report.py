@@ -73,7 +73,7 @@ _CERTAINTY = (
     "What the search says the probability is that on real defects the winner is at least as good as another candidate, "
     "by lines learned from the other sets, and how often it is."
 )
-_CERTAINTY_HEADS = ["the winner beside", "said", "on average", "right", "pairs"]
+_CERTAINTY_HEADS = ["the winner beside", "probabilities", "their mean", "right", "pairs"]
 _APPEARANCE = (
     "Image AUROC of how far a statistic of the whole picture lies from that of the good training pictures. Where it is "
     "high, defective parts look or were photographed otherwise as a whole, which no synthetic anomaly shows."
@@ -94,16 +94,14 @@ _STUDY_HEADS += ["default kept", "certainty", "tied", "holds the best", "search,
 
 
 def _rule_cells(name: str, row: Mapping[str, Any]) -> list[str]:
-    low, high = row["regret"]["interval"]
     worst = row["worst"]
     rest = [_number(row.get(key, {}).get("mean"), 2) for key in ("spearman", "top_spearman", "kendall")]
-    cells = [name, _number(row["regret"]["mean"], 1), f"{_number(low, 1)} to {_number(high, 1)}"]
+    cells = [name, _number(row["regret"]["mean"], 1), _interval(row["regret"])]
     return [*cells, f"{_number(worst['regret'], 1)} ({worst['set']})", *rest]
 
 
 def _saved_cells(name: str, row: Mapping[str, Any]) -> list[str]:
-    low, high = row["interval"]
-    return [name, _number(row["mean"], 1), f"{_number(low, 1)} to {_number(high, 1)}"]
+    return [name, _number(row["mean"], 1), _interval(row)]
 
 
 def _lead_cells(kind: str, row: Mapping[str, float]) -> list[str]:
@@ -113,8 +111,7 @@ def _lead_cells(kind: str, row: Mapping[str, float]) -> list[str]:
 
 
 def _kin_cells(row: Mapping[str, Any]) -> list[str]:
-    low, high = row["interval"]
-    return [str(row["size"]), row["members"], _number(row["mean"], 1), f"{_number(low, 1)} to {_number(high, 1)}"]
+    return [str(row["size"]), row["members"], _number(row["mean"], 1), _interval(row)]
 
 
 def _study_cells(row: Mapping[str, Any]) -> list[str]:
@@ -168,10 +165,14 @@ def _home_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _overrated_cells(row: Mapping[str, Any]) -> list[str]:
-    low, high = row["before"]["interval"]
-    interval = f"{low:+.1f} to {high:+.1f}"
     points = [f"{row[when]['mean']:+.1f}" for when in ("before", "after")]
-    return [row["method"], row["on"], points[0], interval, points[1], str(row["trials"])]
+    return [row["method"], row["on"], points[0], _interval(row["before"]), points[1], str(row["trials"])]
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    """Empty where one set alone is known."""
+    low, high = row["interval"]
+    return "" if math.isnan(low) else f"{_number(low, 1)} to {_number(high, 1)}"
 
 
 def _number(value: float | None, digits: int) -> str:

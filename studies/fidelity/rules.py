@@ -1,4 +1,7 @@
-"""Ways to rank the trials of a study without a real defect; each gives every trial a value, higher = better."""
+"""Ways to rank the trials of a study without a real defect; each gives every trial a value, higher = better.
+
+All take off the advantage of those who learned from synthetic anomalies.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +30,22 @@ def real_aurocs(facts: Facts) -> Floats:
 
 
 def ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The rule of the product's table: trimmed ranks over image and located cells, home games left out.
-
-    Elsewhere the advantage of those who learned from anomalies is taken off.
-    """
+    """The rule of the product's table: trimmed ranks over image and located cells, home games left out."""
     del others
-    table = np.concatenate([facts.image_cells, facts.located_cells], 1) - facts.advantages[:, None]
-    return rank_scores(table, np.concatenate([facts.home, facts.home], 1))
+    table = np.concatenate([facts.image_cells, facts.located_cells], 1)
+    return rank_scores(table, np.concatenate([facts.home, facts.home], 1), facts.advantages)
 
 
 def image_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
     """The same over image AUROC alone."""
     del others
-    return rank_scores(facts.image_cells, facts.home)
+    return rank_scores(facts.image_cells, facts.home, facts.advantages)
 
 
 def located_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
     """The same over located AUROC alone."""
     del others
-    return rank_scores(facts.located_cells, facts.home)
+    return rank_scores(facts.located_cells, facts.home, facts.advantages)
 
 
 def mean(facts: Facts, others: Sequence[Facts]) -> Floats:
@@ -66,7 +66,7 @@ def mean(facts: Facts, others: Sequence[Facts]) -> Floats:
 def image_mean(facts: Facts, others: Sequence[Facts]) -> Floats:
     """The plain mean of image AUROC over all cells."""
     del others
-    plain: Floats = facts.image_cells.mean(1)
+    plain: Floats = facts.image_cells.mean(1) - facts.advantages
     return plain
 
 
@@ -81,7 +81,7 @@ def worst_families(facts: Facts, others: Sequence[Facts]) -> Floats:
 def borda(facts: Facts, others: Sequence[Facts]) -> Floats:
     """The mean rank over all cells, without trimming."""
     del others
-    placed: Floats = stats.rankdata(facts.image_cells, axis=0).mean(1)
+    placed: Floats = stats.rankdata(facts.image_cells - facts.advantages[:, None], axis=0).mean(1)
     return placed
 
 
@@ -99,7 +99,10 @@ def family(name: str) -> Rule:
     def rule(facts: Facts, others: Sequence[Facts]) -> Floats:
         del others
         chosen = facts.of_family(name)
-        return facts.image_cells[:, chosen].mean(1) if chosen.any() else np.zeros(len(facts.trials))
+        if not chosen.any():
+            return np.zeros(len(facts.trials))
+        alone: Floats = facts.image_cells[:, chosen].mean(1) - facts.advantages
+        return alone
 
     return rule
 
@@ -132,7 +135,7 @@ def _away_mean(facts: Facts, chosen: Flags) -> Floats:
     table = np.where(facts.home | ~chosen, np.nan, both)
     nothing = np.isnan(table).all(1)
     table[nothing] = both[nothing]
-    means: Floats = np.nanmean(table, 1)
+    means: Floats = np.nanmean(table, 1) - facts.advantages
     return means
 
 

@@ -138,10 +138,10 @@ def test_real_defects_rank_the_candidates_apart(study: Study, numbers: list[int]
 
 def test_one_way_to_weigh_defects(study: Study, answer: dict[str, Any], numbers: list[int]) -> None:
     """The order is that of the posterior of the command line, here over the pictures and candidates that were tried."""
-    ranking, winner = ranked(study.repository.candidates(study.name)), study.answer()["winner"]["trial"]
+    ranking = ranked(study.repository.candidates(study.name))
     order = [record.number for record, _ in ranking]
     tried = [order.index(number) for number in numbers]
-    prior, spreads = (values[tried] for values in expected_of(ranking, winner))
+    prior, spreads = (values[tried] for values in expected_of(ranking))
     shown = {
         label: np.array(
             [
@@ -170,7 +170,7 @@ def test_only_usable_trials_and_those_tried_shape_the_expectation(
     limited = study.settings.model_copy(update={"max_size_mb": inside[1].size_mb})
     monkeypatch.setattr(Study, "settings", property(lambda _: limited))
     ranking = ranked([record for record in records.values() if record in [*usable(inside, limited), over]])
-    expected, _ = expected_of(ranking, study.answer()["winner"]["trial"])
+    expected, _ = expected_of(ranking)
     by_number = {record.number: value for (record, _), value in zip(ranking, expected, strict=True)}
     rows = try_pictures(study, [inside[0].number, over.number], pictures, tmp_path)["real"]["trials"]
     gaps = [

@@ -65,9 +65,19 @@ class TestDefault:
         assert "0.750 against 0.700" in said
 
     def test_it_says_when_a_gain_was_too_unsure(self) -> None:
-        said = choose(finalist(4, 0.85), finalist(0, 0.7)).why[0]  # a gain of 0.01 is expected
-        assert "worth too little to rely on" in said
-        assert "came to nothing" not in said
+        decision = choose(finalist(4, 0.85), finalist(0, 0.7))  # a gain of 0.01, give or take 0.04
+        assert decision.why[0].startswith("Trial 0, the training-free default, stays: trial 4 leads")
+        assert "a probability of 59 %, and 70 % are asked of a single candidate" in decision.why[0]
+        assert decision.certainty == pytest.approx(1 - 0.598706, abs=1e-5)
+
+    def test_a_surer_candidate_wins_over_one_of_which_more_is_expected(self) -> None:
+        """Both lead by 0.21 or so; one of them hangs on which images were drawn."""
+        unsure = finalist(4, 0.914, draws=(1.9, -0.5))
+        decision = choose(unsure, finalist(5, 0.91), finalist(0, 0.7))
+        assert decision.winner == 5
+        assert decision.why[0].startswith("Trial 5 is the safer choice: trial 4 leads")
+        assert "are asked of a single candidate" in decision.why[0]
+        assert "averages" not in decision.why[0]
 
     def test_an_equal_is_not_said_to_lead(self) -> None:
         assert "leads in the final check (proxy score 1.000)" in choose(finalist(4, 1.0), finalist(0, 1.0)).why[0]

@@ -4,12 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from automl_ad.search.decision import ON_FILTERS, ON_NETWORKS
 from automl_ad.search.expectation import RANKS_IN_AUROC, expected_gains, expected_of
-from automl_ad.search.shrinkage import posterior
 from automl_ad.store.records import CandidateRecord
 
 NOBODY = np.nan
@@ -18,7 +15,7 @@ SINGLE, AVERAGE = ON_NETWORKS
 
 def test_finalists_are_expected_to_gain_what_their_leads_were_worth() -> None:
     leads = np.array([0.0, 0.1, 0.1])
-    gains, spreads = expected_gains(np.ones(3), leads, np.array([False, False, True]), 0, None, ON_NETWORKS)
+    gains, spreads = expected_gains(np.ones(3), leads, np.array([False, False, True]), 0, ON_NETWORKS)
     assert gains.tolist() == pytest.approx(
         [
             0,
@@ -31,35 +28,16 @@ def test_finalists_are_expected_to_gain_what_their_leads_were_worth() -> None:
 
 def test_others_are_expected_behind_the_default_by_what_they_rank_behind_it() -> None:
     ranks, leads = np.array([0.6, 0.9, 0.6, 0.1]), np.array([0.0, NOBODY, NOBODY, NOBODY])
-    gains, spreads = expected_gains(ranks, leads, np.zeros(4, bool), 0, None, ON_NETWORKS)
+    gains, spreads = expected_gains(ranks, leads, np.zeros(4, bool), 0, ON_NETWORKS)
     start = SINGLE.start  # a higher rank alone is no lead in the final check
     assert gains.tolist() == pytest.approx([0, start, start, start - 0.5 * RANKS_IN_AUROC])
     assert spreads.tolist() == [AVERAGE.spread, *[SINGLE.spread] * 3]
 
 
 def test_without_a_default_ranks_alone_tell() -> None:
-    gains, spreads = expected_gains(
-        np.array([0.9, 0.4]), np.full(2, NOBODY), np.zeros(2, bool), None, None, ON_NETWORKS
-    )
+    gains, spreads = expected_gains(np.array([0.9, 0.4]), np.full(2, NOBODY), np.zeros(2, bool), None, ON_NETWORKS)
     assert gains[0] - gains[1] == pytest.approx(0.5 * RANKS_IN_AUROC)
     assert (spreads > 0).all()
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.data())
-def test_of_nobody_more_is_expected_than_of_the_winner(ranks: list[float], data: st.DataObject) -> None:
-    leads = data.draw(st.lists(st.floats(-0.3, 0.3) | st.just(NOBODY), min_size=len(ranks), max_size=len(ranks)))
-    winner = data.draw(st.integers(0, len(ranks) - 1))
-    nobody = np.zeros(len(ranks), bool)
-    gains, spreads = expected_gains(np.array(ranks), np.array(leads), nobody, 0, winner, ON_NETWORKS)
-    assert gains[winner] == gains.max()
-    assert (spreads > 0).all()
-    assert not np.isnan(gains).any()
-
-
-def test_defects_can_still_move_a_winner_of_whom_no_gain_is_expected() -> None:
-    gains, spreads = expected_gains(np.ones(2), np.full(2, NOBODY), np.zeros(2, bool), 0, 1, ON_NETWORKS)
-    after = posterior(gains, spreads, np.array([[0.5] * 20, [0.1] * 20]))
-    assert after.order() == [0, 1]
 
 
 def record(number: int, value: float | None, members: tuple[int, ...] = ()) -> CandidateRecord:
@@ -75,7 +53,7 @@ def record(number: int, value: float | None, members: tuple[int, ...] = ()) -> C
 
 def test_of_a_study_leads_are_those_over_trial_0() -> None:
     ranking = [(record(5, 0.8, (0, 3)), 0.9), (record(3, 0.9), 0.8), (record(0, 0.7), 0.7), (record(4, None), 0.2)]
-    gains, _ = expected_of(ranking, None)
+    gains, _ = expected_of(ranking)
     assert gains.tolist() == pytest.approx(
         [
             AVERAGE.start + 0.1 * AVERAGE.share,
@@ -87,16 +65,16 @@ def test_of_a_study_leads_are_those_over_trial_0() -> None:
 
 
 def test_an_average_without_the_default_is_a_candidate_of_its_own() -> None:
-    gains, _ = expected_of([(record(5, 0.8, (1, 3)), 0.9), (record(0, 0.7), 0.7)], None)
+    gains, _ = expected_of([(record(5, 0.8, (1, 3)), 0.9), (record(0, 0.7), 0.7)])
     assert gains[0] == pytest.approx(SINGLE.start + 0.1 * SINGLE.share)
 
 
 def test_before_the_final_check_nobody_leads() -> None:
-    gains, _ = expected_of([(record(5, None), 0.9), (record(0, None), 0.7)], None)
+    gains, _ = expected_of([(record(5, None), 0.9), (record(0, None), 0.7)])
     assert gains.tolist() == pytest.approx([SINGLE.start, 0])
 
 
 def test_leads_are_worth_what_they_are_beside_such_a_default() -> None:
     ranking = [(replace(record(5, 0.9), backbone="embedded"), 0.9), (replace(record(0, 0.5), backbone="embedded"), 0.7)]
-    gains, _ = expected_of(ranking, None)
+    gains, _ = expected_of(ranking)
     assert gains.tolist() == [ON_FILTERS.single.start, 0]

@@ -78,6 +78,14 @@ def test_an_advantage_is_taken_off_before_candidates_are_ranked() -> None:
         assert taken.advantage == advantage
 
 
+def test_a_cell_that_all_have_solved_says_nothing_of_those_with_an_advantage_either() -> None:
+    """All but one cell are solved by all; in that one, candidate 1 is the best even with less."""
+    rows = [[1.0] * 4 + [value] for value in (0.6, 0.9, 0.5)]
+    records = [candidate(number, row, [], located=row) for number, row in enumerate(rows)]
+    records[1] = replace(records[1], cells={**records[1].cells, "advantage": 0.2})
+    assert [(record.number, score) for record, score in ranked(records)] == [(1, 1.0), (0, 0.5), (2, 0.0)]
+
+
 def test_equals_keep_the_order_of_their_trials() -> None:
     everywhere = ["texture", "poisson", "sdas"]
     assert order(candidate(5, STEADY, []), candidate(3, STEADY, []), candidate(4, STEADY, [])) == [3, 4, 5]

@@ -14,7 +14,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.scoring import SCORING_RULES
 from automl_ad.evaluation.suite import Suite
-from automl_ad.search.candidate import SuiteScores, configuration_of, proxy_score
+from automl_ad.search.candidate import SuiteScores, proxy_score
 from automl_ad.search.settling import settle_rules
 from automl_ad.search.trial import SCORES, plan_for, said
 from automl_ad.store.artifacts import StudyFolder
@@ -71,12 +71,12 @@ def tried(
     made: SuiteScores,
     method: str = "padim",
     home: Sequence[str] = (),
-    on: str = "embedded",
+    advantage: float = 0.0,
     **fields: Any,
 ) -> CandidateRecord:
     """A trial of which nobody else is known, judged and kept."""
     made.save(bench.folder.trial(number) / SCORES)
-    params = {"side": 32, **(AVERAGED if method == "average" else PARAMS | {"backbone": on})}
+    params = {"side": 32, **(AVERAGED if method == "average" else PARAMS)}
     record = CandidateRecord(
         number=number,
         state="complete",
@@ -84,7 +84,7 @@ def tried(
         params=params,
         latency_ms=7.0,
         configuration_hash=f"{number}",
-        **said(proxy_score(made, bench.suite, bench.plan, home)),
+        **said(proxy_score(made, bench.suite, bench.plan, home, advantage=advantage)),
         **fields,
     )
     repository.save_candidate("parts", record)
@@ -175,15 +175,12 @@ def test_families_learned_from_choose_no_rule_and_do_not_count(bench: Any, repos
     assert first.learned_from == second.learned_from == {"texture"}
 
 
-def test_a_trial_of_an_early_version_is_judged_anew_without_its_advantage(bench: Any, repository: Repository) -> None:
-    before = tried(bench, repository, 0, SHARP, "destseg", ["texture"], on="resnet18")
-    assert (before.advantage, before.proxy_score) == (0.0, pytest.approx((1 + 0.875) / 2))
-    known = configuration_of(before).parameters.advantage
-    assert known > 0
-    (after,) = settled(bench, repository)
-    assert (after.rule, after.families, after.cells["cells"]) == (before.rule, before.families, before.cells["cells"])
-    assert (after.advantage, after.proxy_score) == (known, pytest.approx(before.proxy_score - known))
-    assert settled(bench, repository) == [after]
+def test_what_was_taken_off_is_taken_off_under_another_rule_as_well(bench: Any, repository: Repository) -> None:
+    for number, made in enumerate([SHARP, BROAD]):
+        tried(bench, repository, number, made, advantage=0.1)
+    first, second = settled(bench, repository)
+    assert (first.rule, first.advantage, second.advantage) == ("top1%", 0.1, 0.1)
+    assert first.proxy_score == pytest.approx((0.5 + 1 + 1 + 0.875) / 4 - 0.1)
 
 
 def test_a_trial_whose_scores_are_lost_stays_as_it_is(bench: Any, repository: Repository) -> None:

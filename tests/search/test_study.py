@@ -176,11 +176,15 @@ def test_trials_of_a_method_share_a_scoring_rule(study: automl_ad.Study) -> None
     assert all(len(shared) == 1 for shared in rules.values())
 
 
-def test_a_study_that_an_early_version_scored_otherwise_is_not_gone_on_with(parts: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("early", [{"located": None}, {"advantage": 0.09}])
+def test_a_study_that_an_early_version_scored_otherwise_is_not_gone_on_with(
+    parts: Path, tmp_path: Path, early: dict[str, Any]
+) -> None:
+    """One that did not look at places, or knew another advantage."""
     made = run(parts, tmp_path, trials=1)
     (record,) = made.repository.candidates("parts")
-    early = replace(record, cells={level: values for level, values in record.cells.items() if level != "located"})
-    made.repository.save_candidate("parts", early)
+    cells = {level: values for level, values in {**record.cells, **early}.items() if values is not None}
+    made.repository.save_candidate("parts", replace(record, cells=cells))
     with pytest.raises(StudyError, match=r"earlier version, which scored candidates otherwise; give .* --name"):
         run(parts, tmp_path, trials=2)
     assert made.answer()["winner"]["trial"] == 0  # still there

@@ -43,7 +43,15 @@ def facts(
     methods = methods or ["patchcore", *["padim"] * (count - 1)]
     numbers = range(count)
     trials = [
-        {"number": n, "method": method, "backbone": "resnet18", "rule": "max", "latency_ms": 1.0, "params": {}}
+        {
+            "number": n,
+            "method": method,
+            "backbone": "resnet18",
+            "rule": "max",
+            "latency_ms": 1.0,
+            "params": {},
+            "advantage": 0.0,
+        }
         for n, method in zip(numbers, methods, strict=True)
     ]
     for trial in trials:
@@ -212,14 +220,14 @@ def test_choices_replay_the_final_check() -> None:
 
 def test_how_sure_the_search_was_is_held_against_how_often_it_was_right() -> None:
     """Alone, a set is judged by the product's lines; a lead of 0.1 is not enough for a single candidate."""
-    study = facts([0.8, 0.6, 0.8], [0.6, 0.7, 0.6])
+    study = facts([0.8, 0.6, 0.9], [0.6, 0.7, 0.6])
     found = decision(study)
     assert (found.winner, found.rival) == (0, 1)
     rows = certainties([study])
     (rival,) = rows["rival"]
     assert (rival["said"], rival["right"], rival["count"]) == (pytest.approx(found.certainty), 1, 1)
     assert sum(row["count"] for row in rows["finalists"]) == 2
-    said = {1 - found.chances[1]: 1.0, 1 - found.chances[2]: 0.5}
+    said = {1 - found.chances[1]: 1.0, 1 - found.chances[2]: 0.0}
     for row in rows["finalists"]:
         inside = [right for probability, right in said.items() if row["from"] <= probability < row["to"]]
         assert row["right"] == pytest.approx(np.mean(inside))

@@ -51,13 +51,13 @@ _PLANS: dict[Effort, dict[str, Any]] = {
     "faithful": {"width": 64, "blocks": 2, "head_width": 256, "stride": 4}
     | {"pairs": 2_048, "student_steps": 1_000, "head_steps": 4_000, "batch": 32, **_PUBLISHED},
 }
-_DECAY = 1e-4
 _ADVANTAGE = 0.09
 """On a network, see ``DetectorSettings.advantage``: 0.096 on eight real sets (0.049 to 0.137, docs/benchmarks.md).
 
 What it learned from one kind of synthetic anomaly helps it with all of them. On the built-in filters it learned too
-little for that: there nothing is to be taken off.
+little for that: there nothing is to be taken off. Measured at effort quick; assumed for longer trainings.
 """
+_DECAY = 1e-4
 """Weight decay of SGD, as published."""
 _MATURE = 100
 """Steps of the segmentation network before which the student alone finds anomalies better, as seen on drawn parts."""
