@@ -236,9 +236,9 @@ def _chances(winner: Finalist, board: _Board) -> dict[int, float]:
 
 def _rival(winner: Finalist, board: _Board) -> Finalist | None:
     """Whom the winner is held against: the default, or the best of the others."""
-    others = [finalist for finalist in board.finalists if finalist is not winner]
-    if board.guard in others:
+    if board.guard is not None and board.guard is not winner:
         return board.guard
+    others = [finalist for finalist in board.finalists if finalist is not winner]
     return board.best(others) if others else None
 
 

@@ -168,7 +168,7 @@ def _row(record: CandidateRecord, place: int, found: Evidence, after: Posterior)
 
 
 def _verdict(leader: int, first: int, choice: Choice, certainty: float | None) -> str:
-    known = f"T{choice.in_words[1:]},"
+    known = f"{choice.in_words.capitalize()},"
     if leader == choice.number == first:
         return f"{known} leads with the real defects as well."
     if leader == choice.number:
