@@ -294,7 +294,8 @@ class Study:
             StudyError: No trial has finished.
         """
         find_defects(Path(defects))  # refused at once, not when all images have been read
-        return self._reranked(self.bench(), self._complete(), Path(defects), listener or ignore_events)
+        records = self._complete()
+        return self._reranked(self.bench(), records, self._choice(records), Path(defects), listener or ignore_events)
 
     def assess(
         self,
@@ -326,26 +327,27 @@ class Study:
         if labelled is not None:
             labelled_images(labelled)
         records, tell = self._complete(), listener or ignore_events
+        choice = self._choice(records)
         bench, answer = self.bench(), dict[str, Any](study=self.name)
         if few is not None:
-            answer["defects"] = self._reranked(bench, records, few, tell)
+            answer["defects"] = self._reranked(bench, records, choice, few, tell)
         if labelled is not None:
             scores, labels = labelled_scores(bench, records, labelled, tell)
-            answer |= summarise(records, scores, labels, self._choice(records).number, DEFAULT_TRIAL, bench.seed)
+            answer |= summarise(records, scores, labels, choice.number, DEFAULT_TRIAL, bench.seed)
         if labelled is not None and few is not None:
             shown = among_defects([image.path for image in labelled_images(labelled)], few, bench.material.normals)
             numbers, leader = [record.number for record in records], int(answer["defects"]["leader"])
-            answer["reranked"] = judge_leader(numbers, scores, labels, shown, leader, self._choice(records).number)
+            answer["reranked"] = judge_leader(numbers, scores, labels, shown, leader, choice.number)
         return answer
 
     def _reranked(
-        self, bench: Bench, records: list[CandidateRecord], defects: Path, listener: Listener
+        self, bench: Bench, records: list[CandidateRecord], choice: Choice, defects: Path, listener: Listener
     ) -> dict[str, Any]:
         ranking = ranked(usable(records, self.settings))
         if not ranking:
             raise StudyError(f"No finished trial of study {self.name} is within the limits: raise them to re-rank.")
         pictures = DefectPictures.read(defects, bench.material.normals)
-        result = rerank(bench, ranking, self._choice(records), pictures, listener)
+        result = rerank(bench, ranking, choice, pictures, listener)
         return result | {"next": [self._export_command(result["leader"])] if result["changed"] else []}
 
     def _complete(self) -> list[CandidateRecord]:

@@ -10,7 +10,6 @@ import numpy as np
 from choices import decision
 from facts import Facts
 from leads import outlooks
-from rules import real_aurocs
 
 BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 1.0)
 """Edges of the probabilities that are judged together."""
@@ -28,8 +27,8 @@ def certainties(all_facts: Sequence[Facts]) -> dict[str, Any]:
     rival: list[Claim] = []
     finalists: list[Claim] = []
     for facts in all_facts:
-        others = [other for other in all_facts if other.set != facts.set]
-        found, real = decision(facts, outlooks=outlooks(others) if others else None), real_aurocs(facts)
+        others = facts.others(all_facts)
+        found, real = decision(facts, outlooks=outlooks(others) if others else None), facts.real_aurocs
         if found.rival is not None:
             rival.append((found.certainty, float(real[found.winner] >= real[found.rival])))
         for place, chance in found.chances.items():

@@ -49,7 +49,8 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
     bench, answer = study.bench(), study.answer()
     records = _competing(usable(study.repository.candidates(study.name), study.settings), answer["certified"])
     scores, labels = labelled_scores(bench, records, dataset)
-    pixels = _pixels(bench, dataset)
+    normals = bench.material.normals
+    pixels = np.stack([normals.reading.load(image.path) for image in labelled_images(dataset)])
     shown, placements = _shown(bench, records, pixels, labels, seed)
     cells = list(bench.material.proxy.cell_names)
     finalists = _finalists(bench, records, answer["certified"])
@@ -61,7 +62,7 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         cells=cells,
         default=place.get(DEFAULT_TRIAL),
         seconds=_seconds(study),
-        appearance=whole_picture_aurocs(_good_pixels(bench), pixels, labels),
+        appearance=whole_picture_aurocs(normals.images.pixels, pixels, labels),
         image_cells=_table(records, "cells", cells),
         located_cells=_table(records, "located", cells),
         home=at_home(records, cells),
@@ -123,15 +124,3 @@ def _shown(
     """A few real defects, and where trials place them among good images that they did not see."""
     chosen = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(labels))[:SHOWN])
     return chosen, gather_evidence(bench, records, ImageSet.of(pixels[chosen])).placements
-
-
-def _good_pixels(bench: Bench) -> Pixels:
-    """The images of the training at the largest working size of the study."""
-    return bench.material.at(max(bench.material.normals.preprocessing)).normals.pixels
-
-
-def _pixels(bench: Bench, dataset: Path) -> Pixels:
-    """The labelled images at that size."""
-    known = bench.material.normals.preprocessing
-    how = known[max(known)]
-    return np.stack([how.load(image.path) for image in labelled_images(dataset)])

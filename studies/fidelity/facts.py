@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.errors import StoreError
+from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.registry import AVERAGE
 
 Floats = npt.NDArray[np.float64]
@@ -70,6 +72,11 @@ class Facts:
     values: Floats
     draws: Floats
 
+    @cached_property
+    def real_aurocs(self) -> Floats:
+        """What is not known to a search: image AUROC of every trial on real defects, float64 [T]."""
+        return np.array([image_auroc(row, self.labels) for row in self.scores])
+
     @property
     def averages(self) -> Flags:
         """Which trials are averages of others, bool [T]."""
@@ -95,6 +102,10 @@ class Facts:
         np.savez_compressed(self.path(folder, self.set, self.seed).with_suffix(".npz"), **_arrays_of(self))
         plain = {key: value for key, value in asdict(self).items() if key not in _ARRAYS}
         self.path(folder, self.set, self.seed).write_text(json.dumps(plain, indent=1))
+
+    def others(self, all_facts: Sequence[Facts]) -> list[Facts]:
+        """The studies of other sets: all that a rule may learn from before it is judged here."""
+        return [each for each in all_facts if each.set != self.set]
 
     @classmethod
     def load(cls, path: Path) -> Facts:

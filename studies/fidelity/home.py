@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from facts import Facts
 from over_sets import over_sets
-from rules import mean, real_aurocs
+from rules import mean
 
 from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.backbones.zoo import EMBEDDED
@@ -48,7 +48,7 @@ def overrated(all_facts: Sequence[Facts], rng: np.random.Generator) -> list[dict
     """
     found: dict[tuple[str, str], list[tuple[str, float, float]]] = defaultdict(list)
     for facts in all_facts:
-        gap = mean(facts, ()) - real_aurocs(facts)
+        gap = mean(facts, ()) - facts.real_aurocs
         apart = ~facts.home.any(1) & ~facts.averages
         for row in np.flatnonzero(facts.home.any(1) & ~facts.averages):
             trial, after = facts.trials[row], 100 * float(gap[row] - gap[apart].mean())

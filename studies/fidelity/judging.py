@@ -14,7 +14,7 @@ from home import home_advantage, overrated
 from kinship import KINDS, SIZES, regrets
 from leads import leads, outlooks
 from over_sets import means_of_sets, over_sets
-from rules import RULES, Rule, family, ranks, real_aurocs
+from rules import RULES, Rule, family, ranks
 
 from automl_ad.evaluation.intervals import kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
@@ -69,9 +69,8 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
 
 def _leads(all_facts: Sequence[Facts]) -> dict[str, dict[str, Any]]:
     """What leads were worth by kind, and where they break even by all sets but one, lowest and highest."""
-    sets = {facts.set for facts in all_facts}
-    others = [[facts for facts in all_facts if facts.set != name] for name in sets]
-    apart, rows = [outlooks(found) for found in others if found], {}
+    one_each = {facts.set: facts for facts in all_facts}.values()
+    apart, rows = [outlooks(others) for facts in one_each if (others := facts.others(all_facts))], {}
     for kind, found in outlooks(all_facts)._asdict().items():
         known = [getattr(each, kind).break_even for each in apart]
         extremes = [min(known), max(known)] if known else [float("nan")] * 2
@@ -81,15 +80,14 @@ def _leads(all_facts: Sequence[Facts]) -> dict[str, dict[str, Any]]:
 
 def _learned(facts: Facts, all_facts: Sequence[Facts]) -> int:
     """The product's decision where leads are worth what they were worth on the other sets."""
-    others = [other for other in all_facts if other.set != facts.set]
-    return decision(facts, outlooks=outlooks(others)).winner
+    return decision(facts, outlooks=outlooks(facts.others(all_facts))).winner
 
 
 def _followed(facts: Facts, rule: Rule, all_facts: Sequence[Facts]) -> dict[str, float]:
     """What the first of a rule costs, averages left out, and how its order fits that of the real defects."""
-    others = [other for other in all_facts if other.set != facts.set]
+    others = facts.others(all_facts)
     single = ~facts.averages
-    values, real = rule(facts, others)[single], real_aurocs(facts)
+    values, real = rule(facts, others)[single], facts.real_aurocs
     chosen = int(np.flatnonzero(single)[np.round(values, 9).argmax()])
     top = np.argsort(-real[single], kind="stable")[: max(3, round(TOP_SHARE * int(single.sum())))]
     return _fixed(facts, chosen) | {
@@ -100,7 +98,7 @@ def _followed(facts: Facts, rule: Rule, all_facts: Sequence[Facts]) -> dict[str,
 
 
 def _fixed(facts: Facts, place: int) -> dict[str, float]:
-    real = real_aurocs(facts)
+    real = facts.real_aurocs
     return {"regret": 100 * float(real.max() - real[place])}
 
 
@@ -111,7 +109,7 @@ def _default(facts: Facts, method: str) -> dict[str, float]:
 
 
 def _random(facts: Facts) -> dict[str, float]:
-    real = real_aurocs(facts)
+    real = facts.real_aurocs
     return {"regret": 100 * float(real.max() - real.mean())}
 
 
@@ -127,7 +125,7 @@ def _held_by_labels(facts: Facts, seed: int) -> float:
 
 
 def _study(facts: Facts, seed: int) -> dict[str, Any]:
-    real, found = real_aurocs(facts), decision(facts)
+    real, found = facts.real_aurocs, decision(facts)
     chosen = found.winner
     return {
         "set": facts.set,

@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 from facts import Facts, Floats
-from rules import real_aurocs
 
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.registry import AVERAGE
@@ -24,7 +23,7 @@ def regrets(facts: Facts) -> dict[tuple[int, str], float]:
     """
     if facts.default is None:
         return {}
-    units, best = _in_units(facts), real_aurocs(facts).max()
+    units, best = _in_units(facts), facts.real_aurocs.max()
     found: dict[tuple[int, str], list[float]] = {}
     for size in SIZES:
         for members in _averages(facts, size):

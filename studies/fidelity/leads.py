@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from choices import finalists, hedges
 from facts import Facts, Floats
-from rules import real_aurocs
 
 from automl_ad.search.decision import Outlook, Outlooks
 
@@ -26,7 +25,7 @@ def outlooks(all_facts: Sequence[Facts]) -> Outlooks:
 
 def pairs(facts: Facts, average: bool) -> list[Pair]:
     """Of each finalist of a kind but the default."""
-    found, real, chosen = finalists(facts), real_aurocs(facts), hedges(facts)
+    found, real, chosen = finalists(facts), facts.real_aurocs, hedges(facts)
     guard = next((finalist for finalist in found if finalist.number == facts.default), None)
     if guard is None:
         return []

@@ -13,7 +13,6 @@ from facts import Facts, Flags, Floats
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.search.selection import informative_cells, rank_scores
 
 Rule = Callable[[Facts, Sequence[Facts]], Floats]
@@ -22,11 +21,6 @@ Rule = Callable[[Facts, Sequence[Facts]], Floats]
 PRIOR_SHARE = 0.3
 """Weight of what other sets say of a configuration beside the ranks of this study."""
 _RIDGE = 3.0
-
-
-def real_aurocs(facts: Facts) -> Floats:
-    """What is not known to a search: image AUROC of every trial on real defects, float64 [T]."""
-    return np.array([image_auroc(row, facts.labels) for row in facts.scores])
 
 
 def ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
@@ -117,7 +111,7 @@ def prior(facts: Facts, others: Sequence[Facts]) -> Floats:
     names = sorted({name for each in (*others, facts) for trial in each.trials for name in _features(trial)})
     column = {name: place for place, name in enumerate(names)}
     rows = np.concatenate([_encoded(each, column) for each in others])
-    wanted = np.concatenate([_standard(real_aurocs(each)) for each in others])
+    wanted = np.concatenate([_standard(each.real_aurocs) for each in others])
     weights = np.concatenate([np.full(len(each.trials), 1 / len(each.trials)) for each in others])
     model = Ridge(alpha=_RIDGE / np.mean([len(each.trials) for each in others])).fit(rows, wanted, weights)
     predicted: Floats = model.predict(_encoded(facts, column))

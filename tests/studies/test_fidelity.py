@@ -15,7 +15,7 @@ from judging import judge
 from kinship import KINDS, regrets, shared
 from leads import outlooks
 from report import markdown, write_report
-from rules import borda, family, mean, prior, ranks, real_aurocs, worst_families
+from rules import borda, family, mean, prior, ranks, worst_families
 
 from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.backbones.zoo import EMBEDDED
@@ -90,7 +90,7 @@ def facts(
 
 
 def test_real_aurocs_are_those_of_the_hidden_labels() -> None:
-    assert real_aurocs(facts([0.6, 0.9, 1.0], [0.5, 0.6, 0.7])).tolist() == [0.6, 0.9, 1.0]
+    assert facts([0.6, 0.9, 1.0], [0.5, 0.6, 0.7]).real_aurocs.tolist() == [0.6, 0.9, 1.0]
 
 
 def test_facts_come_back_as_they_were_kept(tmp_path: Path) -> None:
