@@ -20,16 +20,16 @@ from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.folder import excluded_names
 from automl_ad.data.labelled import labelled_from_folders, labelled_images
 from automl_ad.errors import InputError
-from automl_ad.methods.registry import AVERAGE
-from automl_ad.search.events import Event, Listener, ignore_events
-from automl_ad.search.request import absolute, requested_settings
-from automl_ad.search.settings import build_settings
-from automl_ad.search.study import Study
-from automl_ad.search.synthesize import Wish
-from automl_ad.search.synthesize import synthesize as _synthesize
+from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
+from automl_ad.study.events import Event, Listener, ignore_events
+from automl_ad.study.request import absolute, requested_settings
+from automl_ad.study.settings import build_settings
+from automl_ad.study.study import Study
+from automl_ad.study.synthesize import SynthesisRequest
+from automl_ad.study.synthesize import synthesize as _synthesize
 from automl_ad.workspace import workspace_folder
 
 __all__ = ["Study", "audit", "demo", "describe", "evaluate", "load_bundle", "search", "studies", "synthesize"]
@@ -127,7 +127,7 @@ def studies(workspace: str | Path | None = None, storage: str | None = None) -> 
     repository = Repository(open_engine(url, must_exist=True))
     found = []
     for record in repository.list_studies():
-        counted = repository.counts(record.name, without=AVERAGE)
+        counted = repository.counts(record.name, without=ENSEMBLE)
         counts = {state: counted.get(state, 0) for state in ("complete", "pruned", "failed")}
         found.append(
             {
@@ -183,11 +183,11 @@ def synthesize(
     Raises:
         AutomlAdError: The input cannot be used; the message says what to do.
     """
-    wish = Wish(family, strength, count)
+    request = SynthesisRequest(family, strength, count)
     settings = build_settings(
         Path(images), image_size=image_size, device=device, texture_dir=absolute(texture_dir), seed=seed
     )
-    return _synthesize(settings, wish, Path(output), workspace_folder(workspace), listener or ignore_events)
+    return _synthesize(settings, request, Path(output), workspace_folder(workspace), listener or ignore_events)
 
 
 def audit(images: str | Path, *, exclude: Sequence[str | Path] = ()) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from automl_ad.errors import AutomlAdError, InputError, NoCandidateError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from automl_ad.rendering import Part
+    from automl_ad.reporting.tables import Part
 
 DONE, FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -469,7 +469,7 @@ def dashboard(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:
     """Look at studies, compare candidates, pick and export in a browser; Ctrl-C ends it, searches go on."""
-    from automl_ad.serving import Place, serve
+    from automl_ad.dashboard_server import Place, serve
 
     def say(place: Place) -> None:
         if place.token is not None:
@@ -493,7 +493,7 @@ def doctor(workspace: _Workspace = None, weights_dir: _WeightsDir = None, as_jso
     """Show versions, devices, backbones at hand, writable places, and what would be slow and why."""
     with redirect_stdout(sys.stderr):
         # Not through the library's front door: that imports torch, whose absence is the doctor's to explain.
-        from automl_ad.doctor import doctor as examine
+        from automl_ad.diagnosis import doctor as examine
 
         answer = examine(workspace=workspace, weights_dir=weights_dir)
     _present(answer, "doctor_report", as_json)
@@ -521,23 +521,23 @@ def _library() -> Iterator[Any]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Any], None]]:
-    from automl_ad.progress import progress_view
+    from automl_ad.reporting.progress_view import progress_view
 
     with progress_view(_console(stderr=True)) as view:
         yield view
 
 
 def _present(answer: Any, report: str, as_json: bool) -> None:
-    """Prints an answer as JSON, or as the parts that ``report`` of `automl_ad.rendering` makes of it."""
+    """Prints an answer as JSON, or as the parts that ``report`` of `automl_ad.reporting.tables` makes of it."""
     if as_json:
         _print_json(answer)
         return
     from rich.table import Table
 
-    from automl_ad import rendering
+    from automl_ad.reporting import tables
 
     console = _console()
-    parts: Iterable[Part] = getattr(rendering, report)(answer)
+    parts: Iterable[Part] = getattr(tables, report)(answer)
     for part in parts:
         console.print(part, markup=False, highlight=False, emoji=False, soft_wrap=not isinstance(part, Table))
 
@@ -553,7 +553,7 @@ def _print_json(answer: Any) -> None:
 def _print_csv(records: Iterable[Mapping[str, Any]]) -> None:
     import csv
 
-    from automl_ad.rendering import csv_row
+    from automl_ad.reporting.tables import csv_row
     from automl_ad.store.plain_json import plain
 
     rows = [csv_row(plain(record)) for record in records]

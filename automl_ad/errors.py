@@ -31,7 +31,7 @@ class BundleError(AutomlAdError):
     """A bundle is incomplete, altered or of another version."""
 
 
-def in_one_sentence(error: BaseException) -> str:
+def describe_error_to_user(error: BaseException) -> str:
     """What a user who did not see it happen is told of an error."""
     if isinstance(error, AutomlAdError):
         return str(error)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import automl_ad
-from automl_ad.search.settings import preset_path
+from automl_ad.study.settings import preset_path
 
 torch.set_num_threads(1)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
+import pkgutil
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import automl_ad
-from automl_ad.doctor import PACKAGES
+from automl_ad.diagnosis import PACKAGES
 from automl_ad.durations import format_duration, parse_duration
 from automl_ad.errors import AutomlAdError, InputError, NoCandidateError, StudyError
 
@@ -71,16 +72,10 @@ def test_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert automl_ad.__version__ == "0+unknown"
 
 
-def test_functions_that_share_a_name_with_a_module_can_be_called_after_its_import(api: types.ModuleType) -> None:
-    importlib.import_module("automl_ad.search.events")
-    assert automl_ad.search("folder") == ("search", "folder")
-    assert automl_ad.search.events.Event("audit", "looking").total is None
-
-
-@pytest.mark.parametrize("first", ["import automl_ad.doctor", "from automl_ad import doctor", "automl_ad.doctor"])
-def test_the_doctor_can_be_called_however_it_was_first_met(first: str) -> None:
-    fake = "import sys; sys.modules['automl_ad.doctor'].doctor = lambda: 'fine'"
-    assert python(f"import automl_ad; {first}; {fake}; print(automl_ad.doctor())") == "fine"
+def test_no_module_bears_the_name_of_a_public_function() -> None:
+    """Python binds an imported module in its package, which would hide the function of the same name."""
+    names = {module.name for module in pkgutil.iter_modules(automl_ad.__path__)}
+    assert names.isdisjoint(automl_ad.__all__)
 
 
 def test_the_package_says_that_it_is_typed() -> None:

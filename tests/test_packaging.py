@@ -12,8 +12,8 @@ import pytest
 from typer.main import get_command
 
 from automl_ad.cli import app
-from automl_ad.search import settings
-from automl_ad.search.settings import PRESETS, load_study_file, preset_path
+from automl_ad.study import settings
+from automl_ad.study.settings import PRESETS, load_study_file, preset_path
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -25,7 +25,7 @@ Maps = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Normals as seen by detectors that did not learn from them.
+    """StudyImages as seen by detectors that did not learn from them.
 
     Attributes:
         scores: float64 [n], one an image.

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.bundle.evaluation_report import Scored, prepare_folder, write_report
+from automl_ad.bundle.guarantees import promise_figures
 from automl_ad.bundle.pixel_evaluating import Map, MarkedPixels, Mask, mark, mean_interval, pixel_figures
-from automl_ad.bundle.promises import promise_figures
 from automl_ad.bundle.runtime import Bundle, Judgement, Threshold
 from automl_ad.data.labelled import LabelledImage
 from automl_ad.data.preprocessing import Preprocessing

@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from automl_ad.evaluation.scoring import ScoringRule
+from automl_ad.evaluation.aggregation import ScoreAggregation
 
 _WHITE = 255
 
@@ -28,7 +28,7 @@ class ScoreHead(nn.Module):
     down: Tensor
     across: Tensor
 
-    def __init__(self, rule: ScoringRule, map_size: tuple[int, int], image_size: tuple[int, int]) -> None:
+    def __init__(self, rule: ScoreAggregation, map_size: tuple[int, int], image_size: tuple[int, int]) -> None:
         super().__init__()
         for name, extent, length in zip(("down", "across"), map_size, image_size, strict=True):
             matrix = torch.from_numpy(_along_axis(rule, extent, length)).float()
@@ -45,7 +45,7 @@ class ScoreHead(nn.Module):
         return flat.topk(self._count, sorted=False).values.mean(1)
 
 
-def _along_axis(rule: ScoringRule, extent: int, length: int) -> npt.NDArray[np.float64]:
+def _along_axis(rule: ScoreAggregation, extent: int, length: int) -> npt.NDArray[np.float64]:
     """The matrix that smooths and averages ``extent`` values along an axis of ``length`` image pixels."""
     matrix = np.eye(extent)
     if rule.sigma:
@@ -66,7 +66,7 @@ class DetectorGraph(nn.Module):
         size: (H, W) of the images, in pixels.
     """
 
-    def __init__(self, module: nn.Module, rule: ScoringRule, size: tuple[int, int]) -> None:
+    def __init__(self, module: nn.Module, rule: ScoreAggregation, size: tuple[int, int]) -> None:
         super().__init__()
         self.module = module
         self._size = size

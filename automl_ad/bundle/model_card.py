@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from automl_ad.bundle.calibration import Calibration
 from automl_ad.bundle.manifest import Manifest
 from automl_ad.bundle.runtime import overkill_threshold
-from automl_ad.outcome_words import taken_off_in_words
+from automl_ad.reporting.messages import bias_correction_message
 
 PROMISES = (0.1, 0.05, 0.02, 0.01, 0.005)
 
@@ -87,7 +87,7 @@ def _proxy(manifest: Manifest) -> Iterator[str]:
     )
     yield ""
     if facts.advantage:
-        yield taken_off_in_words(facts.advantage)
+        yield bias_correction_message(facts.advantage)
         yield ""
     yield "| family | proxy score |"
     yield "|---|---|"

@@ -15,7 +15,7 @@ from torch import nn
 from automl_ad.bundle.graph import DetectorGraph
 from automl_ad.bundle.silence import silence
 from automl_ad.errors import BundleError
-from automl_ad.evaluation.scoring import ScoringRule
+from automl_ad.evaluation.aggregation import ScoreAggregation
 from automl_ad.methods.base import BACKBONE_JOINT, Detector
 
 OPSET = 18
@@ -30,7 +30,7 @@ _MOST_IMAGES = 2**16
 """Images of a batch that the exporter must allow for."""
 
 
-def export_graph(detector: Detector, rule: ScoringRule, size: tuple[int, int]) -> bytes:
+def export_graph(detector: Detector, rule: ScoreAggregation, size: tuple[int, int]) -> bytes:
     """Writes a detector, enlarged maps and the scoring rule as one graph.
 
     Equal detectors give equal bytes, which hold nothing of the machine that they were made on. The detector stays as

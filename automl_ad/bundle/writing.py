@@ -25,7 +25,7 @@ from automl_ad.bundle.parity import Parity
 from automl_ad.bundle.precision import Precision
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import BundleError, InputError
-from automl_ad.evaluation.scoring import ScoringRule
+from automl_ad.evaluation.aggregation import ScoreAggregation
 from automl_ad.methods.base import BACKBONE_JOINT, Detector, Reading
 
 WEIGHTS = "weights.safetensors"
@@ -62,7 +62,7 @@ class BundleContents:
     graph: bytes
     precision: Precision
     preprocessing: Preprocessing
-    rule: ScoringRule
+    rule: ScoreAggregation
     calibration: Calibration
     decision: Decision
     map_range: tuple[float, float]

@@ -18,16 +18,16 @@ from automl_ad.errors import InputError, StoreError
 from automl_ad.jobs import process
 from automl_ad.jobs.folder import JobFolder, JobStatus, jobs_folder
 from automl_ad.jobs.specification import ExportTask, JobKind, JobSpecification, SearchTask, Task, TryTask
-from automl_ad.search.events import Event
-from automl_ad.search.lock import already_searched, held, searched
-from automl_ad.search.progress_file import RunState
-from automl_ad.search.request import requested_settings
-from automl_ad.search.settings import StudySettings, changed_settings
-from automl_ad.search.study import Study
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url
 from automl_ad.store.notes import read_note, write_note
 from automl_ad.store.records import utc_now
+from automl_ad.study.events import Event
+from automl_ad.study.lock import already_searched, is_locked, is_searched
+from automl_ad.study.progress_file import RunState
+from automl_ad.study.request import requested_settings
+from automl_ad.study.settings import StudySettings, changed_settings
+from automl_ad.study.study import Study
 
 KEPT = 50
 """Finished jobs that are kept."""
@@ -131,7 +131,7 @@ class JobBoard:
         return self._start(study, ExportTask(trial=number, precision=precision))
 
     def start_try(self, study: str, trials: Sequence[int], pictures: Path) -> str:
-        """Starts letting some trials judge pictures; see `automl_ad.review.trying.try_pictures`.
+        """Starts letting some trials judge pictures; see `automl_ad.reporting.user_image_trials.try_images`.
 
         Args:
             study: Name of the study.
@@ -189,7 +189,7 @@ class JobBoard:
         without(find_images(settings.images), settings.images, settings.exclude)
         with self._starting():
             busy = any(job.state == "running" for job in self.jobs(study, "search"))
-            if busy or searched(folder, self._storage or default_url(self._workspace)):
+            if busy or is_searched(folder, self._storage or default_url(self._workspace)):
                 raise already_searched(study)
             return self._start(study, SearchTask(settings=settings))
 
@@ -249,7 +249,7 @@ def _state(folder: JobFolder, study: str | None = None, kind: JobKind | None = N
 
 def _dead(folder: JobFolder, status: JobStatus) -> bool:
     """Whether nothing does the job any more: a process that has not begun yet holds no lock either."""
-    if held(folder.lock):
+    if is_locked(folder.lock):
         return False
     begun = status.pid is not None or process.known_dead(folder)
     return begun or utc_now() - status.started_at > BEGINNING

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from automl_ad.errors import InputError
-from automl_ad.search.events import Event
-from automl_ad.search.progress_file import RunState
 from automl_ad.store.notes import read_note
 from automl_ad.store.records import utc_now
+from automl_ad.study.events import Event
+from automl_ad.study.progress_file import RunState
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _TAIL_BYTES = 4000

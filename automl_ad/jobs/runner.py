@@ -18,9 +18,9 @@ from filelock import FileLock
 
 from automl_ad.errors import AutomlAdError
 from automl_ad.jobs.folder import JobFolder, JobStatus
-from automl_ad.search.events import Event, Listener
-from automl_ad.search.progress_file import RunState, ending_told, insist, tried
-from automl_ad.search.throttled import Throttled
+from automl_ad.study.events import Event, Listener
+from automl_ad.study.progress_file import RunState, ending_told, insist, tried
+from automl_ad.study.throttled import Throttled
 from automl_ad.workspace import STORAGE_VARIABLE
 
 LOCK_PATIENCE_S = 10.0
@@ -133,7 +133,7 @@ def _log_lines() -> Iterator[Listener]:
     """Lends a listener that writes now and then a line to the log."""
     from rich.console import Console
 
-    from automl_ad.progress import PlainProgress
+    from automl_ad.reporting.progress_view import PlainProgress
 
     with PlainProgress(Console(width=160)) as view:
         yield view

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from automl_ad.bundle.precision import Precision
 from automl_ad.errors import InputError
-from automl_ad.search.settings import StudySettings
 from automl_ad.store.artifacts import check_study_name
 from automl_ad.store.records import utc_now
+from automl_ad.study.settings import StudySettings
 
 JobKind = Literal["search", "export", "try"]
 

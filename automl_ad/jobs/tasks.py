@@ -8,11 +8,11 @@ from automl_ad.bundle.loading import load_bundle
 from automl_ad.errors import StoreError
 from automl_ad.jobs.folder import JobFolder
 from automl_ad.jobs.specification import ExportTask, JobSpecification, SearchTask, TryTask
-from automl_ad.search.events import Listener
-from automl_ad.search.study import Study
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.notes import read_note
 from automl_ad.store.plain_json import plain
+from automl_ad.study.events import Listener
+from automl_ad.study.study import Study
 
 
 def perform(folder: JobFolder, storage: str | None, tell: Listener) -> dict[str, Any]:
@@ -54,6 +54,6 @@ def _export(task: ExportTask, study: Study, folder: JobFolder, tell: Listener) -
 
 
 def _try(task: TryTask, study: Study, folder: JobFolder, tell: Listener) -> dict[str, Any]:
-    from automl_ad.review.trying import try_pictures
+    from automl_ad.reporting.user_image_trials import try_images
 
-    return try_pictures(study, task.trials, task.pictures, folder.root, tell)
+    return try_images(study, task.trials, task.pictures, folder.root, tell)

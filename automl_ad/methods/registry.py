@@ -11,7 +11,7 @@ from automl_ad.methods.features import FeatureDetector
 
 METHODS = ("padim", "patchcore", "dfr", "realnet", "destseg", "anoseg")
 """Every method that can be searched, training-free ones first."""
-AVERAGE = "average"
+ENSEMBLE = "average"
 """What the mean of candidates of these methods is called; it is formed of finished trials and never searched."""
 
 _classes: dict[str, type[FeatureDetector]] = {}
@@ -43,8 +43,8 @@ def candidate_class(name: str) -> type[Detector]:
     Raises:
         InputError: No such method.
     """
-    if name != AVERAGE:
+    if name != ENSEMBLE:
         return detector_class(name)
-    from automl_ad.methods.average import AverageDetector
+    from automl_ad.methods.ensemble import EnsembleDetector
 
-    return AverageDetector
+    return EnsembleDetector

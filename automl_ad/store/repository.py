@@ -104,13 +104,13 @@ class Repository:
                 _count_change(session, identity)  # readers that ask for what comes after the last would miss it
             session.merge(CandidateRow(study_id=identity, **asdict(candidate)))
 
-    def set_certify(self, study: str, number: int, certify: Mapping[str, Any]) -> None:
+    def set_holdout(self, study: str, number: int, certify: Mapping[str, Any]) -> None:
         """Records how a trial fared in the final check, and leaves the rest of it alone."""
         with self._changing(study) as (session, row):
             _check_number(session, study, number)
             session.get_one(CandidateRow, (row.id, number)).certify = dict(certify)
 
-    def clear_certify(self, study: str) -> None:
+    def clear_holdout(self, study: str) -> None:
         """Takes all outcomes of the final check back, before they are found anew."""
         with self._changing(study) as (session, row):
             session.execute(update(CandidateRow).where(CandidateRow.study_id == row.id).values(certify=null()))

@@ -15,7 +15,7 @@ PAGES = {
     "trials": ("Trials", ":material/leaderboard:"),
     "compare": ("Compare", ":material/compare:"),
     "decide": ("Decide", ":material/tune:"),
-    "try_pictures": ("Try", ":material/add_photo_alternate:"),
+    "try_images": ("Try", ":material/add_photo_alternate:"),
     "export": ("Export", ":material/inventory_2:"),
 }
 """Title and icon by the name of the page's file."""

@@ -13,7 +13,7 @@ from parts.trial_frame import marks
 from parts.wording import candidate, milliseconds, score
 
 if TYPE_CHECKING:
-    from automl_ad.review.trial_table import TrialRow
+    from automl_ad.reporting.trial_table import TrialRow
 
 _MOST_OFFERED = 200
 """A list of thousands of options helps nobody and slows the page; the others are chosen on the page Trials."""

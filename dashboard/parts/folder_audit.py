@@ -11,7 +11,7 @@ from automl_ad.data.audit import AuditReport, audit
 from automl_ad.data.folder import find_images
 from automl_ad.data.reading import read_image, white_level_of
 from automl_ad.errors import InputError
-from automl_ad.review.thumbnails import ThumbnailCache, encoded, shrunk
+from automl_ad.reporting.thumbnails import ThumbnailCache, encoded, shrunk
 from parts import state
 
 SIDE = 320

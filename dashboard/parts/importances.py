@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 if TYPE_CHECKING:
-    from automl_ad.review.trial_table import TrialRow
+    from automl_ad.reporting.trial_table import TrialRow
 
 FEWEST = 20
 """Fewer complete trials of a method say nothing about its parameters."""

@@ -15,7 +15,7 @@ from parts.trial_charts import scored_rows
 from parts.wording import counted
 
 if TYPE_CHECKING:
-    from automl_ad.review.trial_table import TrialRow
+    from automl_ad.reporting.trial_table import TrialRow
 
 _LONGEST = 18  # letters of a value on an axis
 

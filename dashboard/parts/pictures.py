@@ -17,7 +17,7 @@ from automl_ad.errors import AutomlAdError
 from parts.wording import percent, plain
 
 if TYPE_CHECKING:
-    from automl_ad.review.comparison import Comparison, PictureRow
+    from automl_ad.reporting.comparison import Comparison, PictureRow
 
 Layer = Literal["image", "mask"] | int
 

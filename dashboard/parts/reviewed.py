@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from automl_ad.review.comparison import Comparison
-from automl_ad.review.operating_points import OperatingPoints
-from automl_ad.search.study import Study
+from automl_ad.reporting.comparison import Comparison
+from automl_ad.reporting.operating_points import OperatingPoints
+from automl_ad.study.study import Study
 
 
 def comparison(study: Study, numbers: Sequence[int]) -> Comparison:

@@ -16,9 +16,9 @@ from automl_ad.data.uploads import unpack_images
 from automl_ad.durations import format_duration
 from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.methods.registry import METHODS
-from automl_ad.search.devices import device_names
-from automl_ad.search.settings import PRESETS, load_study_file, preset_path
 from automl_ad.store.artifacts import check_study_name
+from automl_ad.study.devices import device_names
+from automl_ad.study.settings import PRESETS, load_study_file, preset_path
 from parts import state
 from parts.access import checked_folder
 from parts.blocks import problem

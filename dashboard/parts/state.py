@@ -10,15 +10,15 @@ import streamlit as st
 
 from automl_ad.errors import AutomlAdError
 from automl_ad.jobs import JobBoard
-from automl_ad.search.study import Study
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
+from automl_ad.study.study import Study
 from automl_ad.workspace import STORAGE_VARIABLE, workspace_folder
 from parts.address import choose_trials, chosen_trials, go, link, parameter, set_parameters, study_name
 from parts.blocks import empty_state, problem
 
 if TYPE_CHECKING:
-    from automl_ad.review.trial_table import TrialTable
+    from automl_ad.reporting.trial_table import TrialTable
 
 __all__ = [
     "board",
@@ -97,6 +97,6 @@ def _opened(name: str, folder: str, url: str | None) -> Study:
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _table(name: str, folder: str, url: str | None) -> TrialTable:
-    from automl_ad.review.trial_table import TrialTable
+    from automl_ad.reporting.trial_table import TrialTable
 
     return TrialTable(Repository(open_engine(url or default_url(Path(folder)), must_exist=True)), name)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import streamlit as st
 
 from automl_ad.evaluation.coverage import Cell, Coverage
-from automl_ad.outcome_words import merged_in_words
-from automl_ad.review.comparison import Comparison, Layer, PictureRow
+from automl_ad.reporting.comparison import Comparison, Layer, PictureRow
+from automl_ad.reporting.messages import merged_severities_messages
 from parts.wording import counted, percent, plain
 
 _FEW, _THUMBNAIL = 2, 140
@@ -45,7 +45,7 @@ def show_suite(comparison: Comparison) -> None:
     for family in families if shown == "all" else (shown,):
         _family(comparison, family, layer, _FEW if shown == "all" else None)
     if shown == "all":
-        st.subheader("Normals", anchor=False)
+        st.subheader("StudyImages", anchor=False)
         normals = [row for row in comparison.pictures if row.kind == "normal"][: 3 * _FEW]
         _pictures(comparison, normals, "image")
 
@@ -54,7 +54,7 @@ def _not_covered(coverage: Coverage | None) -> None:
     """Families that were asked for and are not below, each with its reason, and severities that stand for others."""
     if coverage is None:
         return
-    sentences = [*coverage.left_out.values(), *merged_in_words(coverage.facts)]
+    sentences = [*coverage.left_out.values(), *merged_severities_messages(coverage.facts)]
     if sentences:
         st.info("\n".join(f"- {plain(sentence)}" for sentence in sentences))
 

@@ -13,7 +13,7 @@ from parts.palette import FAINT, INK, method_colour
 from parts.wording import counted
 
 if TYPE_CHECKING:
-    from automl_ad.review.trial_table import TrialRow
+    from automl_ad.reporting.trial_table import TrialRow
 
 PROXY_SCORE = "proxy score (0 to 1)"
 _UNITS = {"latency_ms": "latency (ms for one image)", "size_mb": "size (MB)"}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from automl_ad.outcome_words import taken_off_in_words
-from automl_ad.store.params import params_in_words
+from automl_ad.reporting.messages import bias_correction_message
+from automl_ad.reporting.params import format_params
 from parts.score_charts import HOME, cell_heat
 from parts.show import show_chart
 from parts.trial_frame import marks
@@ -27,7 +27,7 @@ from parts.wording import (
 )
 
 if TYPE_CHECKING:
-    from automl_ad.review.trial_table import TrialRow
+    from automl_ad.reporting.trial_table import TrialRow
 
 
 def trial_details(row: TrialRow) -> None:
@@ -67,7 +67,7 @@ def settings_of(row: TrialRow) -> dict[str, str]:
     """The trial's parameters as text."""
     return {
         name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in sorted(params_in_words(row.params).items())
+        for name, value in sorted(format_params(row.params).items())
     } or {"none": NONE}
 
 
@@ -93,4 +93,4 @@ def _cells(row: TrialRow) -> None:
             "proxy score nor for its rank."
         )
     if row.advantage:
-        st.caption(taken_off_in_words(row.advantage))
+        st.caption(bias_correction_message(row.advantage))

@@ -11,7 +11,7 @@ import streamlit as st
 from parts.wording import interval, one_line
 
 if TYPE_CHECKING:
-    from automl_ad.review.trial_table import TrialRow
+    from automl_ad.reporting.trial_table import TrialRow
 
 MARKS = {
     "winner": "the search's proposal",

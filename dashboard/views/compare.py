@@ -10,15 +10,15 @@ import streamlit as st
 from automl_ad.errors import AutomlAdError
 from parts.blocks import empty_state, page_head, problem
 from parts.candidates import choose_several, proposal
+from parts.guarantees import Wish, rounded_up, wishes
 from parts.pictures import Shown, colour_legend, picture_rows
-from parts.promises import Wish, rounded_up, wishes
 from parts.reviewed import comparison, operating_points
 from parts.state import current_study, is_searching, trial_table
 from parts.wording import candidate, counted, percent
 
 if TYPE_CHECKING:
-    from automl_ad.review.comparison import Comparison, Order, PictureRow
-    from automl_ad.review.trial_table import TrialRow
+    from automl_ad.reporting.comparison import Comparison, Order, PictureRow
+    from automl_ad.reporting.trial_table import TrialRow
 
 ORDERS: Mapping[str, Order] = {
     "disagreement": "disagreement",

@@ -8,10 +8,10 @@ from pathlib import Path
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
-from automl_ad.review.comparison import Comparison
-from automl_ad.review.overview import summaries
-from automl_ad.search.settings import PRESETS, StudySettings
-from automl_ad.search.study import Study
+from automl_ad.reporting.comparison import Comparison
+from automl_ad.reporting.overview import summaries
+from automl_ad.study.settings import PRESETS, StudySettings
+from automl_ad.study.study import Study
 from parts import state
 from parts.audit_view import duplicates_marked, show_advice, show_figures, show_some, suspects_marked
 from parts.blocks import empty_state, page_head, problem

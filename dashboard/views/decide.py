@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
-from automl_ad.outcome_words import certainty_in_words, coverage_in_words, winner_in_words
+from automl_ad.reporting.messages import certainty_message, coverage_messages, ensemble_message
 from parts.address import go, parameter
 from parts.blocks import empty_state, page_head, problem
 from parts.candidates import in_one_line, offered
-from parts.promises import bounds_in_words, on_grid, out_of_reach, rounded_up, spoken, step_of, wishes
+from parts.guarantees import bounds_in_words, on_grid, out_of_reach, rounded_up, spoken, step_of, wishes
 from parts.reviewed import operating_points
 from parts.score_charts import cell_heat, histogram
 from parts.show import show_chart
@@ -22,8 +22,8 @@ from parts.trial_frame import ranked_columns, ranked_frame
 from parts.wording import counted, moment, percent, plain
 
 if TYPE_CHECKING:
-    from automl_ad.review.operating_points import OperatingPoint, OperatingPoints
-    from automl_ad.review.trial_table import TrialRow, TrialTable
+    from automl_ad.reporting.operating_points import OperatingPoint, OperatingPoints
+    from automl_ad.reporting.trial_table import TrialRow, TrialTable
 
 _USUAL = 0.05
 _ALL = "all families"
@@ -155,11 +155,11 @@ def _reasons(table: TrialTable) -> None:
     with left:
         kept = "The default is kept." if answer.get("default_kept") else "The default is not kept."
         st.markdown(f"**{kept if answer.get('default_trial') is not None else ''}**")
-        sure = (winner_in_words(answer["winner"]), certainty_in_words(answer))
+        sure = (ensemble_message(answer["winner"]), certainty_message(answer))
         st.markdown(_bullets([*filter(None, sure), *answer.get("why", ())]))
     with right:
         st.markdown("**What the search could not know**")
-        coverage = coverage_in_words(answer.get("proxy", {}).get("coverage"))
+        coverage = coverage_messages(answer.get("proxy", {}).get("coverage"))
         st.markdown(_bullets([*answer.get("unknown", ()), *coverage]))
     tied = [row for row in table.rows if row.tied]
     st.markdown(f"**Tied set: {counted(len(tied), 'candidate')} that may well be best on real defects**")

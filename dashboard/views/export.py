@@ -17,8 +17,8 @@ from parts.wording import candidate, moment, plain, score
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState
-    from automl_ad.review.trial_table import TrialRow
-    from automl_ad.search.study import Study
+    from automl_ad.reporting.trial_table import TrialRow
+    from automl_ad.study.study import Study
 
 _PRECISIONS = {
     "fp32": "as it was searched, on any processor",
@@ -31,8 +31,8 @@ _PAST = 10
 def _label(row: TrialRow) -> str:
     marks = [
         word
-        for word, held in (("picked", row.picked), ("winner", row.winner), ("tied", row.tied and not row.winner))
-        if held
+        for word, is_locked in (("picked", row.picked), ("winner", row.winner), ("tied", row.tied and not row.winner))
+        if is_locked
     ]
     ending = f" ({', '.join(marks)})" if marks else ""
     return f"Trial {row.number}: {candidate(row.method, row.backbone)}, proxy score {score(row.proxy_score)}{ending}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
-from automl_ad.review.overview import summaries
+from automl_ad.reporting.overview import summaries
 from parts import state
 from parts.address import choose_study
 from parts.blocks import POLL_S, page_head, poll, problem
@@ -18,7 +18,7 @@ from parts.wording import as_code, plain
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState
-    from automl_ad.review.overview import StudySummary
+    from automl_ad.reporting.overview import StudySummary
 
 _WELCOME = """
 You have good pictures of a product and no defects. automl-ad tries many anomaly detectors on them, judges each by

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from automl_ad.methods.registry import AVERAGE
+from automl_ad.methods.registry import ENSEMBLE
 from parts import trial_selection
 from parts.address import MOST_CHOSEN, go
 from parts.blocks import empty_state, page_head, poll
@@ -23,7 +23,7 @@ from parts.trial_frame import ended_columns, ended_frame, legend, ranked_columns
 from parts.wording import counted
 
 if TYPE_CHECKING:
-    from automl_ad.review.trial_table import TrialRow, TrialTable
+    from automl_ad.reporting.trial_table import TrialRow, TrialTable
 
 POLL_S = 3.0
 _PARETO = "pareto_chart"
@@ -71,7 +71,7 @@ def _tied(table: TrialTable, shown: Sequence[TrialRow]) -> None:
 
 
 def _parameters(table: TrialTable, shown: Sequence[TrialRow]) -> None:
-    groups = {method: own for method, own in by_method(scored_rows(shown)).items() if method != AVERAGE}
+    groups = {method: own for method, own in by_method(scored_rows(shown)).items() if method != ENSEMBLE}
     if not groups:
         st.info("No trial has finished yet.")
         return

@@ -27,12 +27,12 @@ from automl_ad.bundle.parity import compare
 from automl_ad.bundle.precision import PRECISIONS, converted
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import BundleError
+from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.evaluation.scoring import ScoringRule, score_maps
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import METHODS
 
-RULE = ScoringRule("pool", pool=16)
+RULE = ScoreAggregation("pool", pool=16)
 QUANTISED_ON = 64
 OVERKILL = 0.05
 TURNS, UNCOUNTED, RUNS = 6, 2, 4

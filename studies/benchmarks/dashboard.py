@@ -22,18 +22,18 @@ from image_sets import table_of
 
 from automl_ad import Study
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.scoring import SCORING_RULES
+from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.suite import Suite, keep_normals, save_suite
-from automl_ad.review.comparison import Comparison
-from automl_ad.review.operating_points import OperatingPoints
-from automl_ad.review.overview import summaries
-from automl_ad.review.trial_table import TrialTable
-from automl_ad.search.candidate import SuiteScores
-from automl_ad.search.settings import StudySettings
+from automl_ad.reporting.comparison import Comparison
+from automl_ad.reporting.operating_points import OperatingPoints
+from automl_ad.reporting.overview import summaries
+from automl_ad.reporting.trial_table import TrialTable
 from automl_ad.store.artifacts import StudyFolder, save_arrays
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.records import CandidateRecord, StudyRecord, utc_now
 from automl_ad.store.repository import Repository
+from automl_ad.study.candidate import SuiteScores
+from automl_ad.study.settings import StudySettings
 
 NAME, SIDE, NORMALS = "made_up", 256, 64
 FAMILIES = ("texture", "cutpaste", "poisson", "photometric", "sdas")
@@ -61,7 +61,7 @@ def trial(number: int) -> CandidateRecord:
         families={family: float(values[3 * place : 3 * place + 3].mean()) for place, family in enumerate(FAMILIES)},
         cells={
             "cells": dict(zip(CELLS, values.tolist(), strict=True)),
-            "rules": {rule.name: float(rng.uniform(0.5, 1)) for rule in SCORING_RULES},
+            "rules": {rule.name: float(rng.uniform(0.5, 1)) for rule in AGGREGATIONS},
             "home": list(home),
         },
         latency_ms=float(rng.lognormal(3, 0.6)),
@@ -93,7 +93,7 @@ def draw_suite(folder: StudyFolder, count: int) -> None:
     keep_normals(normals, folder.suite / "proxy")
     for number, side in zip(range(WITH_FILES), MAP_SIDES, strict=True):
         scores = [
-            {rule.name: rng.normal(shift, 1, size) for rule in SCORING_RULES}
+            {rule.name: rng.normal(shift, 1, size) for rule in AGGREGATIONS}
             for shift, size in ((0, NORMALS), (1, count))
         ]
         SuiteScores(*scores).save(folder.trial(number) / "scores.npz")

@@ -18,12 +18,12 @@ from automl_ad.data.folder import find_images
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled import labelled_images
 from automl_ad.data.preprocessing import Preprocessing
+from automl_ad.evaluation.aggregation import ScoreAggregation, score_all
 from automl_ad.evaluation.metrics import image_auroc, pixel_metrics, resize_maps
-from automl_ad.evaluation.scoring import ScoringRule, score_all
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.search.anomalies import TrainingAnomalies
+from automl_ad.study.training_anomalies import TrainingAnomalies
 from automl_ad.synthesis.sdas.source import PictureStock
 from automl_ad.training import Budget, ignore_progress
 
@@ -83,7 +83,7 @@ class LabelledSet:
         nothing = np.zeros(self.test.size, bool)
         self.masks = np.stack([nothing if image.mask is None else how.mask(image.mask) for image in labelled])
 
-    def image_aurocs(self, maps: npt.NDArray[np.float32], rules: Iterable[ScoringRule]) -> dict[str, float]:
+    def image_aurocs(self, maps: npt.NDArray[np.float32], rules: Iterable[ScoreAggregation]) -> dict[str, float]:
         """By rule."""
         return {
             name: image_auroc(scores, self.labels) for name, scores in score_all(maps, rules, self.test.size).items()

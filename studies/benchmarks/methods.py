@@ -19,10 +19,10 @@ import torch
 from image_sets import LabelledSet, fit_alone, parser_of, published, table_of, walk
 
 from automl_ad.backbones.zoo import load_backbone
-from automl_ad.evaluation.scoring import SCORING_RULES, ScoringRule
+from automl_ad.evaluation.aggregation import AGGREGATIONS, ScoreAggregation
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import METHODS
-from automl_ad.search.memory import PeakMemory
+from automl_ad.study.memory import PeakMemory
 
 USUAL = {
     "padim": "max+sigma4",
@@ -57,8 +57,8 @@ def _judge(detector: FeatureDetector, images: LabelledSet, seed: int) -> dict[st
     fitted = time.perf_counter()
     maps = detector.anomaly_maps(images.test)
     done = time.perf_counter()
-    aurocs = images.image_aurocs(maps, SCORING_RULES)
-    curve = images.image_aurocs(maps, [ScoringRule("top", fraction=fraction) for fraction in FRACTIONS])
+    aurocs = images.image_aurocs(maps, AGGREGATIONS)
+    curve = images.image_aurocs(maps, [ScoreAggregation("top", fraction=fraction) for fraction in FRACTIONS])
     usual = USUAL[detector.name]
     best = max(aurocs, key=lambda name: aurocs[name])
     form = getattr(detector.settings, "model", "")

@@ -26,10 +26,10 @@ import numpy as np
 from image_sets import table_of
 from playwright.sync_api import Page, sync_playwright
 
+from automl_ad.dashboard_server import Place, app_file, command, environment, free_port
 from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.jobs import JobBoard
-from automl_ad.search.settings import preset_path
-from automl_ad.serving import Place, app_file, command, environment, free_port
+from automl_ad.study.settings import preset_path
 from dashboard import NAME, make_study
 
 PAGES = ("Studies", "Data", "Trials", "Compare", "Decide", "Try", "Export")

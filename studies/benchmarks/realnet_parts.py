@@ -21,8 +21,8 @@ from image_sets import LabelledSet, parser_of, published, table_of, walk
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.zoo import load_backbone
 from automl_ad.data.image_set import ImageSet
+from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.metrics import resize_maps
-from automl_ad.evaluation.scoring import SCORING_RULES
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.realnet.detector import RealNet, order_note
 from automl_ad.methods.realnet.head import RealNetHead
@@ -67,7 +67,7 @@ def _channels(images: LabelledSet, backbone: Backbone, source: TextureSource, se
             for level, count in zip(levels, backbone.describe(levels)[0], strict=True):
                 notes[order_note(backbone.weights_tag, level)] = torch.randperm(count, generator=generator)
         detector.fit(images.normals, pairs, Budget(), ignore_progress)
-        aurocs = images.image_aurocs(detector.anomaly_maps(images.test), SCORING_RULES)
+        aurocs = images.image_aurocs(detector.anomaly_maps(images.test), AGGREGATIONS)
         found[kind] = {"pool16": aurocs["pool16"], "best": max(aurocs.values())}
         print(f"  seed {seed} {kind}: {found[kind]}", flush=True)
     return found

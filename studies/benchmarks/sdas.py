@@ -21,14 +21,14 @@ from image_sets import parser_of, table_of, walk
 
 import automl_ad
 from automl_ad.data.labelled import labelled_images
+from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.evaluation.scoring import SCORING_RULES
-from automl_ad.search.candidate import SuiteScores
-from automl_ad.search.devices import resolve_device
-from automl_ad.search.material import draw_material, prepare_sdas, read_normals, study_panel
-from automl_ad.search.study import Study
 from automl_ad.store.artifacts import load_arrays, read_json
+from automl_ad.study.candidate import SuiteScores
+from automl_ad.study.data import draw_study_data, prepare_sdas, read_study_images, study_panel
+from automl_ad.study.devices import resolve_device
+from automl_ad.study.study import Study
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.sdas.gate import BASES, detectability_table
 from automl_ad.training import Budget
@@ -81,7 +81,7 @@ def _contents(study: Study) -> set[tuple[str, int]]:
 def detectability(study: Study) -> dict[str, Any]:
     """The panel's image AUROC of local anomalies, and of the good images themselves."""
     settings, device = study.settings, resolve_device("auto")
-    normals = read_normals(settings)
+    normals = read_study_images(settings)
     panel = study_panel(settings, normals, device)
     outcome = prepare_sdas(
         settings,
@@ -107,7 +107,7 @@ def detectability(study: Study) -> dict[str, Any]:
 def choices(study: Study, dataset: Path) -> dict[str, Any]:
     """Real image AUROC of what each family alone would have chosen among all candidates and scoring rules."""
     study.assess(dataset)
-    material = draw_material(study.settings, read_normals(study.settings), study.folder, torch.device("cpu"))
+    data = draw_study_data(study.settings, read_study_images(study.settings), study.folder, torch.device("cpu"))
     labels = np.array([image.anomalous for image in labelled_images(dataset)])
     proxies: dict[str, list[float]] = {name: [] for name in FAMILIES}
     real: list[float] = []
@@ -117,8 +117,8 @@ def choices(study: Study, dataset: Path) -> dict[str, Any]:
         folder = study.folder.trial(row["number"])
         scores = SuiteScores.load(folder / "scores.npz")
         assessed = load_arrays(next(folder.glob("assessed_*.npz")))
-        for rule in SCORING_RULES:
-            cells = scores.cells(material.proxy, rule.name)
+        for rule in AGGREGATIONS:
+            cells = scores.cells(data.proxy, rule.name)
             for name, wanted in FAMILIES.items():
                 proxies[name].append(_mean_of(cells, wanted))
             real.append(image_auroc(assessed[rule.name], labels))

@@ -17,7 +17,7 @@ from image_sets import LabelledSet, table_of
 
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.zoo import load_backbone
-from automl_ad.evaluation.scoring import SCORING_RULES, ScoringRule
+from automl_ad.evaluation.aggregation import AGGREGATIONS, ScoreAggregation
 from automl_ad.methods.registry import detector_class
 from automl_ad.training import Budget, ignore_progress
 
@@ -51,7 +51,7 @@ def main() -> None:
         fitted = time.perf_counter()
         maps = detector.anomaly_maps(images.test)
         done = time.perf_counter()
-        aurocs = images.image_aurocs(maps, (*SCORING_RULES, ScoringRule("top", fraction=1.0)))
+        aurocs = images.image_aurocs(maps, (*AGGREGATIONS, ScoreAggregation("top", fraction=1.0)))
         best = max(aurocs, key=lambda name: aurocs[name])
         figures = [f"{fitted - start:.1f}", f"{len(images.test) / (done - fitted):.1f}"]
         lines.append([method, str(settings), rule, f"{aurocs[rule]:.4f}", best, f"{aurocs[best]:.4f}", *figures])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from choices import decision
 from facts import Facts
-from leads import outlooks
+from leads import lead_models
 
 BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 1.0)
 """Edges of the probabilities that are judged together."""
@@ -28,7 +28,7 @@ def certainties(all_facts: Sequence[Facts]) -> dict[str, Any]:
     finalists: list[Claim] = []
     for facts in all_facts:
         others = facts.others(all_facts)
-        found, real = decision(facts, outlooks=outlooks(others) if others else None), facts.real_aurocs
+        found, real = decision(facts, lead_models=lead_models(others) if others else None), facts.real_aurocs
         if found.rival is not None:
             rival.append((found.certainty, float(real[found.winner] >= real[found.rival])))
         for place, chance in found.chances.items():

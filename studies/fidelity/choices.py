@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from facts import Facts
 
-from automl_ad.search.decision import Decision, Finalist, Outlooks, decide, outlooks_of
+from automl_ad.selection.decision import Decision, Finalist, LeadModels, decide, lead_models_for
 
 Choice = Callable[[Facts], int]
 """From a study to the place of the chosen trial."""
@@ -23,14 +23,14 @@ def finalists(facts: Facts, averages: bool = True) -> list[Finalist]:
     ]
 
 
-def decision(facts: Facts, averages: bool = True, outlooks: Outlooks | None = None) -> Decision:
+def decision(facts: Facts, averages: bool = True, lead_models: LeadModels | None = None) -> Decision:
     """The product's decision, with or without the averages; with leads worth something else if so told."""
-    return decide(finalists(facts, averages), facts.default, hedges(facts), outlooks or known_outlooks(facts))
+    return decide(finalists(facts, averages), facts.default, hedges(facts), lead_models or known_outlooks(facts))
 
 
-def known_outlooks(facts: Facts) -> Outlooks:
+def known_outlooks(facts: Facts) -> LeadModels:
     """What the product holds leads to be worth in such a study."""
-    return outlooks_of([trial["backbone"] for trial in facts.trials])
+    return lead_models_for([trial["backbone"] for trial in facts.trials])
 
 
 def hedges(facts: Facts) -> set[int]:
@@ -62,7 +62,7 @@ def guarded(quantile: float) -> Choice:
     return choice
 
 
-def average_of(count: int) -> Choice:
+def ensemble_of(count: int) -> Choice:
     """The average of so many members; the leader where there is none."""
 
     def choice(facts: Facts) -> int:
@@ -80,8 +80,8 @@ CHOICES: dict[str, Choice] = {
     "decision, averages left out": decided(False),
     "leader of the final check": leader(True),
     "leader, averages left out": leader(False),
-    "average of two": average_of(2),
-    "average of three": average_of(3),
+    "average of two": ensemble_of(2),
+    "average of three": ensemble_of(3),
     "guard at one in two samples": guarded(0.5),
     "guard at one in ten samples": guarded(0.1),
     "guard at one in sixty samples": guarded(1 / 60),

@@ -14,16 +14,16 @@ from facts import Facts, Floats
 import automl_ad
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled import labelled_images
-from automl_ad.methods.registry import AVERAGE
-from automl_ad.search.assess import labelled_scores
-from automl_ad.search.candidate import SuiteScores
-from automl_ad.search.decision import Finalist
-from automl_ad.search.defect_evidence import gather_evidence
-from automl_ad.search.final_check import FinalCheck, families_learned
-from automl_ad.search.proposals import DEFAULT_TRIAL
-from automl_ad.search.ranking import at_home, usable
-from automl_ad.search.trial import SCORES, Bench
+from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.selection.decision import Finalist
+from automl_ad.selection.records_ranking import in_family, usable
 from automl_ad.store.records import CandidateRecord
+from automl_ad.study.assess import labelled_scores
+from automl_ad.study.candidate import SuiteScores
+from automl_ad.study.defect_evidence import gather_evidence
+from automl_ad.study.holdout import HoldoutCheck, learned_families
+from automl_ad.study.proposals import BASELINE_TRIAL
+from automl_ad.study.trial import SCORES, StudyContext
 
 SHOWN = 20
 """Real defects, drawn at random, that trials are shown to see what a few of them are worth."""
@@ -46,28 +46,28 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         time_budget=arguments.time_budget,
         seed=seed,
     )
-    bench, answer = study.bench(), study.answer()
+    context, answer = study.context(), study.answer()
     records = _competing(usable(study.repository.candidates(study.name), study.settings), answer["certified"])
-    scores, labels = labelled_scores(bench, records, dataset)
-    normals = bench.material.normals
+    scores, labels = labelled_scores(context, records, dataset)
+    normals = context.data.normals
     pixels = np.stack([normals.reading.load(image.path) for image in labelled_images(dataset)])
-    shown, placements = _shown(bench, records, pixels, labels, seed)
-    cells = list(bench.material.proxy.cell_names)
-    finalists = _finalists(bench, records, answer["certified"])
+    shown, placements = _shown(context, records, pixels, labels, seed)
+    cells = list(context.data.proxy.cell_names)
+    finalists = _finalists(context, records, answer["certified"])
     place = {record.number: row for row, record in enumerate(records)}
     return Facts(
         set=dataset.name,
         seed=seed,
         trials=[_trial(record) for record in records],
         cells=cells,
-        default=place.get(DEFAULT_TRIAL),
+        default=place.get(BASELINE_TRIAL),
         seconds=_seconds(study),
         appearance=whole_picture_aurocs(normals.images.pixels, pixels, labels),
         image_cells=_table(records, "cells", cells),
-        located_cells=_table(records, "located", cells),
-        home=at_home(records, cells),
+        localisation_cells=_table(records, "located", cells),
+        home=in_family(records, cells),
         proxy=np.array([record.proxy_score for record in records], dtype=np.float64),
-        good=np.array([_good_scores(bench, record) for record in records]),
+        good=np.array([_good_scores(context, record) for record in records]),
         scores=scores,
         labels=labels,
         placements=placements,
@@ -80,14 +80,14 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
 
 def _competing(records: list[CandidateRecord], certified: list[int]) -> list[CandidateRecord]:
     """All but averages that an earlier run of the same search formed of what led then."""
-    return [record for record in records if record.method != AVERAGE or record.number in certified]
+    return [record for record in records if record.method != ENSEMBLE or record.number in certified]
 
 
-def _finalists(bench: Bench, records: list[CandidateRecord], numbers: list[int]) -> list[Finalist]:
+def _finalists(context: StudyContext, records: list[CandidateRecord], numbers: list[int]) -> list[Finalist]:
     """Those that the search checked again, from the scores that it kept."""
     of = {record.number: record for record in records}
     chosen = [of[number] for number in numbers]
-    check = FinalCheck(bench, families_learned(chosen))
+    check = HoldoutCheck(context, learned_families(chosen))
     return [check.finalist(record)[0] for record in chosen]
 
 
@@ -99,7 +99,7 @@ def _seconds(study: automl_ad.Study) -> dict[str, float]:
     known = study.repository.find_study(study.name)
     assert known is not None
     begun = known.created_at
-    trials = [record for record in study.repository.candidates(study.name) if record.method != AVERAGE]
+    trials = [record for record in study.repository.candidates(study.name) if record.method != ENSEMBLE]
     starts = [record.started_at for record in trials if record.started_at is not None]
     ends = [record.ended_at for record in trials if record.ended_at is not None]
     return {"search": (max(ends) - begun).total_seconds(), "suite": (min(starts) - begun).total_seconds()}
@@ -110,8 +110,8 @@ def _trial(record: CandidateRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names} | {"params": dict(record.params)}
 
 
-def _good_scores(bench: Bench, record: CandidateRecord) -> Floats:
-    return SuiteScores.load(bench.folder.trial(record.number) / SCORES).normals[str(record.rule)]
+def _good_scores(context: StudyContext, record: CandidateRecord) -> Floats:
+    return SuiteScores.load(context.folder.trial(record.number) / SCORES).normals[str(record.rule)]
 
 
 def _table(records: list[CandidateRecord], level: str, cells: list[str]) -> Floats:
@@ -119,8 +119,8 @@ def _table(records: list[CandidateRecord], level: str, cells: list[str]) -> Floa
 
 
 def _shown(
-    bench: Bench, records: list[CandidateRecord], pixels: Pixels, labels: npt.NDArray[np.bool_], seed: int
+    context: StudyContext, records: list[CandidateRecord], pixels: Pixels, labels: npt.NDArray[np.bool_], seed: int
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """A few real defects, and where trials place them among good images that they did not see."""
     chosen = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(labels))[:SHOWN])
-    return chosen, gather_evidence(bench, records, ImageSet.of(pixels[chosen])).placements
+    return chosen, gather_evidence(context, records, ImageSet.of(pixels[chosen])).placements

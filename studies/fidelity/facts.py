@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.methods.registry import AVERAGE
+from automl_ad.methods.registry import ENSEMBLE
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_CELLS = ("image_cells", "located_cells", "home", "proxy", "good")
+_CELLS = ("image_cells", "localisation_cells", "home", "proxy", "good")
 _REAL = ("scores", "labels", "placements", "shown")
 _ARRAYS = (*_CELLS, *_REAL, "finalists", "values", "draws")
 
@@ -38,7 +38,7 @@ class Facts:
         seconds: From the start to the end of the last trial (search), and to the start of the first (suite).
         appearance: Image AUROC of statistics of whole pictures, by name.
         image_cells: float64 [T, C], image AUROC of every cell under the trial's rule.
-        located_cells: float64 [T, C], located AUROC of every cell.
+        localisation_cells: float64 [T, C], located AUROC of every cell.
         home: bool [T, C], whether the trial learned from the family of the cell.
         proxy: float64 [T], the proxy score as the table shows it.
         good: float64 [T, n], scores of the good images of the proxy suite under the trial's own rule.
@@ -60,7 +60,7 @@ class Facts:
     seconds: Mapping[str, float]
     appearance: Mapping[str, float]
     image_cells: Floats
-    located_cells: Floats
+    localisation_cells: Floats
     home: Flags
     proxy: Floats
     good: Floats
@@ -80,7 +80,7 @@ class Facts:
     @property
     def averages(self) -> Flags:
         """Which trials are averages of others, bool [T]."""
-        return np.array([trial["method"] == AVERAGE for trial in self.trials])
+        return np.array([trial["method"] == ENSEMBLE for trial in self.trials])
 
     @property
     def advantages(self) -> Floats:

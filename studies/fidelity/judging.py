@@ -10,19 +10,19 @@ import numpy as np
 from certainty import certainties
 from choices import CHOICES, decided, decision, hedges, known_outlooks
 from facts import Facts, Flags
-from home import home_advantage, overrated
-from kinship import KINDS, SIZES, regrets
-from leads import leads, outlooks
+from in_family_bias import home_advantage, overrated
+from leads import lead_models, leads
 from over_sets import means_of_sets, over_sets
 from rules import RULES, Rule, family, ranks
+from shared_members import KINDS, SIZES, regrets
 
 from automl_ad.evaluation.intervals import kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.methods.registry import AVERAGE
-from automl_ad.search.assess import labelled_floor, labelled_halves
-from automl_ad.search.decision import SURE
-from automl_ad.search.expectation import expected_gains
-from automl_ad.search.shrinkage import posterior
+from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.selection.decision import SURE
+from automl_ad.selection.expectation import expected_gains
+from automl_ad.selection.shrinkage import posterior
+from automl_ad.study.assess import labelled_floor, labelled_halves
 
 FEW = (1, 3, 10)
 """How many real defects re-rank."""
@@ -70,8 +70,8 @@ def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
 def _leads(all_facts: Sequence[Facts]) -> dict[str, dict[str, Any]]:
     """What leads were worth by kind, and where they break even by all sets but one, lowest and highest."""
     one_each = {facts.set: facts for facts in all_facts}.values()
-    apart, rows = [outlooks(others) for facts in one_each if (others := facts.others(all_facts))], {}
-    for kind, found in outlooks(all_facts)._asdict().items():
+    apart, rows = [lead_models(others) for facts in one_each if (others := facts.others(all_facts))], {}
+    for kind, found in lead_models(all_facts)._asdict().items():
         known = [getattr(each, kind).break_even for each in apart]
         extremes = [min(known), max(known)] if known else [float("nan")] * 2
         rows[kind] = asdict(found) | {"break_even": found.break_even, "without_one": extremes}
@@ -80,7 +80,7 @@ def _leads(all_facts: Sequence[Facts]) -> dict[str, dict[str, Any]]:
 
 def _learned(facts: Facts, all_facts: Sequence[Facts]) -> int:
     """The product's decision where leads are worth what they were worth on the other sets."""
-    return decision(facts, outlooks=outlooks(facts.others(all_facts))).winner
+    return decision(facts, lead_models=lead_models(facts.others(all_facts))).winner
 
 
 def _followed(facts: Facts, rule: Rule, all_facts: Sequence[Facts]) -> dict[str, float]:
@@ -225,4 +225,4 @@ def _families(all_facts: Sequence[Facts]) -> list[str]:
 
 
 def _methods(all_facts: Sequence[Facts]) -> list[str]:
-    return sorted({str(trial["method"]) for facts in all_facts for trial in facts.trials} - {AVERAGE})
+    return sorted({str(trial["method"]) for facts in all_facts for trial in facts.trials} - {ENSEMBLE})

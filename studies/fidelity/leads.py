@@ -9,7 +9,7 @@ import numpy as np
 from choices import finalists, hedges
 from facts import Facts, Floats
 
-from automl_ad.search.decision import Outlook, Outlooks
+from automl_ad.selection.decision import LeadModel, LeadModels
 
 Pair = tuple[str, float, float]
 """Name of the set, lead in the final check, gain on real defects."""
@@ -17,10 +17,10 @@ _LEAST_SPREAD = 1e-6
 """Image AUROC: two finalists lie on a line by chance, not by knowledge."""
 
 
-def outlooks(all_facts: Sequence[Facts]) -> Outlooks:
+def lead_models(all_facts: Sequence[Facts]) -> LeadModels:
     """Least squares over all finalists of a kind; every set weighs alike."""
     single, average = ([pair for facts in all_facts for pair in pairs(facts, kind)] for kind in (False, True))
-    return Outlooks(single=line(single), average=line(average))
+    return LeadModels(single=line(single), average=line(average))
 
 
 def pairs(facts: Facts, average: bool) -> list[Pair]:
@@ -43,14 +43,14 @@ def leads(facts: Facts) -> Floats:
     return found - (np.nan if facts.default is None else found[facts.default])
 
 
-def line(found: Sequence[Pair]) -> Outlook:
+def line(found: Sequence[Pair]) -> LeadModel:
     """The line through pairs of lead and gain; two pairs at least, for otherwise nothing is known of a share."""
     if len(found) < 2:
-        return Outlook(0.0, 0.0, 1.0)
+        return LeadModel(0.0, 0.0, 1.0)
     sets = Counter(name for name, _, _ in found)
     weights = np.sqrt([1 / sets[name] for name, _, _ in found])
     lead, gain = (np.array([pair[side] for pair in found]) for side in (1, 2))
     table = np.stack([np.ones_like(lead), lead], axis=1)
     (start, share), *_ = np.linalg.lstsq(table * weights[:, None], gain * weights, rcond=None)
     spread = np.sqrt(np.average(np.square(gain - table @ [start, share]), weights=np.square(weights)))
-    return Outlook(float(start), float(share), max(float(spread), _LEAST_SPREAD))
+    return LeadModel(float(start), float(share), max(float(spread), _LEAST_SPREAD))

@@ -13,7 +13,7 @@ from facts import Facts, Flags, Floats
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from automl_ad.search.selection import informative_cells, rank_scores
+from automl_ad.selection.ranking import informative_cells, rank_scores
 
 Rule = Callable[[Facts, Sequence[Facts]], Floats]
 """From a study, and those of other sets, to float64 [T]."""
@@ -26,7 +26,7 @@ _RIDGE = 3.0
 def ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
     """The rule of the product's table: trimmed ranks over image and located cells, home games left out."""
     del others
-    table = np.concatenate([facts.image_cells, facts.located_cells], 1)
+    table = np.concatenate([facts.image_cells, facts.localisation_cells], 1)
     return rank_scores(table, np.concatenate([facts.home, facts.home], 1), facts.advantages)
 
 
@@ -39,7 +39,7 @@ def image_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
 def located_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
     """The same over located AUROC alone."""
     del others
-    return rank_scores(facts.located_cells, facts.home, facts.advantages)
+    return rank_scores(facts.localisation_cells, facts.home, facts.advantages)
 
 
 def mean(facts: Facts, others: Sequence[Facts]) -> Floats:
@@ -49,7 +49,7 @@ def mean(facts: Facts, others: Sequence[Facts]) -> Floats:
     """
     del others
     home = facts.home & ~facts.home.all(1, keepdims=True)
-    chosen = np.where(home, np.nan, (facts.image_cells + facts.located_cells) / 2)
+    chosen = np.where(home, np.nan, (facts.image_cells + facts.localisation_cells) / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # families that a trial learned from are empty
         by_family = np.stack([np.nanmean(chosen[:, facts.of_family(name)], 1) for name in facts.families], 1)
@@ -125,7 +125,7 @@ def mixed(facts: Facts, others: Sequence[Facts]) -> Floats:
 
 
 def _away_mean(facts: Facts, chosen: Flags) -> Floats:
-    both = (facts.image_cells + facts.located_cells) / 2
+    both = (facts.image_cells + facts.localisation_cells) / 2
     table = np.where(facts.home | ~chosen, np.nan, both)
     nothing = np.isnan(table).all(1)
     table[nothing] = both[nothing]

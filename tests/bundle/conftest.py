@@ -17,7 +17,7 @@ from automl_ad.bundle.parity import Parity
 from automl_ad.bundle.writing import BundleContents, write_bundle
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import Preprocessing
-from automl_ad.evaluation.scoring import ScoringRule, score_maps
+from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
 from automl_ad.methods.dfr import Dfr, DfrSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.padim import Padim, PadimSettings
@@ -26,7 +26,7 @@ from automl_ad.training import Budget
 
 SIDE = 64
 LEVELS = (-4, -3)
-RULE = ScoringRule("top", fraction=0.02, sigma=4)
+RULE = ScoreAggregation("top", fraction=0.02, sigma=4)
 FACTS = StudyFacts(
     study="discs",
     trial=7,
@@ -57,7 +57,7 @@ def as_set(images: npt.NDArray[np.uint8]) -> ImageSet:
 
 
 @pytest.fixture(scope="session")
-def parts() -> Callable[[int, int], npt.NDArray[np.uint8]]:
+def draw_images() -> Callable[[int, int], npt.NDArray[np.uint8]]:
     return draw_parts
 
 

@@ -17,7 +17,7 @@ from automl_ad.backbones.none import NoBackbone
 from automl_ad.backbones.weights import Weights
 from automl_ad.bundle.onnx_export import export_graph
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.scoring import ScoringRule
+from automl_ad.evaluation.aggregation import ScoreAggregation
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.registry import detector_class
@@ -25,7 +25,7 @@ from automl_ad.training import Budget, ignore_progress
 
 SIDE = 64
 SIZE = (SIDE, SIDE)
-RULE = ScoringRule("top", fraction=0.02, sigma=4)
+RULE = ScoreAggregation("top", fraction=0.02, sigma=4)
 NETWORK = "test_resnet"
 
 _FEW_STEPS: dict[str, Any] = {"pairs": 4, "batch": 2}

@@ -23,8 +23,8 @@ from automl_ad.bundle.runtime import load_bundle as bare_load
 from automl_ad.bundle.writing import BundleContents, write_bundle
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import BundleError
+from automl_ad.evaluation.aggregation import score_maps
 from automl_ad.evaluation.metrics import resize_maps
-from automl_ad.evaluation.scoring import score_maps
 from automl_ad.methods.dfr import Dfr, DfrSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.padim import Padim, PadimSettings
@@ -43,14 +43,14 @@ def as_set(images: npt.NDArray[np.uint8]) -> ImageSet:
 def test_a_bundle_judges_as_the_detector_did(
     detectors: dict[str, FeatureDetector],
     make_contents: Callable[..., BundleContents],
-    parts: Parts,
+    draw_images: Parts,
     tmp_path: Path,
     name: str,
     suffix: str,
 ) -> None:
     contents = make_contents(detectors[name])
     path = write_bundle(tmp_path / f"bundle{suffix}", contents)
-    images = parts(9, 5)
+    images = draw_images(9, 5)
     images[3, 20:40, 20:40] = 255
     expected = detectors[name].anomaly_maps(as_set(images))
     assert np.ptp(expected) > 0
@@ -64,11 +64,11 @@ def test_a_bundle_judges_as_the_detector_did(
     assert bundle.threshold().overkill == contents.decision.overkill
 
 
-def test_deep_colour_is_read_here_and_refused_by_the_copy(bundle_path: Path, parts: Parts, tmp_path: Path) -> None:
-    deep = parts(1, 5)[0].astype(np.uint16) * 257
+def test_deep_colour_is_read_here_but_not_by_the_copy(bundle_path: Path, draw_images: Parts, tmp_path: Path) -> None:
+    deep = draw_images(1, 5)[0].astype(np.uint16) * 257
     cv2.imwrite(str(tmp_path / "deep.png"), deep[:, :, ::-1])
     here, copy = (load(bundle_path).predict(tmp_path / "deep.png")["results"] for load in (load_bundle, bare_load))
-    assert here[0]["score"] == pytest.approx(load_bundle(bundle_path).predict(parts(1, 5))["results"][0]["score"])
+    assert here[0]["score"] == pytest.approx(load_bundle(bundle_path).predict(draw_images(1, 5))["results"][0]["score"])
     assert "16-bit colour" in copy[0]["error"]
 
 
@@ -78,13 +78,13 @@ def test_deep_colour_is_read_here_and_refused_by_the_copy(bundle_path: Path, par
 def test_the_detector_comes_back(
     detectors: dict[str, FeatureDetector],
     make_contents: Callable[..., BundleContents],
-    parts: Parts,
+    draw_images: Parts,
     tmp_path: Path,
     name: str,
 ) -> None:
     path = write_bundle(tmp_path / "bundle", make_contents(detectors[name], graph=b"not read"))
     loaded = load_detector(path)
-    images = as_set(parts(5, 5))
+    images = as_set(draw_images(5, 5))
     np.testing.assert_array_equal(loaded.anomaly_maps(images), detectors[name].anomaly_maps(images))
     assert loaded.settings == detectors[name].settings
     again = write_bundle(tmp_path / "again", make_contents(loaded, graph=b"not read"))
@@ -94,7 +94,7 @@ def test_the_detector_comes_back(
 @pytest.mark.parametrize("name", ["resnet18", "resnet18+filters"])
 def test_a_network_needs_neither_hub_nor_weights_folder(
     make_contents: Callable[..., BundleContents],
-    parts: Parts,
+    draw_images: Parts,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -109,7 +109,7 @@ def test_a_network_needs_neither_hub_nor_weights_folder(
     backbone = build_backbone(name, Weights(tensors, "somewhere/resnet18.safetensors", "f00d"))
     settings = PadimSettings(backbone=name, levels=(-4, -3), channels=30)
     detector = Padim(settings, FeatureExtractor(backbone))
-    detector.fit(as_set(parts(6, 0)), None, Budget(), lambda share: None)
+    detector.fit(as_set(draw_images(6, 0)), None, Budget(), lambda share: None)
     path = write_bundle(tmp_path / "b", make_contents(detector, graph=b"not read"))
 
     def forbidden(*_: Any, **__: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_network_needs_neither_hub_nor_weights_folder(
     for helper in ("find_weights", "_hub_file", "hub_reachable"):
         monkeypatch.setattr(weights_module, helper, forbidden)
     monkeypatch.setenv("AUTOML_AD_WEIGHTS", str(tmp_path / "absent"))
-    images = parts(4, 5)
+    images = draw_images(4, 5)
     loaded = load_detector(path)
     np.testing.assert_allclose(
         loaded.anomaly_maps(as_set(images)), detector.anomaly_maps(as_set(images)), rtol=1e-4, atol=1e-5
@@ -131,15 +131,15 @@ def test_a_network_needs_neither_hub_nor_weights_folder(
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg11+reflect", "vgg11+reflect+filters"])
 def test_a_network_of_levels_by_layer_comes_back(
-    make_contents: Callable[..., BundleContents], parts: Parts, tmp_path: Path, name: str
+    make_contents: Callable[..., BundleContents], draw_images: Parts, tmp_path: Path, name: str
 ) -> None:
     backbone = build_backbone(name, Weights(first_layers_of_vgg11(), "somewhere/vgg11.safetensors", "vgg11-f00d"))
     settings = DfrSettings(backbone=name, levels=(-8, -7, -6), autoencoder="paper", variance=0.5, steps=5, batch=64)
     detector = Dfr(settings, FeatureExtractor(backbone))
-    detector.fit(as_set(parts(6, 0)), None, Budget(), lambda share: None)
+    detector.fit(as_set(draw_images(6, 0)), None, Budget(), lambda share: None)
     path = write_bundle(tmp_path / "bundle", make_contents(detector, graph=b"not read"))
     loaded = load_detector(path)
-    images = parts(4, 5)
+    images = draw_images(4, 5)
     np.testing.assert_allclose(
         loaded.anomaly_maps(as_set(images)), detector.anomaly_maps(as_set(images)), rtol=1e-4, atol=1e-5
     )

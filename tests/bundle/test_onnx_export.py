@@ -15,8 +15,8 @@ from automl_ad.bundle import onnx_export
 from automl_ad.bundle.onnx_export import export_graph, run_graph
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import BundleError
+from automl_ad.evaluation.aggregation import score_maps
 from automl_ad.evaluation.metrics import Floats, resize_maps
-from automl_ad.evaluation.scoring import score_maps
 from automl_ad.methods.patchcore import PatchCore
 
 onnx = pytest.importorskip("onnx")

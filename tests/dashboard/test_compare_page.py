@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from trial_rows import made_row
 
 import automl_ad
-from automl_ad.review.comparison import Comparison
+from automl_ad.reporting.comparison import Comparison
 from parts.candidates import in_one_line, offered, proposal
 from parts.pictures import colour_bar, verdict
 

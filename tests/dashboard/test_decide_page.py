@@ -5,8 +5,8 @@ from app_page import charts, open_page, press, run, text
 from streamlit.testing.v1 import AppTest
 
 import automl_ad
-from automl_ad.review.operating_points import OperatingPoints, Share
-from parts.promises import on_grid, rounded_up, share_in_words, wishes
+from automl_ad.reporting.operating_points import OperatingPoints, Share
+from parts.guarantees import on_grid, rounded_up, share_in_words, wishes
 
 
 @pytest.fixture

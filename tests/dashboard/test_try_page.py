@@ -15,11 +15,11 @@ from streamlit.testing.v1 import AppTest
 import automl_ad
 from automl_ad.errors import InputError
 from automl_ad.jobs import JobState
-from automl_ad.review.trying import try_pictures
+from automl_ad.reporting.user_image_trials import try_images
 from automl_ad.store.records import utc_now
-from parts import own_pictures, state
-from parts.own_pictures import Shelf, folder_name, in_words
-from parts.tried_view import in_order
+from parts import state, user_images
+from parts.user_images import Shelf, folder_name, in_words
+from parts.user_images_view import in_order
 
 JOB = "0123456789abcdef"
 
@@ -60,19 +60,19 @@ def tried(study: automl_ad.Study, shelf: Shelf, monkeypatch: pytest.MonkeyPatch,
     folder = study.folder.workspace / "jobs" / JOB
     folder.mkdir(parents=True)
     (folder / "job.json").write_text("{}")
-    board = Board(study, try_pictures(study, numbers, shelf.folder, folder))
+    board = Board(study, try_images(study, numbers, shelf.folder, folder))
     monkeypatch.setattr(state, "board", lambda: board)
     return board
 
 
 def test_an_empty_shelf_says_what_to_do(study: automl_ad.Study) -> None:
-    page = open_page("try_pictures", study="parts")
+    page = open_page("try_images", study="parts")
     assert "No picture yet" in text(page)
     assert next(button for button in page.button if button.label == "Try them").disabled
 
 
 def test_pictures_are_added_counted_and_removed(study: automl_ad.Study, shelf: Shelf) -> None:
-    page = open_page("try_pictures", study="parts")
+    page = open_page("try_images", study="parts")
     page.file_uploader[0].set_value([("a.png", picture(), "image/png"), ("b.png", picture(40), "image/png")])
     page.session_state["try_label"] = "defect"
     page.text_input[0].set_value("../deep scratch")
@@ -84,7 +84,7 @@ def test_pictures_are_added_counted_and_removed(study: automl_ad.Study, shelf: S
 
 
 def test_what_is_no_picture_is_refused_in_one_sentence(study: automl_ad.Study, shelf: Shelf) -> None:
-    page = open_page("try_pictures", study="parts")
+    page = open_page("try_images", study="parts")
     page.file_uploader[0].set_value([("evil.png", b"<script>", "image/png")])
     press(page, "Add")
     assert page.error
@@ -97,7 +97,7 @@ def test_the_job_is_started_with_the_chosen_candidates(
     shelf.add([("a.png", picture())], "unlabelled")
     board = Board(study, None)
     monkeypatch.setattr(state, "board", lambda: board)
-    press(open_page("try_pictures", study="parts", trials="1,0"), "Try them")
+    press(open_page("try_images", study="parts", trials="1,0"), "Try them")
     assert board.started == [("parts", [1, 0], shelf.folder)]
 
 
@@ -107,7 +107,7 @@ def test_defects_re_rank_the_candidates_apart_from_the_search(
     shelf.add(files(parts, "test", "bar")[:3], "defect", "bar")
     shelf.add(files(parts, "test", "good")[:2], "good")
     board = tried(study, shelf, monkeypatch, [0, 1])
-    page = open_page("try_pictures", study="parts")
+    page = open_page("try_images", study="parts")
     shown = text(page)
     assert "Re-ranked by 3 real defects: apart from the search" in shown
     assert board.result is not None
@@ -126,18 +126,18 @@ def test_without_defects_nothing_is_re_ranked(
 ) -> None:
     shelf.add([("a.png", picture())], "unlabelled")
     board = tried(study, shelf, monkeypatch, [0])
-    page = open_page("try_pictures", study="parts")
+    page = open_page("try_images", study="parts")
     assert "nothing is re-ranked" in text(page)
     shutil.rmtree(study.folder.workspace / "jobs" / JOB / "thumbnails")
     assert "This picture is gone" in text(run(page))
     assert board.result is not None
     board.result["pictures"][0]["image"] = "../../automl_ad.db"
-    page = run(open_page("try_pictures", study="parts"))
+    page = run(open_page("try_images", study="parts"))
     assert "This picture is gone" in text(page)
 
 
 def test_the_shelf_has_an_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(own_pictures, "LIMITS", own_pictures.UploadLimits(files=2, file_bytes=1 << 20))
+    monkeypatch.setattr(user_images, "LIMITS", user_images.UploadLimits(files=2, file_bytes=1 << 20))
     shelf = Shelf.of(tmp_path, "parts")
     shelf.add([("a.png", picture()), ("a.png", picture(3))], "good")
     with pytest.raises(InputError, match="room for 0"):
@@ -176,7 +176,7 @@ def test_no_page_without_candidates(study: automl_ad.Study) -> None:
         study.repository.save_candidate(
             "parts", type(record)(number=record.number, state="failed", method=record.method, reason="made so")
         )
-    for name in ("try_pictures", "compare", "decide"):
+    for name in ("try_images", "compare", "decide"):
         page: AppTest = open_page(name, study="parts")
         assert "Go on with the search" in text(page)
         assert not page.slider

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from automl_ad.search.study import Study
-from automl_ad.serving import Place, app_file, command, environment, free_port
+from automl_ad.dashboard_server import Place, app_file, command, environment, free_port
+from automl_ad.study.study import Study
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -6,7 +6,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from automl_ad.review.trial_table import TrialRow
+from automl_ad.reporting.trial_table import TrialRow
 
 START = datetime(2026, 1, 2, 8, tzinfo=timezone.utc)
 _EMPTY: dict[str, Any] = {

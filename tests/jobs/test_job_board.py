@@ -20,12 +20,12 @@ from automl_ad.errors import InputError, StoreError, StudyError
 from automl_ad.jobs import JobBoard, JobState, board, process
 from automl_ad.jobs.folder import JobFolder, JobStatus
 from automl_ad.jobs.specification import ExportTask, JobSpecification
-from automl_ad.search.events import Event
-from automl_ad.search.progress_file import read_progress
-from automl_ad.search.settings import preset_path
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.notes import write_note
 from automl_ad.store.records import utc_now
+from automl_ad.study.events import Event
+from automl_ad.study.progress_file import read_progress
+from automl_ad.study.settings import preset_path
 
 PATIENCE_S = 120
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs signals of POSIX")
@@ -88,7 +88,12 @@ def made(tmp_path: Path) -> Callable[..., JobFolder]:
 
 
 def test_a_search_runs_in_a_process_of_its_own_to_its_end(jobs: JobBoard, searched: JobState) -> None:
-    assert (searched.kind, searched.study, searched.state, searched.error) == ("search", "parts", "done", None)
+    assert (searched.kind, searched.study, searched.state, searched.error) == (
+        "search",
+        "parts",
+        "done",
+        None,
+    )
     study = automl_ad.Study.open("parts", jobs._workspace)
     assert searched.result is not None
     assert searched.result["winner"]["trial"] == study.answer()["winner"]["trial"]

@@ -12,8 +12,8 @@ import pytest
 from automl_ad.errors import StudyError
 from automl_ad.jobs import runner, tasks
 from automl_ad.jobs.folder import JobFolder, JobStatus
-from automl_ad.search.events import Event, Listener
 from automl_ad.store.notes import write_note
+from automl_ad.study.events import Event, Listener
 
 Work = Callable[[Listener], dict[str, Any]]
 

@@ -21,7 +21,7 @@ from automl_ad.methods.anoseg.losses import joint_loss
 from automl_ad.methods.anoseg.networks import Score
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.search import proposals
+from automl_ad.study import proposals
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, ignore_progress
 

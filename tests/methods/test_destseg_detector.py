@@ -22,7 +22,7 @@ from automl_ad.methods.destseg.detector import DeStSeg, DeStSegSettings
 from automl_ad.methods.destseg.training import on_grid
 from automl_ad.methods.pairs import Pairs, PairSource, Vary
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.search import proposals
+from automl_ad.study import proposals
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, ignore_progress
 

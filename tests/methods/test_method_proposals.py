@@ -14,7 +14,7 @@ from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.dfr import DfrSettings
 from automl_ad.methods.registry import METHODS, detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space, decode_levels, encode_levels
-from automl_ad.search.proposals import first_proposals, parameters_of, suggest
+from automl_ad.study.proposals import first_proposals, parameters_of, suggest
 
 RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
 VGG19 = BackboneSpace(

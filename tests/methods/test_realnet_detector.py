@@ -20,7 +20,7 @@ from automl_ad.methods.realnet.detector import RealNet, RealNetSettings
 from automl_ad.methods.realnet.head import Network
 from automl_ad.methods.realnet.reconstruction import FeatureUNet
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.search import proposals
+from automl_ad.study import proposals
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, ignore_progress
 

@@ -141,7 +141,7 @@ class TestCandidates:
         assert stored.families == {"a": 0.5, "b": None, "c": [1, 2]}
 
     def test_certify_is_set_alone(self, filled):
-        filled.set_certify("parts", 3, {"score": 0.8})
+        filled.set_holdout("parts", 3, {"score": 0.8})
         assert filled.candidate("parts", 3) == replace(CANDIDATE, certify={"score": 0.8})
 
     def test_certify_is_cleared_for_one_study_at_once(self, filled):
@@ -149,9 +149,9 @@ class TestCandidates:
         filled.save_candidate("other", replace(CANDIDATE, number=5))
         filled.save_candidate("parts", replace(CANDIDATE, number=7))
         for study, number in (("parts", 3), ("parts", 7), ("other", 5)):
-            filled.set_certify(study, number, {"value": number})
+            filled.set_holdout(study, number, {"value": number})
         assert filled.certified("parts") == {3: {"value": 3}, 7: {"value": 7}}
-        filled.clear_certify("parts")
+        filled.clear_holdout("parts")
         assert filled.certified("parts") == {}
         assert filled.candidate("parts", 3) == CANDIDATE
         assert filled.certified("other") == {5: {"value": 5}}
@@ -174,7 +174,7 @@ class TestCandidates:
             filled.candidate("parts", 9)
         filled.create_study(replace(STUDY, name="empty"))
         with pytest.raises(StudyError, match="has no trial 0; it has no trials yet"):
-            filled.set_certify("empty", 0, {})
+            filled.set_holdout("empty", 0, {})
 
     def test_unknown_state_is_refused(self, filled):
         with pytest.raises(IntegrityError):
@@ -220,8 +220,8 @@ class TestRevision:
     @pytest.mark.parametrize(
         ("change", "given"),
         [
-            ("set_certify", (3, {"value": 0.5})),
-            ("clear_certify", ()),
+            ("set_holdout", (3, {"value": 0.5})),
+            ("clear_holdout", ()),
             ("set_answer", (None,)),
             ("set_warnings", (["dark"],)),
             ("set_settings", ({},)),

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from appearance import STATISTICS
 from certainty import certainties
-from choices import average_of, decided, decision, guarded, leader
+from choices import decided, decision, ensemble_of, guarded, leader
 from facts import Facts
-from home import home_advantage, overrated
+from in_family_bias import home_advantage, overrated
 from judging import judge
-from kinship import KINDS, regrets, shared
-from leads import outlooks
+from leads import lead_models
 from report import markdown, write_report
 from rules import borda, family, mean, prior, ranks, worst_families
+from shared_members import KINDS, regrets, shared
 
 from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.backbones.zoo import EMBEDDED
@@ -75,7 +75,7 @@ def facts(
         seconds={"search": 100.0, "suite": 10.0},
         appearance=dict.fromkeys(STATISTICS, 0.5),
         image_cells=table,
-        located_cells=table.copy(),
+        localisation_cells=table.copy(),
         home=home,
         proxy=np.array(values),
         good=np.repeat([[0.4, 0.6]], count, axis=0),
@@ -151,11 +151,11 @@ def test_the_tied_set_holds_the_best_within_half_a_point() -> None:
 
 
 def test_what_has_learned_from_a_family_is_not_ranked_by_it() -> None:
-    at_home = facts([0.6, 0.8, 0.7], [0.6, 0.6, 0.7], learned={1: "texture"})
-    at_home.image_cells[1, :2] = at_home.located_cells[1, :2] = 1.0
-    assert mean(at_home, ())[1] == pytest.approx(0.6)
-    assert np.argmax(ranks(at_home, ())) == 2
-    assert np.argmax(borda(at_home, ())) == 1  # a rule that does not know of it is taken in
+    in_family = facts([0.6, 0.8, 0.7], [0.6, 0.6, 0.7], learned={1: "texture"})
+    in_family.image_cells[1, :2] = in_family.localisation_cells[1, :2] = 1.0
+    assert mean(in_family, ())[1] == pytest.approx(0.6)
+    assert np.argmax(ranks(in_family, ())) == 2
+    assert np.argmax(borda(in_family, ())) == 1  # a rule that does not know of it is taken in
 
 
 def test_home_advantage_is_the_gain_over_others_on_the_family_learned_from() -> None:
@@ -197,7 +197,7 @@ def test_what_is_taken_off_ranks_a_trial_lower() -> None:
 
 def test_the_weaker_families_decide_in_the_rule_of_that_name() -> None:
     study = facts([0.6, 0.8], [0.6, 0.7])
-    study.image_cells[1, 2] = study.located_cells[1, 2] = 0.5
+    study.image_cells[1, 2] = study.localisation_cells[1, 2] = 0.5
     assert np.argmax(worst_families(study, ())) == 0
     assert np.argmax(family("texture")(study, ())) == 1
 
@@ -245,7 +245,7 @@ def test_certainties_are_those_of_lines_learned_from_other_sets() -> None:
 
 def test_what_a_lead_was_worth_is_a_line_through_all_finalists() -> None:
     study = facts([0.5, 0.6, 0.7, 0.8], [0.6, 0.5, 0.7, 0.9])
-    found = outlooks([study]).single
+    found = lead_models([study]).single
     # Leads of -0.1, 0.1 and 0.3 over the default, gains of 0.1, 0.2 and 0.3.
     assert (found.start, found.share) == (pytest.approx(0.15), pytest.approx(0.5))
     assert found.spread == pytest.approx(0, abs=1e-6)
@@ -254,12 +254,12 @@ def test_what_a_lead_was_worth_is_a_line_through_all_finalists() -> None:
 def test_sets_weigh_alike_in_it() -> None:
     many = facts([0.5, *[0.7] * 9], [0.6, *[0.7] * 9], name="many")
     few = facts([0.5, 0.9, 0.9], [0.6, 0.7, 0.8], name="few")
-    assert outlooks([many, few]).single.gain(np.float64(0.1)) == pytest.approx(0.4 * 1 / 3 + 0.2 * 2 / 3)
+    assert lead_models([many, few]).single.gain(np.float64(0.1)) == pytest.approx(0.4 * 1 / 3 + 0.2 * 2 / 3)
 
 
 def test_where_nothing_is_known_of_leads_the_default_stays() -> None:
-    found = outlooks([facts([0.5, 0.9], [0.6, 0.9])])
-    assert decision(facts([0.5, 0.9], [0.6, 0.9]), outlooks=found).winner == 0
+    found = lead_models([facts([0.5, 0.9], [0.6, 0.9])])
+    assert decision(facts([0.5, 0.9], [0.6, 0.9]), lead_models=found).winner == 0
     assert found.average.break_even == np.inf
 
 
@@ -272,7 +272,7 @@ def test_a_study_on_the_built_in_filters_keeps_its_default() -> None:
 
 def test_averages_can_be_left_out() -> None:
     study = facts([0.6, 0.7, 0.9], [0.6, 0.59, 0.8], methods=["patchcore", "padim", "average"])
-    assert decision(study).winner == average_of(2)(study) == leader(True)(study) == 2
+    assert decision(study).winner == ensemble_of(2)(study) == leader(True)(study) == 2
     assert decision(study, averages=False).winner == leader(False)(study) == 0
 
 

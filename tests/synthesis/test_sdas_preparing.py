@@ -19,10 +19,10 @@ from torch import Tensor
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
-from automl_ad.synthesis.sdas import commission as commission_module
-from automl_ad.synthesis.sdas.commission import Commission
+from automl_ad.synthesis.sdas import job as commission_module
 from automl_ad.synthesis.sdas.denoiser import place_channels
 from automl_ad.synthesis.sdas.encoding import Encoding
+from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.sdas.learning import learn
 from automl_ad.synthesis.sdas.model_file import ModelFile
 from automl_ad.synthesis.sdas.preparing import MIN_IMAGES, Outcome, prepare
@@ -106,9 +106,9 @@ def never() -> Any:
     raise AssertionError("there was nothing to judge")
 
 
-def commission_in(cache: Path, judge: Callable[[], Any] = never, **changes: Any) -> Commission:
+def commission_in(cache: Path, judge: Callable[[], Any] = never, **changes: Any) -> SdasJob:
     device = torch.device("cpu")
-    whole = Commission(fit=FIT, bases=BASES, settings=TINY, seed=0, cache=cache, device=device, judge=judge)
+    whole = SdasJob(fit=FIT, bases=BASES, settings=TINY, seed=0, cache=cache, device=device, judge=judge)
     return replace(whole, **changes)
 
 

@@ -19,8 +19,8 @@ from automl_ad.durations import format_duration
 from automl_ad.errors import StoreError
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.sdas import gate
-from automl_ad.synthesis.sdas.commission import Commission
 from automl_ad.synthesis.sdas.denoiser import Denoiser
+from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.sdas.model_file import ModelFile
 from automl_ad.synthesis.sdas.pool import PicturePool
 from automl_ad.synthesis.sdas.synthesiser import Sampler, Sdas, batch_on
@@ -66,7 +66,7 @@ class _UnusableError(Exception):
     """SDAS cannot be used; the message is the end of the sentence."""
 
 
-def prepare(commission: Commission) -> Outcome:
+def prepare(commission: SdasJob) -> Outcome:
     """Loads the model of these pictures, or trains it and puts it to the gate.
 
     A model that passed once is used again without training; one that failed is trained further while its settings and
@@ -89,7 +89,7 @@ def prepare(commission: Commission) -> Outcome:
         return Outcome(None, "its training needs more memory than this device has", model.facts, model.sheet)
 
 
-def _require_usable(commission: Commission) -> None:
+def _require_usable(commission: SdasJob) -> None:
     count = len(commission.fit)
     if count < MIN_IMAGES:
         raise _UnusableError(f"it learns from {MIN_IMAGES} or more good images but has {count}")
@@ -115,7 +115,7 @@ def _alone(home: Path) -> Iterator[None]:
         lock.release()
 
 
-def _ready(commission: Commission, model: ModelFile) -> Outcome:
+def _ready(commission: SdasJob, model: ModelFile) -> Outcome:
     @cache
     def sampler() -> Sampler:
         denoiser = commission.denoiser()
@@ -130,7 +130,7 @@ def _ready(commission: Commission, model: ModelFile) -> Outcome:
     return Outcome(sdas, None, model.facts, model.sheet, pool.warnings)
 
 
-def _train_until_passed(commission: Commission, model: ModelFile) -> None:
+def _train_until_passed(commission: SdasJob, model: ModelFile) -> None:
     """One round of training, and extensions while the gate refuses and time is left."""
     pace: tuple[float, float] | None = None
     while not model.passed:
@@ -142,12 +142,12 @@ def _train_until_passed(commission: Commission, model: ModelFile) -> None:
         _one_round(commission, model, plan, Budget(commission.budget.left - pictures_s))
 
 
-def _plan(commission: Commission, rounds: int) -> TrainingPlan:
+def _plan(commission: SdasJob, rounds: int) -> TrainingPlan:
     settings = commission.settings
     return settings.plan() if rounds == 0 else settings.plan(EXTENSION, settings.rate * EXTENSION)
 
 
-def _require_time(commission: Commission, model: ModelFile, seconds: float) -> None:
+def _require_time(commission: SdasJob, model: ModelFile, seconds: float) -> None:
     if seconds > commission.budget.left:
         if model.rounds:
             raise _UnusableError(str(model.facts["fault"]))
@@ -158,7 +158,7 @@ def _require_time(commission: Commission, model: ModelFile, seconds: float) -> N
         )
 
 
-def _one_round(commission: Commission, model: ModelFile, plan: TrainingPlan, budget: Budget) -> None:
+def _one_round(commission: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget) -> None:
     """Trains, or trains further, and asks the gate."""
     denoiser, facts = _taught(commission, model, plan, budget)
     commission.tell("Judging synthetic pictures", 0, 1, None)
@@ -172,7 +172,7 @@ def _one_round(commission: Commission, model: ModelFile, plan: TrainingPlan, bud
 
 
 def _taught(
-    commission: Commission, model: ModelFile, plan: TrainingPlan, budget: Budget
+    commission: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget
 ) -> tuple[Denoiser, dict[str, Any]]:
     """A network after one more round of training, and what all rounds so far measured."""
     before, begin = model.facts, time.monotonic()
@@ -200,7 +200,7 @@ def _taught(
     raise _UnusableError(str(model.facts["fault"]))
 
 
-def _gate_pictures(commission: Commission, sampler: Sampler) -> dict[float, list[npt.NDArray[np.uint8]]]:
+def _gate_pictures(commission: SdasJob, sampler: Sampler) -> dict[float, list[npt.NDArray[np.uint8]]]:
     """By strength, one picture of each of the gate's bases."""
     bases, batch = commission.bases[: gate.BASES], batch_on(commission.device)
     drawn = {}
@@ -211,7 +211,7 @@ def _gate_pictures(commission: Commission, sampler: Sampler) -> dict[float, list
     return drawn
 
 
-def _measure(commission: Commission, model: ModelFile) -> tuple[float, float]:
+def _measure(commission: SdasJob, model: ModelFile) -> tuple[float, float]:
     """Seconds that a training step takes here, and all pictures together; gives up once they cannot fit."""
     _require_time(commission, model, LEAST_S)
     plan, denoiser = _plan(commission, model.rounds), commission.denoiser()

@@ -1,0 +1,313 @@
+"""One candidate: fit a detector, run it over a suite, score every rule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from automl_ad.data.image_set import ImageSet
+from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
+from automl_ad.evaluation.cells import Celled, cell_family, family_weights
+from automl_ad.evaluation.intervals import BootstrapPlan, interval
+from automl_ad.evaluation.localisation import localisation_scores
+from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.evaluation.suite import Suite
+from automl_ad.methods.base import Detector, DetectorSettings, Extractors
+from automl_ad.methods.ensemble import SharedPass
+from automl_ad.methods.registry import candidate_class
+from automl_ad.store.artifacts import load_arrays, save_arrays
+from automl_ad.store.records import CandidateRecord
+
+Scores = npt.NDArray[np.float64]
+SuiteMaps = Mapping[str, npt.NDArray[np.float32]]
+"""Raw maps of a suite, float32 [n, h, w]: ``normal`` and ``anomaly``."""
+PEAK = "max"
+"""The rule by which good images stand against located anomalies."""
+_LATENCY_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a trial tries.
+
+    Attributes:
+        method: Method name, or that of an average.
+        side: Working size.
+        settings: The method's parameters, as JSON-able values, defaults included.
+    """
+
+    method: str
+    side: int
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, method: str, side: int, suggested: Mapping[str, Any]) -> Configuration:
+        """Completes suggested parameters with the method's defaults."""
+        settings = candidate_class(method).settings_type(**suggested)
+        return cls(method, side, settings.model_dump(mode="json"))
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal configurations."""
+        content = json.dumps([self.method, self.side, dict(self.settings)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @property
+    def parameters(self) -> DetectorSettings:
+        """The settings with their type."""
+        return candidate_class(self.method).settings_type(**self.settings)
+
+    @property
+    def trains(self) -> bool:
+        """Whether its fit is iterative."""
+        return self.parameters.trains
+
+    @property
+    def backbone(self) -> str:
+        """Name of the backbone, or of several."""
+        return str(self.settings["backbone"])
+
+    def build(self, extractors: Extractors, seed: int) -> Detector:
+        """An unfitted detector."""
+        return candidate_class(self.method).build(self.parameters, extractors, seed)
+
+
+def configuration_of(record: CandidateRecord) -> Configuration:
+    """The configuration that a record was made with."""
+    settings = {key: value for key, value in record.params.items() if key != "side"}
+    return Configuration.of(record.method, int(record.params["side"]), settings)
+
+
+@dataclass(frozen=True)
+class SuiteScores:
+    """Image scores of one candidate on one suite, by every rule.
+
+    Attributes:
+        normals: By rule name, float64 [n].
+        anomalies: By rule name, float64 [M], in the order of the suite.
+        located: float64 [M], highest map value on each anomaly; empty where nobody knows where the anomalies are.
+    """
+
+    normals: Mapping[str, Scores]
+    anomalies: Mapping[str, Scores]
+    located: Scores = field(default_factory=lambda: np.zeros(0))
+
+    def cells(self, suite: Celled, rule: str) -> dict[str, float]:
+        """Image AUROC of every cell."""
+        return _by_cell(suite, self.normals[rule], self.anomalies[rule])
+
+    def localisation_cells(self, suite: Celled) -> dict[str, float]:
+        """Located AUROC of every cell: the highest values on the anomalies against the highest of the normals."""
+        return _by_cell(suite, self.normals[PEAK], self.located)
+
+    def draws(self, suite: Celled, rule: str, plan: BootstrapPlan, cells: Sequence[str] | None = None) -> Scores:
+        """Bootstrap draws of each cell's mean of image and located AUROC, float64 [cells, B].
+
+        Args:
+            suite: What was scored.
+            rule: For the image scores.
+            plan: Resampling weights; draws of one plan are paired.
+            cells: Names of cells; all when None.
+        """
+        names = suite.cell_names if cells is None else cells
+        pairs = ((self.normals[rule], self.anomalies[rule]), (self.normals[PEAK], self.located))
+        draws = [[plan.cell(cell, normal, anomaly[suite.members(cell)]) for normal, anomaly in pairs] for cell in names]
+        means: Scores = np.mean(draws, axis=1)
+        return means
+
+    def save(self, path: Path) -> None:
+        """Writes the scores, so that a rule can be judged later without a refit."""
+        arrays = {f"normal/{k}": v for k, v in self.normals.items()} | {
+            f"anomaly/{k}": v for k, v in self.anomalies.items()
+        }
+        save_arrays(path, located=self.located, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> SuiteScores:
+        """Reads what ``save`` wrote."""
+        arrays = load_arrays(path)
+        by_kind = {
+            kind: {k.removeprefix(kind): v for k, v in arrays.items() if k.startswith(kind)}
+            for kind in ("normal/", "anomaly/")
+        }
+        return cls(by_kind["normal/"], by_kind["anomaly/"], arrays["located"])
+
+
+def pooled(first: SuiteScores, second: SuiteScores) -> SuiteScores:
+    """The scores of one detector on two suites, as on one suite that holds the normals and anomalies of both."""
+
+    def both(one: Mapping[str, Scores], other: Mapping[str, Scores]) -> dict[str, Scores]:
+        return {rule: np.concatenate([values, other[rule]]) for rule, values in one.items()}
+
+    located = np.concatenate([first.located, second.located])
+    return SuiteScores(both(first.normals, second.normals), both(first.anomalies, second.anomalies), located)
+
+
+def _by_cell(suite: Celled, normal: Scores, anomaly: Scores) -> dict[str, float]:
+    result = {}
+    for cell in suite.cell_names:
+        members = anomaly[suite.members(cell)]
+        labels = np.r_[np.zeros(len(normal)), np.ones(len(members))]
+        result[cell] = image_auroc(np.r_[normal, members], labels)
+    return result
+
+
+@dataclass(frozen=True)
+class ProxyScore:
+    """What a suite says of a candidate.
+
+    Attributes:
+        rule: The scoring rule.
+        value: Mean of image and located AUROC over the families that it did not learn from, less ``advantage``; 0 to 1.
+        interval: 90 % bootstrap interval of ``value``.
+        cells: Image AUROC of every cell.
+        located: Located AUROC of every cell.
+        families: Mean of both of every family.
+        rules: Mean image AUROC under every rule, over the same families as ``value``.
+        home: Families that it learned from.
+        advantage: What was taken off ``value`` and ``interval`` for it, and off nothing else.
+    """
+
+    rule: str
+    value: float
+    interval: tuple[float, float]
+    cells: Mapping[str, float]
+    located: Mapping[str, float]
+    families: Mapping[str, float]
+    rules: Mapping[str, float]
+    home: frozenset[str]
+    advantage: float
+
+
+def suite_maps(detector: Detector, normals: ImageSet, suite: Suite) -> SuiteMaps:
+    """Runs a fitted detector over a suite."""
+    return {"normal": detector.anomaly_maps(normals), "anomaly": detector.anomaly_maps(suite.anomalies)}
+
+
+def score_suite(maps: SuiteMaps, suite: Suite) -> SuiteScores:
+    """Scores the maps of a suite by every rule, and on the anomalies themselves.
+
+    Args:
+        maps: As ``suite_maps`` gives them.
+        suite: What they are of.
+
+    Raises:
+        FloatingPointError: A map holds values that are not finite, or all values are the same.
+    """
+    if not all(np.isfinite(values).all() for values in maps.values()):
+        raise FloatingPointError("the anomaly maps hold values that are not finite")
+    if len({float(value) for values in maps.values() for value in (values.min(), values.max())}) == 1:
+        raise FloatingPointError("the anomaly maps are one and the same value everywhere")
+    scores = {kind: score_all(values, AGGREGATIONS, suite.anomalies.size) for kind, values in maps.items()}
+    return SuiteScores(scores["normal"], scores["anomaly"], localisation_scores(maps["anomaly"], suite.masks))
+
+
+def away_cells(cells: Sequence[str], home: Collection[str]) -> list[str]:
+    """The cells of families that were not learned from; all if there is none."""
+    return [cell for cell in cells if cell_family(cell) not in home] or list(cells)
+
+
+def proxy_score(
+    scores: SuiteScores,
+    suite: Celled,
+    plan: BootstrapPlan,
+    home: Collection[str] = (),
+    precedents: Sequence[Mapping[str, float]] = (),
+    advantage: float = 0.0,
+) -> ProxyScore:
+    """Chooses the scoring rule and judges a candidate under it, with an interval.
+
+    Args:
+        scores: Of the candidate.
+        suite: What it was scored on.
+        plan: Resampling weights.
+        home: Families that it learned from, which do not count.
+        precedents: What every rule gave other candidates of its method, see ``shared_aggregation``.
+        advantage: How much better its kind looks on synthetic anomalies than it is, which is taken off.
+    """
+    means = aggregation_means(scores, suite, home)
+    rule = shared_aggregation([*precedents, means])
+    cells, located = scores.cells(suite, rule), scores.localisation_cells(suite)
+    joint = {cell: (cells[cell] + located[cell]) / 2 for cell in suite.cell_names}
+    families: dict[str, list[float]] = {}
+    for cell, score in joint.items():
+        families.setdefault(cell_family(cell), []).append(score)
+    by_family = {family: float(np.mean(values)) for family, values in families.items()}
+    away = away_cells(suite.cell_names, home)
+    draws = family_weights(away) @ scores.draws(suite, rule, plan, away)
+    low, high = interval(draws)
+    return ProxyScore(
+        rule=rule,
+        value=_less(_mean_of(joint, away), advantage),
+        interval=(_less(low, advantage), _less(high, advantage)),
+        cells=cells,
+        located=located,
+        families=by_family,
+        rules=means,
+        home=frozenset(home),
+        advantage=advantage,
+    )
+
+
+def quick_score(scores: SuiteScores, suite: Celled, home: Collection[str] = (), advantage: float = 0.0) -> float:
+    """The proxy score under the candidate's own best rule, without anything that costs time."""
+    means, away = aggregation_means(scores, suite, home), away_cells(suite.cell_names, home)
+    plain = (means[shared_aggregation([means])] + _mean_of(scores.localisation_cells(suite), away)) / 2
+    return _less(plain, advantage)
+
+
+def _less(score: float, advantage: float) -> float:
+    return max(0.0, score - advantage)
+
+
+def _mean_of(cells: Mapping[str, float], names: Sequence[str]) -> float:
+    """The mean over families of the means over their cells."""
+    return float(family_weights(names) @ [cells[name] for name in names])
+
+
+def aggregation_means(scores: SuiteScores, suite: Celled, home: Collection[str] = ()) -> dict[str, float]:
+    """Mean image AUROC under every rule, over the families other than ``home``."""
+    away = away_cells(suite.cell_names, home)
+    by_rule = {rule.name: scores.cells(suite, rule.name) for rule in AGGREGATIONS}
+    return {rule: _mean_of(cells, away) for rule, cells in by_rule.items()}
+
+
+def shared_aggregation(means: Sequence[Mapping[str, float]]) -> str:
+    """The scoring rule that serves candidates of one method best on average.
+
+    Which of many rules serves a single candidate best is mostly luck of the suite; what serves its method is not.
+
+    Args:
+        means: Mean image AUROC under every rule, of each candidate; at least one.
+    """
+    totals = {rule: round(sum(each[rule] for each in means) / len(means), 6) for rule in means[0]}
+    return max(totals, key=lambda rule: totals[rule])  # the first of equals: dust must not decide
+
+
+def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
+    """Median milliseconds for one image of ``size``, backbone included."""
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    detector.anomaly_map(image)
+    times = []
+    for _ in range(_LATENCY_RUNS):
+        start = time.perf_counter()
+        detector.anomaly_map(image).cpu()
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+
+
+def size_mb(detector: Detector) -> float:
+    """Megabytes of the fitted state and of the backbone tensors that it needs, each network counted once."""
+    shared = SharedPass(detector.readings).readings
+    frozen = [tensor for read in shared for tensor in read.backbone.tensors(read.levels).values()]
+    tensors = [*detector.state.values(), *frozen]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6

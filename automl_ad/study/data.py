@@ -1,0 +1,541 @@
+"""The images of a study, read and divided, and the suites drawn on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from automl_ad.data.fingerprint import content_hash, near_duplicate_groups
+from automl_ad.data.folder import find_images, without
+from automl_ad.data.image_set import ImageSet
+from automl_ad.data.preprocessing import Preprocessing, working_size
+from automl_ad.data.reading import ImageInfo, probe, white_level_of
+from automl_ad.data.splits import Splits, split
+from automl_ad.data.suspects import find_suspects
+from automl_ad.errors import AutomlAdError, InputError, StoreError
+from automl_ad.evaluation.cells import cell_family
+from automl_ad.evaluation.coverage import Coverage
+from automl_ad.evaluation.severity import LADDER, Panel, measured_reach
+from automl_ad.evaluation.suite import (
+    Suite,
+    draw_suite,
+    keep_normals,
+    load_suite,
+    resize_images,
+    resize_suite,
+    save_suite,
+)
+from automl_ad.methods.registry import detector_class
+from automl_ad.seeds import derived_rng, derived_seed
+from automl_ad.store.artifacts import StudyFolder
+from automl_ad.study.events import Listener, ignore_events
+from automl_ad.study.reference_panel import reference_panel
+from automl_ad.study.sdas import SHARE_OF_BUDGET, Decision, keep_sheet, model_size, sdas_progress
+from automl_ad.study.settings import StudySettings
+from automl_ad.synthesis.base import Context
+from automl_ad.synthesis.foreground import Foreground
+from automl_ad.synthesis.sdas.family import SdasFamily
+from automl_ad.synthesis.sdas.gate import Judge
+from automl_ad.synthesis.sdas.job import SdasJob
+from automl_ad.synthesis.sdas.preparing import Outcome, prepare
+from automl_ad.synthesis.sdas.settings import settings_for
+from automl_ad.synthesis.sdas.source import PictureStock, spread_strengths
+from automl_ad.synthesis.sdas.synthesiser import OutOfTimeError, Sdas
+from automl_ad.training import Budget
+
+Purpose = Literal["fit", "proxy", "certify"]
+SUITES: tuple[Purpose, ...] = ("proxy", "certify")
+
+SMALLEST = 16
+"""Pixels a side below which a picture shows no part."""
+STOCKED, STOCKED_STRENGTHS = 48, (0.1, 0.5)
+"""Pictures of ``sdas`` that methods learn from, and the strengths that they may ask for (published: 0.1 to 0.2)."""
+_LISTED = 5
+"""Unreadable files named in one warning."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """A study's images and suites at one working size.
+
+    Attributes:
+        preprocessing: How files become these arrays.
+        normals: All readable good images; the splits index into it.
+        proxy: What trials are scored on.
+        certify: What the best few are checked on again.
+    """
+
+    preprocessing: Preprocessing
+    normals: ImageSet
+    proxy: Suite
+    certify: Suite
+
+
+@dataclass(frozen=True)
+class GoodImages:
+    """The good images of a folder, read.
+
+    Attributes:
+        images: All readable images at the largest working size, in the order of their content hashes.
+        paths: File of each image.
+        hashes: Content hash of each image.
+        preprocessing: By side, how files become arrays.
+        warnings: Sentences for the user.
+    """
+
+    images: ImageSet
+    paths: Sequence[Path]
+    hashes: Sequence[str]
+    preprocessing: dict[int, Preprocessing]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class StudyImages:
+    """The good images of a study, read and divided.
+
+    Attributes:
+        images: All readable images at the largest working size, in the order of their content hashes.
+        preprocessing: By side, how files become arrays.
+        splits: Division of the images.
+        groups: Near-duplicate group of each image.
+        fingerprint: Digest of the readable files' contents.
+        warnings: Sentences for the user.
+    """
+
+    images: ImageSet
+    preprocessing: dict[int, Preprocessing]
+    splits: Splits
+    groups: list[int]
+    fingerprint: str
+    warnings: list[str]
+
+    @property
+    def reading(self) -> Preprocessing:
+        """How files become arrays at the largest working size."""
+        return self.preprocessing[max(self.preprocessing)]
+
+    def part(self, purpose: Purpose) -> ImageSet:
+        """The images of one split."""
+        return self.images.take(getattr(self.splits, purpose))
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """Everything that a study's trials look at.
+
+    Attributes:
+        normals: The good images.
+        proxy, certify: Suites at the largest working size.
+        stock: Opens the pictures of ``sdas`` that methods may learn from, and makes what is missing; see ``sources``.
+        sources: Anomalies that methods can learn from in this study.
+        warnings: What the suites had to do without, in sentences.
+        coverage: The families that they hold, at which strengths; None if nobody kept it.
+    """
+
+    normals: StudyImages
+    proxy: Suite
+    certify: Suite
+    stock: Callable[[], PictureStock]
+    sources: tuple[str, ...] = ("texture",)
+    warnings: Sequence[str] = ()
+    coverage: Coverage | None = None
+    _views: dict[int, Views] = field(default_factory=dict)
+
+    def at(self, side: int) -> Views:
+        """The images and suites at one of the study's sides; reduced once and kept."""
+        if side not in self._views:
+            how = self.normals.preprocessing[side]
+            size = (how.height, how.width)
+            images = resize_images(self.normals.images, size)
+            proxy, certify = resize_suite(self.proxy, size), resize_suite(self.certify, size)
+            self._views[side] = Views(how, images, proxy, certify)
+        return self._views[side]
+
+
+def read_images(settings: StudySettings) -> GoodImages:
+    """Reads the images of a folder.
+
+    Raises:
+        InputError: There is none, all are excluded, or none can be read.
+    """
+    paths = without(find_images(settings.images), settings.images, settings.exclude)
+    readable, sizes, faults = _probe(paths)
+    _require_some(readable, settings.images, len(paths), faults)
+    white = white_level_of(readable)
+    largest = working_size(sizes, max(settings.sides))
+    preprocessing = {side: _preprocessing(working_size(sizes, side), largest, white) for side in settings.sides}
+    pixels, unread = preprocessing[max(settings.sides)].load_all(readable)
+    faults += [message for _, message in unread]
+    lost = {path for path, _ in unread}
+    kept = [path for path in readable if path not in lost]
+    _require_some(kept, settings.images, len(paths), faults)
+    hashes = [content_hash(path) for path in kept]
+    order = sorted(range(len(kept)), key=lambda i: hashes[i])  # file names and folder order must not matter
+    return GoodImages(
+        ImageSet.of(pixels[order]),
+        [kept[i] for i in order],
+        [hashes[i] for i in order],
+        preprocessing,
+        _reading_warnings(faults, sizes),
+    )
+
+
+def divide(settings: StudySettings, good: GoodImages) -> StudyImages:
+    """Divides the images of a study.
+
+    Raises:
+        InputError: There are too few distinct ones.
+    """
+    groups = near_duplicate_groups(good.images.pixels)
+    splits = _split(settings, good.hashes, groups)
+    fingerprint = hashlib.sha256("".join(good.hashes).encode()).hexdigest()
+    warnings = [*good.warnings, *_counting_warnings(groups), *_suspicions(good.images, good.paths)]
+    return StudyImages(good.images, good.preprocessing, splits, groups, fingerprint, warnings)
+
+
+def read_study_images(settings: StudySettings) -> StudyImages:
+    """Reads the images of a study and divides them.
+
+    Raises:
+        InputError: There are too few readable, distinct images, or none at all.
+    """
+    return divide(settings, read_images(settings))
+
+
+def study_panel(settings: StudySettings, normals: StudyImages, device: torch.device) -> Panel:
+    """The reference panel of a study."""
+    return reference_panel(normals.part("fit"), normals.part("proxy"), device, max(settings.sides))
+
+
+def prepare_sdas(
+    settings: StudySettings,
+    normals: StudyImages,
+    workspace: Path,
+    device: torch.device,
+    *,
+    judge: Callable[[], Judge],
+    pictures: int,
+    budget: Budget,
+    listener: Listener,
+) -> Outcome:
+    """The diffusion model of a study's images, trained within the budget if the workspace has none yet.
+
+    Args:
+        settings: Of the study.
+        normals: Its images.
+        workspace: Its cache keeps models and their pictures.
+        device: Where to compute.
+        judge: Makes the reference panel of the study; called only if there is something to judge.
+        pictures: How many pictures will be asked for.
+        budget: Time limit for all of it, the pictures included.
+        listener: Told what is going on.
+    """
+    return prepare(
+        SdasJob(
+            fit=normals.part("fit").pictures,
+            bases=normals.part("proxy").pictures,
+            settings=settings_for(model_size(settings.effort, device)),
+            seed=settings.seed,
+            cache=workspace / "cache" / "sdas",
+            device=device,
+            judge=judge,
+            budget=budget,
+            pictures=pictures,
+            tell=sdas_progress(listener),
+        )
+    )
+
+
+def draw_study_data(
+    settings: StudySettings,
+    normals: StudyImages,
+    folder: StudyFolder,
+    device: torch.device,
+    listener: Listener = ignore_events,
+) -> StudyData:
+    """Draws the suites of a study, or loads them when it is resumed.
+
+    Args:
+        settings: Of the study.
+        normals: Its images.
+        folder: Its folder.
+        device: Where detectors and diffusion models compute.
+        listener: Told what is going on.
+
+    Raises:
+        InputError: No family can be drawn on these images.
+        StoreError: A stored suite was altered, or nothing can be written.
+    """
+    return _SuiteBuilder(settings, normals, folder, device, listener).data()
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Both suites, and what was decided while they were drawn."""
+
+    decision: Decision
+    coverage: Coverage
+    suites: Mapping[Purpose, Suite]
+
+
+class _SuiteBuilder:
+    """Draws the suites; severities are calibrated once, and only if something is to be drawn."""
+
+    def __init__(
+        self,
+        settings: StudySettings,
+        normals: StudyImages,
+        folder: StudyFolder,
+        device: torch.device,
+        listener: Listener,
+    ) -> None:
+        self._settings = settings
+        self._normals = normals
+        self._folder = folder
+        self._device = device
+        self._listener = listener
+
+    def data(self) -> StudyData:
+        """Loads what is there and draws what is missing.
+
+        All is drawn before anything is stored: an interrupted study must not keep one suite with a family and draw the
+        other without it.
+
+        Raises:
+            InputError: No family can be drawn on these images.
+            StoreError: A suite was lost and cannot be drawn again as it was.
+        """
+        folder, source = self._folder.suite, self._source("proxy")
+        known = {purpose: load_suite(folder / purpose, self._source(purpose)) for purpose in SUITES}
+        suites = {purpose: suite for purpose, suite in known.items() if suite is not None}
+        decision, coverage = Decision.load(folder, source), Coverage.load(folder, source)
+        if len(suites) < len(SUITES):
+            drawn = self._draw(_decided(decision, list(suites.values())))
+            decision, coverage = drawn.decision, drawn.coverage
+            self._require_like(suites, drawn.suites)
+            if SdasFamily.name in self._settings.families:
+                decision.save(folder, source)
+            coverage.save(folder, source)
+            for purpose in [purpose for purpose in SUITES if purpose not in suites]:
+                suites[purpose] = drawn.suites[purpose]
+                save_suite(suites[purpose], self._normals.part(purpose), folder / purpose, self._source(purpose))
+        keep_normals(self._normals.part("proxy"), folder / "proxy")
+        sources = ("texture", SdasFamily.name) if _holds_sdas(suites["proxy"]) else ("texture",)
+        warnings = [*(decision.warnings if decision else ()), *(coverage.warnings if coverage else ())]
+        return StudyData(
+            self._normals,
+            suites["proxy"],
+            suites["certify"],
+            cache(self._stock),
+            sources,
+            list(dict.fromkeys(warnings)),
+            coverage,
+        )
+
+    def _stock(self) -> PictureStock:
+        """The pictures to learn from; made when the suites were drawn, and again only if they were lost."""
+        outcome = self._prepare(Budget())
+        if outcome.sdas is None:
+            raise StoreError(f"The pictures of the family sdas are lost and cannot be made again: {outcome.reason}.")
+        return self._stocked(outcome.sdas)
+
+    def _stocked(self, sdas: Sdas) -> PictureStock:
+        """One picture of each of so many fit images, over all the strengths that methods ask for."""
+        seed = derived_seed(self._settings.seed, "sdas/fit")
+        pictures = self._normals.part("fit").pictures
+        bases = [pictures[place % len(pictures)] for place in range(STOCKED)]
+        return PictureStock(sdas.reseeded(seed).stock(bases, spread_strengths(*STOCKED_STRENGTHS, STOCKED)), seed)
+
+    def _draw(self, decided: Decision | None) -> _Drawn:
+        """Both suites, with the family sdas if it was decided so or, before any decision, if it can be had."""
+        if SdasFamily.name not in self._settings.families or (decided is not None and not decided.used):
+            return self._drawn(decided or Decision(used=False), None)
+        seconds = None if decided is not None else self._settings.time_budget * SHARE_OF_BUDGET
+        outcome = self._prepare(Budget(seconds))
+        if decided is not None and outcome.sdas is None:
+            raise self._lost(f"the family sdas cannot be had now: {outcome.reason}")
+        try:
+            drawn = self._drawn(Decision.of(outcome), outcome.sdas)
+            if outcome.sdas is not None and drawn.decision.used and self._learned_from:
+                self._stocked(outcome.sdas)
+            return drawn
+        except OutOfTimeError as late:
+            return self._drawn(Decision.of(Outcome(None, str(late), outcome.facts)), None)
+
+    def _drawn(self, decision: Decision, sdas: Sdas | None) -> _Drawn:
+        """Both suites, with the family sdas if there are pictures of it and they can be used on this product."""
+        name = SdasFamily.name
+        if sdas is None and self._settings.families == (name,):
+            raise InputError(" ".join([*decision.warnings, "No other family was named; name more."]))
+        coverage = self._coverage(sdas)
+        if name in coverage.left_out:
+            decision = replace(decision, used=False, warnings=[coverage.left_out[name], *decision.warnings])
+        elif sdas is None and name in self._settings.families:
+            coverage = coverage.without(name, next(iter(decision.warnings), f"The family {name} was left out."))
+        suites = {purpose: self._suite(purpose, coverage.strengths, sdas) for purpose in SUITES}
+        return _Drawn(decision, coverage, suites)
+
+    def _require_like(self, known: Mapping[Purpose, Suite], drawn: Mapping[Purpose, Suite]) -> None:
+        """Refuses to go on with one suite as it was and another one of other cells."""
+        if any(suite.cell_names != drawn[purpose].cell_names for purpose, suite in known.items()):
+            raise self._lost("other families or severities can be drawn now")
+
+    def _lost(self, reason: str) -> StoreError:
+        return StoreError(
+            f"A suite in {self._folder.suite} was lost and cannot be drawn again as it was, since {reason}. "
+            "Start the study under another --name."
+        )
+
+    def _suite(self, purpose: Purpose, strengths: dict[str, dict[float, float]], sdas: Sdas | None) -> Suite:
+        rng = derived_rng(self._settings.seed, f"suite/{purpose}")
+        context = self._context(purpose, sdas, f"suite/{purpose}")
+        per_family = self._settings.per_cell * len(self._settings.severities)
+        return draw_suite(context, strengths, per_family, rng)
+
+    def _source(self, purpose: Purpose) -> str:
+        """Digest of all that a suite depends on: a suite of other images or another seed must never serve."""
+        fields = {"families", "severities", "per_cell", "sides", "seed", "texture_dir"}
+        parts = [self._settings.model_dump_json(include=fields), self._normals.images.key, purpose]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+    def _coverage(self, sdas: Sdas | None) -> Coverage:
+        """Measured on the proxy images, which are more than the certify images, for both suites.
+
+        Raises:
+            InputError: No family can be drawn.
+        """
+        settings = self._settings
+        # In one stream of random numbers, what comes last changes nothing of what comes before.
+        families = [name for name in settings.families if name != SdasFamily.name]
+        families += [SdasFamily.name] if sdas is not None else []
+        rng = derived_rng(settings.seed, "severities")
+        context = self._context("proxy", sdas, "severities")
+        coverage = Coverage.of(
+            measured_reach(context, families, self._panel, settings.per_cell, rng), settings.severities
+        )
+        if not coverage.cells:
+            raise InputError(
+                f"None of the families {', '.join(families)} can be drawn on the images in {settings.images}, on which "
+                "most of their drawings come to nothing; name more families."
+            )
+        return coverage
+
+    @property
+    def _learned_from(self) -> bool:
+        """Whether a method of the study can learn from pictures of ``sdas``."""
+        return any(SdasFamily.name in detector_class(name).learns_from for name in self._settings.methods)
+
+    @cached_property
+    def _panel(self) -> Panel:
+        return study_panel(self._settings, self._normals, self._device)
+
+    def _prepare(self, budget: Budget) -> Outcome:
+        settings = self._settings
+        outcome = prepare_sdas(
+            settings,
+            self._normals,
+            self._folder.workspace,
+            self._device,
+            judge=lambda: self._panel,
+            pictures=settings.per_cell * (len(LADDER) + len(SUITES) * len(settings.severities))
+            + STOCKED * self._learned_from,
+            budget=budget,
+            listener=self._listener,
+        )
+        keep_sheet(outcome.sheet, self._folder.suite)
+        return outcome
+
+    def _context(self, purpose: Purpose, sdas: Sdas | None, use: str) -> Context:
+        images = self._normals.part(purpose).pictures
+        source = None if sdas is None else sdas.reseeded(derived_seed(self._settings.seed, f"sdas/{use}"))
+        return Context(images, Foreground.fit(images), self._settings.texture_dir, source)
+
+
+def _decided(recorded: Decision | None, suites: Sequence[Suite]) -> Decision | None:
+    """The decision that a study is bound to: the suites that trials were scored on tell more than any record."""
+    if not suites:
+        return recorded
+    used = _holds_sdas(suites[0])
+    return recorded if recorded is not None and recorded.used == used else Decision(used)
+
+
+def _holds_sdas(suite: Suite) -> bool:
+    return any(cell_family(cell) == SdasFamily.name for cell in suite.cell_names)
+
+
+def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
+    if not readable:
+        raise InputError(f"None of the {count} images in {folder} can be read: {faults[0]}")
+
+
+def _probe(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[int, int]], list[str]]:
+    readable, sizes, faults = [], [], []
+    for path in paths:
+        info = _header(path)
+        if isinstance(info, str):
+            faults.append(info)
+        else:
+            readable.append(path)
+            sizes.append((info.height, info.width))
+    return readable, sizes, faults
+
+
+def _header(path: Path) -> ImageInfo | str:
+    """What the file says of itself, or what is wrong with it."""
+    try:
+        info = probe(path)
+    except AutomlAdError as error:
+        return str(error)
+    if min(info.height, info.width) < SMALLEST:
+        return f"{path} has only {info.width} x {info.height} pixels: give images of {SMALLEST} or more a side."
+    return info
+
+
+def _preprocessing(size: tuple[int, int], largest: tuple[int, int], white: int) -> Preprocessing:
+    height, width = size
+    return Preprocessing(height=height, width=width, white_level=white, via=None if size == largest else largest)
+
+
+def _split(settings: StudySettings, hashes: Sequence[str], groups: Sequence[int]) -> Splits:
+    try:
+        return split(hashes, groups, settings.seed)
+    except InputError as error:
+        raise InputError(f"In {settings.images} {error}") from error
+
+
+def _reading_warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[str]:
+    found = []
+    if faults:
+        more = f" and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+        found.append(f"{len(faults)} unreadable images were left out: {'; '.join(faults[:_LISTED])}{more}")
+    aspects = np.log([width / height for height, width in sizes])
+    if float(np.ptp(aspects)) > 0.3:
+        found.append("The images have different aspect ratios and are stretched to one; crop them alike if you can.")
+    return found
+
+
+def _counting_warnings(groups: Sequence[int]) -> list[str]:
+    found, count = [], len(groups)
+    if count < 30:
+        found.append(f"Only {count} good images: the ranking is uncertain; 30 or more are better.")
+    copies = count - len(set(groups))
+    if copies > count / 10:
+        found.append(f"{copies} of {count} images are near-duplicates of others and add little; run `automl-ad audit`.")
+    return found
+
+
+def _suspicions(images: ImageSet, paths: Sequence[Path]) -> list[str]:
+    """Warns of images unlike the others: a defect among the good ones teaches every candidate to accept it."""
+    found = find_suspects(images.pixels)[:_LISTED]
+    if not found:
+        return []
+    names = ", ".join(str(paths[suspect.index]) for suspect in found)
+    return [f"These images look unlike the others; remove them if they show defects: {names}."]

@@ -1,0 +1,209 @@
+"""Averages of the default and the best that differ from it: candidates of their own, formed of finished trials."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from automl_ad.backbones.none import NO_BACKBONE
+from automl_ad.errors import StoreError
+from automl_ad.methods.ensemble import EnsembleDetector, EnsembleSettings, Member, mean_maps
+from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.selection.records_ranking import ranked, usable
+from automl_ad.store.artifacts import load_arrays
+from automl_ad.store.records import CandidateRecord, utc_now
+from automl_ad.store.repository import Repository
+from automl_ad.study.candidate import Configuration, SuiteMaps, SuiteScores, configuration_of
+from automl_ad.study.events import Event, Listener
+from automl_ad.study.holdout import save_holdout_scores
+from automl_ad.study.settings import StudySettings
+from automl_ad.study.trained_states import FILE as STATE
+from automl_ad.study.trial import MAPS, SCORES, StudyContext, completed, describe_error, ended
+from automl_ad.study.trial_detector import trial_detector
+
+MOST = 3
+"""Members of the largest average."""
+_LEAST_SPREAD = 1e-9
+"""Share of the size of scores that counts as no range at all: such a candidate says the same of every image."""
+
+
+def add_ensembles(
+    study: optuna.Study,
+    context: StudyContext,
+    settings: StudySettings,
+    repository: Repository,
+    default: int,
+    listener: Listener,
+) -> list[int]:
+    """Adds the averages of the default and the one or two best that differ from it, unless they are there.
+
+    The default has a seat in each: it is no clear loser on any product, and what leads on synthetic anomalies may be.
+
+    Args:
+        study: Optuna's study, which gives them their numbers.
+        bench: The study's images, suites and backbones.
+        settings: Of the study.
+        repository: Where its trials are.
+        default: Trial number of the training-free default; where it is not usable, the best takes its seat.
+        listener: Told the progress.
+
+    Returns:
+        Trial numbers of these averages; those that an earlier run formed of other trials are none of them.
+
+    Raises:
+        StoreError: Files or the database cannot be read or written.
+    """
+    tried = [record for record in repository.candidates(study.study_name) if record.method != ENSEMBLE]
+    ranking = [record for record, _ in ranked(usable(tried, settings))]
+    members = different(context, sorted(ranking, key=lambda record: record.number != default))
+    joiner, numbers = _EnsembleBuilder(context, members), []
+    for count in range(2, len(members) + 1):
+        configuration = ensemble_of(members[:count])
+        numbers.append(reserved_number(study, configuration.digest))
+        if repository.find_configuration(study.study_name, configuration.digest) is None:
+            listener(Event("average", "Averaging the best", count - 2, len(members) - 1))
+            repository.save_candidate(study.study_name, joiner.record(numbers[-1], configuration))
+    return numbers
+
+
+def different(context: StudyContext, ranking: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, Member]]:
+    """The first few candidates of which no two have method or backbone in common, ready to be averaged.
+
+    What shares a method or a backbone shares its errors, too: averages of such candidates choose no better on real
+    sets than the default alone. Only where all candidates have one method, or one backbone, may members share it; a
+    network with filters counts as another backbone. All are of the first one's working size, for one graph takes one
+    picture.
+
+    Args:
+        bench: The study's files and seeds.
+        ranking: Candidates, the one that has its seat for sure first, then the best.
+    """
+    shared = _shared_by_all(ranking)
+    found: list[tuple[CandidateRecord, Member]] = []
+    for record in ranking:
+        own = {record.method, record.backbone} - shared
+        taken = {kind for other, _ in found for kind in (other.method, other.backbone)}
+        fits = not found or (found[0][0].params["side"] == record.params["side"] and own and not own & taken)
+        member = member_of(context, record) if fits else None
+        found += [(record, member)] if member is not None else []
+        if len(found) == MOST:
+            break
+    return found
+
+
+def _shared_by_all(ranking: Sequence[CandidateRecord]) -> set[str | None]:
+    """The only method or the only backbone among candidates; having no backbone is none."""
+    kinds = {record.method for record in ranking}, {record.backbone for record in ranking} - {NO_BACKBONE}
+    return {name for names in kinds if len(names) == 1 for name in names}
+
+
+def member_of(context: StudyContext, record: CandidateRecord) -> Member | None:
+    """A candidate with the scale of its image scores, by its own rule, of the proxy normals, which it did not see.
+
+    Returns:
+        None for a candidate whose scores or maps are not at hand, whose training was not kept, or which scores all
+        normals alike.
+    """
+    folder, configuration = context.folder.trial(record.number), configuration_of(record)
+    needed = [MAPS, SCORES, *([STATE] if configuration.trains else [])]
+    if not all((folder / name).is_file() for name in needed):
+        return None
+    scores = SuiteScores.load(folder / SCORES).normals[str(record.rule)]
+    if not np.isfinite(scores).all() or np.ptp(scores) <= _LEAST_SPREAD * np.abs(scores).max():
+        return None
+    return Member(
+        trial=record.number,
+        method=record.method,
+        settings=dict(configuration.settings),
+        seed=context.fit_seed(configuration),
+        centre=float(np.mean(scores)),
+        spread=float(np.std(scores)),
+    )
+
+
+def ensemble_of(members: Sequence[tuple[CandidateRecord, Member]]) -> Configuration:
+    """The average of candidates as a configuration of its own."""
+    side = int(members[0][0].params["side"])
+    return Configuration.of(ENSEMBLE, side, {"members": [member.model_dump() for _, member in members]})
+
+
+def reserved_number(study: optuna.Study, digest: str) -> int:
+    """The number of an average among the trials of a study.
+
+    It takes the place of a trial that failed, which the sampler passes over, so that no later trial gets its number;
+    asked again for the same average, the place is found again.
+
+    Args:
+        study: Optuna's study.
+        digest: Of the average's configuration.
+    """
+    if digest not in _reserved(study):
+        study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={ENSEMBLE: digest}))
+    return _reserved(study)[digest]
+
+
+def _reserved(study: optuna.Study) -> dict[str, int]:
+    """Numbers of averages by the digests of their configurations."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return {str(trial.user_attrs[ENSEMBLE]): trial.number for trial in trials if ENSEMBLE in trial.user_attrs}
+
+
+class _EnsembleBuilder:
+    """Forms averages; those that share members share their detectors, too.
+
+    Args:
+        bench: The study's images, suites and backbones.
+        members: Of the largest average.
+    """
+
+    def __init__(self, context: StudyContext, members: Sequence[tuple[CandidateRecord, Member]]) -> None:
+        self._bench = context
+        self._records = [record for record, _ in members]
+        self._detectors: list[FeatureDetector] = []
+
+    def record(self, number: int, configuration: Configuration) -> CandidateRecord:
+        """Scores an average of the first few members; a fault in it is recorded with its reason.
+
+        Raises:
+            StoreError: Files cannot be read or written.
+        """
+        started_at, start = utc_now(), time.monotonic()
+        try:
+            record = self._formed(number, configuration)
+        except StoreError:
+            raise
+        except Exception as error:  # one average's fault must not cost the study its answer
+            record = ended(number, configuration, "failed", describe_error(error))
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        total_s = time.monotonic() - start
+        return replace(record, started_at=started_at, ended_at=utc_now(), worker=worker, total_s=total_s)
+
+    def _formed(self, number: int, configuration: Configuration) -> CandidateRecord:
+        settings, start = configuration.parameters, time.monotonic()
+        assert isinstance(settings, EnsembleSettings)
+        detector = EnsembleDetector(settings, self._fitted(len(settings.members)))
+        fit_s = time.monotonic() - start
+        record = completed(self._bench, number, configuration, detector, self._maps(settings.members))
+        save_holdout_scores(self._bench, number, configuration.side, detector)  # while the detector is at hand
+        return replace(record, fit_s=fit_s)
+
+    def _fitted(self, count: int) -> list[FeatureDetector]:
+        """The detectors of the first few members, as their trials had them."""
+        for record in self._records[len(self._detectors) : count]:
+            detector = trial_detector(self._bench, record)
+            assert isinstance(detector, FeatureDetector)
+            self._detectors.append(detector)
+        return self._detectors[:count]
+
+    def _maps(self, members: Sequence[Member]) -> SuiteMaps:
+        """Maps of the proxy suite, from those that the members' trials kept."""
+        kept = [load_arrays(self._bench.folder.trial(member.trial) / MAPS) for member in members]
+        return {kind: mean_maps([maps[kind] for maps in kept], members) for kind in ("normal", "anomaly")}

@@ -1,0 +1,47 @@
+"""The reference panel: frozen, training-free detectors that set severities and never compete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from automl_ad.backbones.embedded import EmbeddedBackbone
+from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.backbones.zoo import EMBEDDED
+from automl_ad.data.image_set import ImageSet
+from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
+from automl_ad.evaluation.severity import Panel, Scorer
+from automl_ad.study.candidate import Configuration
+from automl_ad.training import Budget, ignore_progress
+
+_RULE = ScoreAggregation("top", fraction=0.01)
+_LEVELS = [-3, -2, -1]
+_MEMBERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("padim", {"levels": _LEVELS}),
+    ("dfr", {"levels": _LEVELS, "model": "image_pca", "stride": 16, "variance": 0.95}),
+    ("patchcore", {"levels": _LEVELS[:2], "standardise": True}),
+)
+
+
+def reference_panel(normals: ImageSet, unseen: ImageSet, device: torch.device, side: int) -> Panel:
+    """Fits the panel on the embedded backbone, which is the same on every machine and needs no weights.
+
+    Args:
+        normals: Good images to fit on.
+        unseen: Other good images, against which anomalies are held.
+        device: Where to compute.
+        side: Working size.
+    """
+    extractor = FeatureExtractor(EmbeddedBackbone(), device)
+    scorers = [
+        _member(Configuration.of(method, side, {"backbone": EMBEDDED, **settings}), extractor, normals)
+        for method, settings in _MEMBERS
+    ]
+    return Panel.of(scorers, unseen)
+
+
+def _member(configuration: Configuration, extractor: FeatureExtractor, normals: ImageSet) -> Scorer:
+    detector = configuration.build(lambda _: extractor, seed=0)
+    detector.fit(normals, None, Budget(), ignore_progress)
+    return lambda images: score_maps(detector.anomaly_maps(images), _RULE, images.size)

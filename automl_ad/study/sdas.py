@@ -1,0 +1,83 @@
+"""What a study makes of the family ``sdas``: decided once, kept beside its suites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from automl_ad.methods.space import Effort
+from automl_ad.store.artifacts import read_record, write_atomically, write_json
+from automl_ad.study.events import Event, Listener
+from automl_ad.synthesis.sdas.job import Tell
+from automl_ad.synthesis.sdas.preparing import Outcome
+from automl_ad.synthesis.sdas.settings import Size
+
+SHARE_OF_BUDGET = 0.15
+"""Of a study's time budget, for training, gate and pictures together."""
+RECORD, SHEET = "sdas.json", "sdas.png"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the suites of a study hold the family.
+
+    Attributes:
+        used: Whether they do.
+        warnings: Why not, and what else the user should know, in sentences.
+        facts: What training and gate measured.
+    """
+
+    used: bool
+    warnings: Sequence[str] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Decision:
+        """What follows from an attempt to prepare the model."""
+        reasons = [] if outcome.reason is None else [f"The family sdas was left out: {outcome.reason}."]
+        return cls(outcome.sdas is not None, [*reasons, *outcome.warnings], outcome.facts)
+
+    def save(self, folder: Path, source: str) -> None:
+        """Writes the decision beside the suites; ``source`` is the digest of what these depend on."""
+        content = {"source": source, "used": self.used, "warnings": list(self.warnings), "facts": dict(self.facts)}
+        write_json(folder / RECORD, content)
+
+    @classmethod
+    def load(cls, folder: Path, source: str) -> Decision | None:
+        """Reads what ``save`` wrote; None if there is nothing, or the decision of other images or settings.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        return read_record(folder / RECORD, source, cls._from)
+
+    @classmethod
+    def _from(cls, content: Mapping[str, Any]) -> Decision:
+        return cls(bool(content["used"]), list(content["warnings"]), dict(content["facts"]))
+
+
+def model_size(effort: Effort, device: torch.device) -> Size:
+    """The model that suits an effort and a device; a CPU would take hours for one step of the published one."""
+    if device.type != "cuda":
+        return "small"
+    return "published" if effort == "faithful" else "medium"
+
+
+def sdas_progress(listener: Listener) -> Tell:
+    """Passes what a preparation tells on to those who watch a search."""
+
+    def tell(message: str, done: int, total: int, left_s: float | None) -> None:
+        listener(Event("sdas", message, done, total, left_s=left_s))
+
+    return tell
+
+
+def keep_sheet(sheet: Path | None, folder: Path) -> None:
+    """Copies the gate's contact sheet beside the suites, if there is one."""
+    if sheet is not None and sheet.is_file():
+        with write_atomically(folder / SHEET) as temporary:
+            temporary.write_bytes(sheet.read_bytes())

@@ -1,0 +1,299 @@
+"""Runs one trial: everything between a configuration and its record."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import optuna
+import torch
+
+from automl_ad.data.image_set import ImageSet
+from automl_ad.errors import StoreError
+from automl_ad.evaluation.cells import Celled
+from automl_ad.evaluation.intervals import BootstrapPlan
+from automl_ad.evaluation.suite import thinned
+from automl_ad.methods.space import Space
+from automl_ad.seeds import derived_rng, derived_seed
+from automl_ad.store.artifacts import StudyFolder, save_arrays
+from automl_ad.store.records import CandidateRecord, utc_now
+from automl_ad.study.backbones import BackboneSet
+from automl_ad.study.candidate import (
+    Configuration,
+    ProxyScore,
+    SuiteMaps,
+    latency_ms,
+    proxy_score,
+    quick_score,
+    score_suite,
+    size_mb,
+    suite_maps,
+)
+from automl_ad.study.data import StudyData
+from automl_ad.study.memory import PeakMemory
+from automl_ad.study.settings import StudySettings
+from automl_ad.study.trained_states import save_state
+from automl_ad.study.training_anomalies import TrainingAnomalies
+from automl_ad.training import Budget, Report, ignore_progress
+
+if TYPE_CHECKING:
+    from automl_ad.methods.base import Detector
+
+BOOTSTRAP_DRAWS = 400
+MAPS, SCORES = "maps.npz", "scores.npz"
+PRUNING_NORMALS, PRUNING_SHARE = 16, 4
+"""A half-trained detector is judged on 16 normals and every fourth anomaly: pruning must cost less than it saves."""
+Precedents = Sequence[Mapping[str, float]]
+REPORT_STEPS = 100
+"""Optuna counts steps in whole numbers: progress is reported in percent."""
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """What trials of one study share.
+
+    Attributes:
+        material: Images and suites.
+        rack: Backbones.
+        anomalies: What methods learn from.
+        folder: The study's folder.
+        seed: The study's seed.
+        plan: Resampling weights of the proxy suite, shared by all candidates so that they can be paired.
+    """
+
+    data: StudyData
+    backbones: BackboneSet
+    anomalies: TrainingAnomalies
+    folder: StudyFolder
+    seed: int
+    plan: BootstrapPlan
+
+    @classmethod
+    def of(cls, data: StudyData, backbones: BackboneSet, folder: StudyFolder, settings: StudySettings) -> StudyContext:
+        """Draws the resampling weights."""
+        plan = plan_for(data.proxy, len(data.normals.splits.proxy), settings.seed, "proxy")
+        anomalies = TrainingAnomalies(settings.seed, settings.texture_dir, data.stock)
+        return cls(data, backbones, anomalies, folder, settings.seed, plan)
+
+    def spaces(self, settings: StudySettings) -> dict[int, Space]:
+        """The search space at each working size."""
+        return {side: Space(self.backbones.spaces, settings.effort, side, self.data.sources) for side in settings.sides}
+
+    def build(self, configuration: Configuration) -> Detector:
+        """An unfitted detector; its seed depends on the configuration alone."""
+        return configuration.build(self.backbones.extractor, self.fit_seed(configuration))
+
+    def fit_seed(self, configuration: Configuration) -> int:
+        """The seed of a configuration's fit."""
+        return derived_seed(self.seed, f"fit/{configuration.digest}")
+
+    def fit(
+        self,
+        detector: Detector,
+        normals: ImageSet,
+        budget: Budget | None = None,
+        report: Report = ignore_progress,
+    ) -> None:
+        """Fits a detector, part by part, to good images, and to anomalies drawn on them where a part learns from such.
+
+        ``report`` hears of each part.
+        """
+        for part in detector.parts:
+            part.fit(normals, self.anomalies.of(part.settings.recipe, normals), budget or Budget(), report)
+
+
+def plan_for(suite: Celled, normals: int, seed: int, purpose: str) -> BootstrapPlan:
+    """Resampling weights for a suite, the same at every working size."""
+    bases = {cell: [suite.bases[row] for row in suite.members(cell)] for cell in suite.cell_names}
+    rng = derived_rng(seed, f"bootstrap/{purpose}")
+    return BootstrapPlan.draw_by_base(normals, bases, BOOTSTRAP_DRAWS, rng=rng)
+
+
+def run_trial(
+    context: StudyContext,
+    number: int,
+    configuration: Configuration,
+    budget: Budget,
+    trial: optuna.Trial,
+    precedents: Precedents = (),
+) -> CandidateRecord:
+    """Fits and scores one candidate.
+
+    A fault in it is recorded with its reason and never stops the study; an interrupt passes through.
+
+    Args:
+        bench: What trials of the study share.
+        number: Trial number.
+        configuration: What to try.
+        budget: Time limit of the fit.
+        trial: Optuna's, which is told how a training goes.
+        precedents: What every scoring rule gave earlier trials of the method.
+
+    Returns:
+        A record in state complete, pruned or failed.
+    """
+    started_at = utc_now()
+    record = _outcome(context, number, configuration, budget, trial, precedents)
+    return replace(record, started_at=started_at, ended_at=utc_now(), worker=f"{socket.gethostname()}:{os.getpid()}")
+
+
+def _outcome(
+    context: StudyContext,
+    number: int,
+    configuration: Configuration,
+    budget: Budget,
+    trial: optuna.Trial,
+    precedents: Precedents,
+) -> CandidateRecord:
+    start = time.monotonic()
+    try:
+        return _measure(context, number, configuration, budget, trial, precedents, start)
+    except optuna.TrialPruned as pruned:
+        return ended(number, configuration, "pruned", str(pruned), start)
+    except (StoreError, optuna.exceptions.StorageInternalError):
+        raise  # a full disk or a lost database is no candidate's fault
+    except Exception as error:  # a candidate's fault is data, not the end of the study
+        return ended(number, configuration, "failed", describe_error(error), start)
+
+
+def _measure(
+    context: StudyContext,
+    number: int,
+    configuration: Configuration,
+    budget: Budget,
+    trial: optuna.Trial,
+    precedents: Precedents,
+    start: float,
+) -> CandidateRecord:
+    views = context.data.at(configuration.side)
+    splits = context.data.normals.splits
+    detector = context.build(configuration)
+    peak = PeakMemory(detector.device)
+    normals = views.normals.take(splits.proxy)
+    context.fit(detector, views.normals.take(splits.fit), budget, _pruning(detector, context, configuration, trial))
+    fitted = time.monotonic()
+    if detector.settings.trains and budget.spent:  # a half-trained score must not stand for the configuration
+        return ended(number, configuration, "pruned", "The time budget ended its training.", start)
+    maps = suite_maps(detector, normals, views.proxy)
+    record = completed(context, number, configuration, detector, maps, precedents)
+    save_state(detector, context.folder, number)
+    return replace(record, peak_mb=peak.megabytes(), fit_s=fitted - start, total_s=time.monotonic() - start)
+
+
+def completed(
+    context: StudyContext,
+    number: int,
+    configuration: Configuration,
+    detector: Detector,
+    maps: SuiteMaps,
+    precedents: Precedents = (),
+) -> CandidateRecord:
+    """Scores a candidate's maps of the proxy suite and keeps maps and scores.
+
+    Args:
+        bench: The study's images and suites.
+        number: Its trial number.
+        configuration: Of the candidate.
+        detector: Fitted.
+        maps: Its maps of the proxy suite.
+        precedents: What every scoring rule gave other candidates of the method.
+
+    Returns:
+        The record, which lacks times and memory.
+
+    Raises:
+        FloatingPointError: A map holds values that are not finite.
+        StoreError: The files cannot be written.
+    """
+    views, settings = context.data.at(configuration.side), detector.settings
+    scores = score_suite(maps, views.proxy)
+    result = proxy_score(
+        scores, views.proxy, context.plan, settings.learns_from, precedents, advantage=settings.advantage
+    )
+    folder = context.folder.trial(number)
+    save_arrays(folder / MAPS, **maps)
+    scores.save(folder / SCORES)
+    return CandidateRecord(
+        number=number,
+        state="complete",
+        method=configuration.method,
+        backbone=configuration.backbone,
+        params=_params(configuration),
+        **score_fields(result),
+        latency_ms=latency_ms(detector, views.normals.size),
+        size_mb=size_mb(detector),
+        artifact=str(folder.relative_to(context.folder.root)),
+        configuration_hash=configuration.digest,
+    )
+
+
+def score_fields(result: ProxyScore) -> dict[str, Any]:
+    """What a record keeps of a proxy score."""
+    return {
+        "rule": result.rule,
+        "proxy_score": result.value,
+        "interval_low": result.interval[0],
+        "interval_high": result.interval[1],
+        "families": result.families,
+        "cells": {
+            "cells": result.cells,
+            "located": result.located,
+            "rules": result.rules,
+            "home": sorted(result.home),
+            "advantage": result.advantage,
+        },
+    }
+
+
+def _pruning(detector: Detector, context: StudyContext, configuration: Configuration, trial: optuna.Trial) -> Report:
+    """A callback that scores a half-trained detector and asks Optuna whether it is worth going on."""
+
+    def report(done: float) -> None:
+        if done >= 1:
+            return
+        views = context.data.at(configuration.side)
+        normals = views.normals.take(context.data.normals.splits.proxy[:PRUNING_NORMALS])
+        suite = thinned(views.proxy, PRUNING_SHARE)
+        scores = score_suite(suite_maps(detector, normals, suite), suite)
+        score = quick_score(scores, suite, detector.settings.learns_from, detector.settings.advantage)
+        trial.report(score, round(REPORT_STEPS * done))
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"Below the median of earlier trials after {done:.0%} of its training.")
+
+    return report
+
+
+def _params(configuration: Configuration) -> Mapping[str, object]:
+    return {"side": configuration.side, **configuration.settings}
+
+
+def ended(
+    number: int,
+    configuration: Configuration,
+    state: Literal["pruned", "failed"],
+    reason: str,
+    start: float | None = None,
+) -> CandidateRecord:
+    """The record of a trial that gave no score, with the reason."""
+    return CandidateRecord(
+        number=number,
+        state=state,
+        method=configuration.method,
+        backbone=configuration.backbone,
+        params=_params(configuration),
+        reason=reason,
+        total_s=None if start is None else time.monotonic() - start,
+        configuration_hash=configuration.digest,
+    )
+
+
+def describe_error(error: BaseException) -> str:
+    """One line for a record or a warning."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return "Out of memory."
+    text = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

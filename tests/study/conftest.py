@@ -1,0 +1,54 @@
+"""What tests of searches share: a diffusion model that takes no time, and lists of what was done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from automl_ad.study import data
+from automl_ad.synthesis.sdas import gate
+from automl_ad.synthesis.sdas.job import SdasJob
+from automl_ad.synthesis.sdas.settings import NetworkSettings, SdasSettings
+from automl_ad.synthesis.sdas.synthesiser import Sampler
+
+TINY = SdasSettings(
+    network=NetworkSettings(patch=2, widths=(16, 16), attention=(False, False)),
+    crop=32,
+    batch=4,
+    steps=4,
+    rate=1e-3,
+    sampling_steps=4,
+    start_step=500,
+)
+
+
+@pytest.fixture
+def tiny_sdas(monkeypatch: pytest.MonkeyPatch) -> list[SdasJob]:
+    """A model that takes no time and passes its gate; lists the commissions that were trained."""
+    trained: list[SdasJob] = []
+    teach = SdasJob.teach
+
+    def watched(self: SdasJob, *arguments: Any, **options: Any) -> Any:
+        trained.append(self)
+        return teach(self, *arguments, **options)
+
+    monkeypatch.setattr(SdasJob, "teach", watched)
+    monkeypatch.setattr(data, "settings_for", lambda size: TINY)
+    monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(1.0, {}, None))
+    return trained
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seeds of all pictures that were made with a diffusion model, measuring and judging included."""
+    seeds: list[int] = []
+    make = Sampler.__call__
+
+    def watched(self: Sampler, bases: Any, strengths: Sequence[float], wanted: Sequence[int]) -> Any:
+        seeds.extend(wanted)
+        return make(self, bases, strengths, wanted)
+
+    monkeypatch.setattr(Sampler, "__call__", watched)
+    return seeds

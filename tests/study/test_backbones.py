@@ -1,0 +1,82 @@
+"""The backbones of a study: a network that serves under two names is one in memory and in size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from automl_ad.backbones.cache import FeatureCache
+from automl_ad.backbones.joined import JoinedBackbone
+from automl_ad.errors import InputError
+from automl_ad.methods.base import Reading
+from automl_ad.study import backbones as backbones_module
+from automl_ad.study.backbones import BackboneSet, _joined, load_backbones
+from automl_ad.study.candidate import size_mb
+from automl_ad.study.settings import StudySettings
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    save_file(timm.create_model("resnet18", pretrained=False).state_dict(), str(folder / "resnet18.safetensors"))
+    return folder
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The backbones that were loaded, in turn."""
+    asked: list[str] = []
+    load = backbones_module.load_backbone
+
+    def watched(name: str, *arguments: Any, **options: Any) -> Any:
+        asked.append(name)
+        return load(name, *arguments, **options)
+
+    monkeypatch.setattr(backbones_module, "load_backbone", watched)
+    return asked
+
+
+def backbone_set(weights: Path, *names: str) -> BackboneSet:
+    settings = StudySettings(images=weights, backbones=names, weights_dir=weights, explicit_backbones=True)
+    return load_backbones(settings, torch.device("cpu"), FeatureCache(weights / "cache"))
+
+
+@pytest.mark.parametrize("names", [("resnet18", "resnet18+filters"), ("resnet18+filters", "embedded", "resnet18")])
+def test_a_network_is_loaded_once(weights: Path, loads: list[str], names: tuple[str, ...]) -> None:
+    extractors = backbone_set(weights, *names).extractors
+    assert tuple(extractors) == names
+    assert loads.count("resnet18") == 1
+    assert "resnet18+filters" not in loads
+    joined = extractors["resnet18+filters"].backbone
+    assert isinstance(joined, JoinedBackbone)
+    assert joined.network is extractors["resnet18"].backbone
+
+
+def test_a_network_with_filters_alone_is_loaded_by_itself(weights: Path, loads: list[str]) -> None:
+    assert list(backbone_set(weights, "resnet18+filters").extractors) == loads == ["resnet18+filters"]
+
+
+def test_without_the_suffix_a_network_is_never_joined(weights: Path) -> None:
+    network = backbone_set(weights, "resnet18").extractors["resnet18"].backbone
+    assert isinstance(_joined("resnet18+filters", {"resnet18": network}), JoinedBackbone)
+    assert _joined("resnet18", {"resnet18": network}) is None
+
+
+def test_filters_are_not_joined_to_themselves(weights: Path) -> None:
+    with pytest.raises(InputError, match=r"embedded"):
+        backbone_set(weights, "embedded", "embedded+filters")
+
+
+def test_a_network_that_is_read_twice_counts_once(weights: Path) -> None:
+    both = backbone_set(weights, "resnet18", "resnet18+filters").extractors
+    deep, shallow = (Reading(both[name].backbone, levels) for name, levels in zip(both, ((-2,), (-3,)), strict=True))
+    state = {"mean": torch.zeros(250_000)}
+    study_lock, together = (SimpleNamespace(state=state, readings=readings) for readings in ((deep,), (deep, shallow)))
+    megabytes: Any = size_mb
+    assert megabytes(together) == megabytes(study_lock) > megabytes(SimpleNamespace(state=state, readings=())) == 1.0
