@@ -24,7 +24,7 @@ from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
-from automl_ad.study.events import Event, Listener, ignore_events
+from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.request import absolute, requested_settings
 from automl_ad.study.settings import build_settings
 from automl_ad.study.study import Study

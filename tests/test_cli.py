@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 import automl_ad
 from automl_ad.cli import app
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StudyError
-from automl_ad.study.events import Event
+from automl_ad.study.progress import Event
 
 COMMANDS = {
     *("search", "trials", "show", "pick", "export", "predict", "evaluate", "assess", "audit", "doctor", "demo"),

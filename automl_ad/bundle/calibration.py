@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.evaluation.aggregation import ScoreAggregation
 from automl_ad.evaluation.metrics import finite_scores, resize_maps
+from automl_ad.methods.base import Detector
 
 LEVELS = 256
 """Map values at which the share of normal pixels above is kept."""
@@ -25,7 +27,7 @@ Maps = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Calibration:
-    """StudyImages as seen by detectors that did not learn from them.
+    """Normals as seen by detectors that did not learn from them.
 
     Attributes:
         scores: float64 [n], one an image.
@@ -99,3 +101,22 @@ def _shares_above(values: Floats, maps: Maps, size: tuple[int, int]) -> Floats:
 def _enlarged(maps: Maps, size: tuple[int, int]) -> Iterator[Floats]:
     for start in range(0, len(maps), _BLOCK):
         yield resize_maps(maps[start : start + _BLOCK], size).astype(np.float64).reshape(-1)
+
+
+@dataclass(frozen=True)
+class CalibratedDetector:
+    """A candidate refitted on all normals, with what its guarantees are computed from.
+
+    Attributes:
+        detector: Fitted on every normal of the study.
+        rule: How its maps become scores.
+        calibration: Of the distinct normals, out of fold.
+        rows: Which normals these are.
+        map_range: Middle (0.5) and top (0.999) quantile of the normals' out-of-fold maps, to colour heatmaps by.
+    """
+
+    detector: Detector
+    rule: ScoreAggregation
+    calibration: Calibration
+    rows: npt.NDArray[np.int64]
+    map_range: tuple[float, float]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from automl_ad.bundle.calibration import Calibration
+from automl_ad.bundle.calibration import CalibratedDetector, Calibration
 from automl_ad.bundle.manifest import Decision, StudyFacts
 from automl_ad.bundle.onnx_export import BATCH, export_graph, run_graph
 from automl_ad.bundle.parity import Parity, compare, require
@@ -21,15 +21,12 @@ from automl_ad.bundle.runtime import heat, mask_threshold, overkill_threshold, o
 from automl_ad.bundle.speed import measure_speed
 from automl_ad.bundle.writing import BundleContents
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.aggregation import score_maps
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.suite import Suite
 from automl_ad.store.plain_json import plain
 from automl_ad.store.records import CandidateRecord
-from automl_ad.study.candidate import configuration_of
-from automl_ad.study.data import Views
-from automl_ad.study.finish import Winner
-from automl_ad.study.trial import StudyContext
 
 DEFAULT_OVERKILL = 0.05
 """Share of good parts that may be rejected, unless the user asks for another."""
@@ -43,37 +40,55 @@ _SAMPLES = 6
 Pictures = npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class ExportImages:
+    """Images that an export needs.
+
+    Attributes:
+        preprocessing: How files become these arrays.
+        normals: All good images of the study.
+        suite: The proxy suite.
+    """
+
+    preprocessing: Preprocessing
+    normals: ImageSet
+    suite: Suite
+
+
 def bundle_contents(
-    context: StudyContext, record: CandidateRecord, winner: Winner, precision: Precision, facts: Mapping[str, Any]
+    record: CandidateRecord,
+    winner: CalibratedDetector,
+    images: ExportImages,
+    precision: Precision,
+    facts: Mapping[str, Any],
 ) -> BundleContents:
-    """Exports the graph of a winner, compares it with the detector and puts all together.
+    """Exports the graph of a detector, compares it with the detector and collects what a bundle holds.
 
     Args:
-        bench: The study's images and suites.
         record: The candidate.
-        winner: The same refitted.
+        winner: The same refitted and calibrated.
+        images: What the graph is checked, quantised and shown on.
         precision: Numbers that the graph computes with.
         facts: Of the study, for ``StudyFacts``.
 
     Raises:
         BundleError: The graph cannot be made, or disagrees with the detector.
     """
-    views = context.data.at(configuration_of(record).side)
-    exact = export_graph(winner.detector, winner.rule, views.normals.size)
-    graph = converted(exact, precision, _spread(views.normals, _QUANTISED_ON).pictures)
+    exact = export_graph(winner.detector, winner.rule, images.normals.size)
+    graph = converted(exact, precision, _spread(images.normals, _QUANTISED_ON).pictures)
     calibration = winner.calibration
     if precision != "fp32":
-        calibration = _moved(calibration, exact, graph, views.normals.take(winner.rows))
+        calibration = _moved(calibration, exact, graph, images.normals.take(winner.rows))
     overkill = overkill_threshold(calibration.scores, DEFAULT_OVERKILL)
     marking = mask_threshold(calibration.pixel_shares, calibration.pixel_values, len(calibration.scores), DEFAULT_MASK)
-    checked = Checked.of(views)
+    checked = Checked.of(images.normals, images.suite.anomalies)
     parity = _parity(winner, graph, checked, overkill.value)
     require(parity, precision, winner.detector.chooses)
     return BundleContents(
         detector=winner.detector,
         graph=graph,
         precision=precision,
-        preprocessing=views.preprocessing,
+        preprocessing=images.preprocessing,
         rule=winner.rule,
         calibration=calibration,
         decision=Decision(overkill=overkill.overkill, mask=marking.overkill),
@@ -81,7 +96,7 @@ def bundle_contents(
         facts=_facts(record, facts),
         parity=parity,
         speed=measure_speed(graph, checked.images.pictures[0]),
-        samples=_samples(graph, views.proxy, winner.map_range),
+        samples=_samples(graph, images.suite, winner.map_range),
         notes=tuple(found.message for found in (overkill, marking) if not found.supported),
     )
 
@@ -99,9 +114,9 @@ class Checked:
     anomalous: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, views: Views) -> Checked:
-        """Good images and anomalies of the proxy suite, spread evenly."""
-        good, bad = _spread(views.normals, GOOD_CHECKED), _spread(views.proxy.anomalies, ANOMALIES_CHECKED)
+    def of(cls, normals: ImageSet, anomalies: ImageSet) -> Checked:
+        """Good images and synthetic anomalies, spread evenly."""
+        good, bad = _spread(normals, GOOD_CHECKED), _spread(anomalies, ANOMALIES_CHECKED)
         labels = np.r_[np.zeros(len(good), np.bool_), np.ones(len(bad), np.bool_)]
         return cls(ImageSet.of(np.concatenate([good.pixels, bad.pixels])), labels)
 
@@ -127,7 +142,7 @@ def _moved(calibration: Calibration, exact: bytes, graph: bytes, normals: ImageS
     return calibration.moved(high.astype(np.float64) - low, before[few], after[few])
 
 
-def _parity(winner: Winner, graph: bytes, checked: Checked, threshold: float) -> Parity:
+def _parity(winner: CalibratedDetector, graph: bytes, checked: Checked, threshold: float) -> Parity:
     # Not `anomaly_maps`: that goes through the cache, which keeps features in half precision.
     batches = (torch.from_numpy(batch) for batch in checked.images.batches(BATCH))
     raw = np.concatenate([winner.detector.anomaly_map(batch).cpu().numpy() for batch in batches])

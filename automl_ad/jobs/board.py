@@ -16,15 +16,13 @@ from automl_ad.bundle.precision import Precision
 from automl_ad.data.folder import find_images, list_images, without
 from automl_ad.errors import InputError, StoreError
 from automl_ad.jobs import process
-from automl_ad.jobs.folder import JobFolder, JobStatus, jobs_folder
+from automl_ad.jobs.folder import JobFolder, jobs_folder
 from automl_ad.jobs.specification import ExportTask, JobKind, JobSpecification, SearchTask, Task, TryTask
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url
 from automl_ad.store.notes import read_note, write_note
 from automl_ad.store.records import utc_now
-from automl_ad.study.events import Event
-from automl_ad.study.lock import already_searched, is_locked, is_searched
-from automl_ad.study.progress_file import RunState
+from automl_ad.study.progress import Event, RunState, RunStatus, already_searched, is_locked, is_searched
 from automl_ad.study.request import requested_settings
 from automl_ad.study.settings import StudySettings, changed_settings
 from automl_ad.study.study import Study
@@ -208,7 +206,7 @@ class JobBoard:
         folder = JobFolder.new(self._workspace)
         try:
             write_note(folder.specification, JobSpecification(study=study, task=task))
-            write_note(folder.status, JobStatus())
+            write_note(folder.status, RunStatus())
             process.start(folder, self._storage)
         except BaseException:
             shutil.rmtree(folder.root, ignore_errors=True)
@@ -247,7 +245,7 @@ def _state(folder: JobFolder, study: str | None = None, kind: JobKind | None = N
     )
 
 
-def _dead(folder: JobFolder, status: JobStatus) -> bool:
+def _dead(folder: JobFolder, status: RunStatus) -> bool:
     """Whether nothing does the job any more: a process that has not begun yet holds no lock either."""
     if is_locked(folder.lock):
         return False

@@ -4,41 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from automl_ad.errors import InputError
 from automl_ad.store.notes import read_note
-from automl_ad.store.records import utc_now
-from automl_ad.study.events import Event
-from automl_ad.study.progress_file import RunState
+from automl_ad.study.progress import RunStatus
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _TAIL_BYTES = 4000
-
-
-@dataclass(frozen=True)
-class JobStatus:
-    """How a job stands, as it says itself.
-
-    Attributes:
-        state: ``running`` also where its process was killed.
-        event: The last event that was no warning.
-        error: Why it failed, in one sentence.
-        result: What it found, once it is done.
-        started_at, ended_at: Aware, UTC.
-        pid: Of its process; None until that has begun.
-    """
-
-    state: RunState = "running"
-    event: Event | None = None
-    error: str | None = None
-    result: dict[str, Any] | None = None
-    started_at: datetime = field(default_factory=utc_now)
-    ended_at: datetime | None = None
-    pid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,9 +85,9 @@ class JobFolder:
         """What the job's process printed."""
         return self.root / "log.txt"
 
-    def read_status(self) -> JobStatus:
+    def read_status(self) -> RunStatus:
         """What the job said last; that it runs, before it has said anything."""
-        return read_note(self.status, JobStatus) or JobStatus()
+        return read_note(self.status, RunStatus) or RunStatus()
 
     def log_tail(self) -> str:
         """The last lines of the log."""

@@ -9,7 +9,6 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,10 +16,8 @@ from typing import Any
 from filelock import FileLock
 
 from automl_ad.errors import AutomlAdError
-from automl_ad.jobs.folder import JobFolder, JobStatus
-from automl_ad.study.events import Event, Listener
-from automl_ad.study.progress_file import RunState, ending_told, insist, tried
-from automl_ad.study.throttled import Throttled
+from automl_ad.jobs.folder import JobFolder
+from automl_ad.study.progress import Event, Listener, StatusWriter
 from automl_ad.workspace import STORAGE_VARIABLE
 
 LOCK_PATIENCE_S = 10.0
@@ -28,52 +25,22 @@ LOCK_PATIENCE_S = 10.0
 _WATCH_S = 0.5
 
 
-class _Reporter:
-    """Keeps a job's status file."""
-
-    def __init__(self, folder: JobFolder) -> None:
-        self._path = folder.status
-        self._status = replace(folder.read_status(), pid=os.getpid())
-        self._events = Throttled(self._note)
-        self.result: dict[str, Any] | None = None
-
-    def open(self) -> None:
-        """Says that the process has begun."""
-        insist(self._path, self._status)
-
-    def __call__(self, event: Event) -> None:
-        """Notes the event, if it is time."""
-        self._events(event)
-
-    def close(self, state: RunState, error: str | None) -> None:
-        """Says how the job ended."""
-        from automl_ad.store.records import utc_now
-
-        ending = JobStatus(
-            state, self._events.close(), error, self.result, self._status.started_at, utc_now(), os.getpid()
-        )
-        insist(self._path, ending)
-
-    def _note(self, event: Event) -> None:
-        tried(self._path, replace(self._status, event=event))
-
-
 def main(root: Path) -> int:
     """Does the job in folder ``root``; returns the exit code."""
     folder = JobFolder(root.absolute())
     with FileLock(folder.lock, timeout=LOCK_PATIENCE_S), _log_lines() as shown:
-        reporter = _Reporter(folder)
+        status = StatusWriter(folder.status, folder.read_status())
 
         def tell(event: Event) -> None:
-            reporter(event)
+            status(event)
             shown(event)
 
         try:
-            with ending_told(reporter.close):
-                reporter.open()
+            with status.reporting_the_end():
+                status.open()
                 _listen_to_signals()
                 _watch(folder.stop_sign)
-                reporter.result = _perform(folder, tell)
+                status.result = _perform(folder, tell)
         except KeyboardInterrupt:
             return 130
         except BaseException as error:

@@ -11,7 +11,7 @@ from automl_ad.jobs.specification import ExportTask, JobSpecification, SearchTas
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.notes import read_note
 from automl_ad.store.plain_json import plain
-from automl_ad.study.events import Listener
+from automl_ad.study.progress import Listener
 from automl_ad.study.study import Study
 
 

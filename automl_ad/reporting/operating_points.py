@@ -11,9 +11,9 @@ import numpy.typing as npt
 from automl_ad.bundle.runtime import Threshold, overkill_threshold, smallest_overkill
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.proportions import exact_interval
+from automl_ad.evaluation.suite_scores import away_cells
 from automl_ad.reporting.suite_images import SuiteImages
 from automl_ad.reporting.trial_files import TrialFiles, complete_trials
-from automl_ad.study.candidate import away_cells
 from automl_ad.study.study import Study
 
 Floats = npt.NDArray[np.float64]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from automl_ad.methods.registry import ENSEMBLE
-from automl_ad.selection.records_ranking import describe_candidate
+from automl_ad.selection.ranking import describe_candidate
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine, sqlite_file
 from automl_ad.store.records import StudyRecord
 from automl_ad.store.repository import Repository
-from automl_ad.study.progress_file import ProgressNote, read_progress
+from automl_ad.study.progress import RunStatus, read_progress
 from automl_ad.study.study import Study
 
 
@@ -39,7 +39,7 @@ class StudySummary:
     images: str
     state: Literal["searching", "unfinished", "finished"]
     counts: Mapping[str, int]
-    progress: ProgressNote | None
+    progress: RunStatus | None
     leader: str
     picked: int | None
     warnings: int
@@ -91,8 +91,8 @@ def _state(record: StudyRecord, study: Study) -> Literal["searching", "unfinishe
     return "searching" if study.searching else "unfinished"
 
 
-def _leader(record: StudyRecord, progress: ProgressNote | None) -> str:
+def _leader(record: StudyRecord, progress: RunStatus | None) -> str:
     if record.answer is None:
-        return (progress.event.leader if progress else None) or ""
+        return (progress.event.leader if progress and progress.event else None) or ""
     winner = record.answer["winner"]
     return describe_candidate(winner["trial"], winner["method"], winner["backbone"], winner["proxy_score"])

@@ -13,7 +13,7 @@ from automl_ad.durations import format_duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from automl_ad.study.events import Event
+    from automl_ad.study.progress import Event
 
 QUIET_S = 10.0
 """Least time between two plain lines of one stage, in seconds; it grows with the length of the search."""

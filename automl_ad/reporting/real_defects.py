@@ -15,9 +15,9 @@ from automl_ad.reporting.operating_points import Share
 from automl_ad.reporting.user_image_results import Floats, Tried
 from automl_ad.reporting.user_images import UserImages
 from automl_ad.seeds import derived_rng
-from automl_ad.selection.expectation import Ranking, expected_of
 from automl_ad.selection.few_defects import reranking_message
-from automl_ad.selection.records_ranking import ranked, usable
+from automl_ad.selection.lead_model import Ranking, expected_of
+from automl_ad.selection.ranking import ranked, usable
 from automl_ad.selection.shrinkage import Posterior, placements, posterior
 from automl_ad.study.study import Study
 

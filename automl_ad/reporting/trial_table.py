@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.errors import StudyError
-from automl_ad.selection.records_ranking import ranked, usable
+from automl_ad.selection.ranking import BASELINE_TRIAL, ranked, usable
 from automl_ad.store.records import CandidateRecord, Revision, State, StudyRecord
 from automl_ad.store.repository import Repository
-from automl_ad.study.proposals import BASELINE_TRIAL
 from automl_ad.study.settings import StudySettings
 
 PARETO_KEYS = ("proxy_score", "latency_ms", "size_mb")

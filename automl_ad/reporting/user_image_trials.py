@@ -21,11 +21,12 @@ from automl_ad.reporting.user_image_results import Floats, Scale, Tried, thumbna
 from automl_ad.reporting.user_images import UserImages, find_user_images
 from automl_ad.store.artifacts import write_atomically
 from automl_ad.store.plain_json import plain
-from automl_ad.study.candidate import configuration_of
-from automl_ad.study.events import Event, Listener, ignore_events
+from automl_ad.study.configuration import configuration_of
+from automl_ad.study.context import StudyContext
+from automl_ad.study.detectors import trial_detector
+from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.study import Study
-from automl_ad.study.trial import StudyContext, describe_error
-from automl_ad.study.trial_detector import trial_detector
+from automl_ad.study.trial import describe_error
 
 SIDE = 320
 """Longest side of the pictures shown, in pixels."""

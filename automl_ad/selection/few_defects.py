@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.data.fingerprint import pixel_hash
+from automl_ad.data.study_images import StudyImages
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.selection.decision import SURE
-from automl_ad.selection.expectation import Ranking, expected_of
+from automl_ad.selection.lead_model import Ranking, expected_of
 from automl_ad.selection.shrinkage import Floats, Posterior, posterior
 from automl_ad.store.records import CandidateRecord
-from automl_ad.study.data import StudyImages
+from automl_ad.study.context import StudyContext
 from automl_ad.study.defect_evidence import Evidence, gather_evidence
 from automl_ad.study.defect_images import DefectImages, find_defects
-from automl_ad.study.events import Listener, ignore_events
-from automl_ad.study.trial import StudyContext
+from automl_ad.study.progress import Listener, ignore_events
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def rerank(
     """Re-ranks finished trials by a few real defects: what the search expects, shrunk towards what they say.
 
     Args:
-        bench: The study's images and backbones.
+        context: The study's images and backbones.
         ranking: Finished, usable trials in the order of the search, at least one.
         choice: What the search chose, or what stands for it.
         pictures: The defects.

@@ -20,9 +20,9 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.seeds import derived_rng
 from automl_ad.store.artifacts import load_arrays, save_arrays
 from automl_ad.store.records import CandidateRecord
-from automl_ad.study.candidate import configuration_of
-from automl_ad.study.events import Event, Listener, ignore_events
-from automl_ad.study.trial import StudyContext
+from automl_ad.study.configuration import configuration_of
+from automl_ad.study.context import StudyContext
+from automl_ad.study.progress import Event, Listener, ignore_events
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]

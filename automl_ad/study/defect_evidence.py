@@ -16,10 +16,11 @@ from automl_ad.methods.base import Detector
 from automl_ad.selection.shrinkage import Floats, placements
 from automl_ad.store.artifacts import load_arrays, save_arrays
 from automl_ad.store.records import CandidateRecord
-from automl_ad.study.candidate import configuration_of
-from automl_ad.study.events import Event, Listener, ignore_events
-from automl_ad.study.trial import StudyContext, describe_error
-from automl_ad.study.trial_detector import available_trial_detector
+from automl_ad.study.configuration import configuration_of
+from automl_ad.study.context import StudyContext
+from automl_ad.study.detectors import available_trial_detector
+from automl_ad.study.progress import Event, Listener, ignore_events
+from automl_ad.study.trial import describe_error
 
 NOT_KEPT = "what its training learned was not kept"
 NOT_FINITE = "its anomaly maps hold values that are not finite"
@@ -47,7 +48,7 @@ def gather_evidence(
     A detector that takes a training is used if it was kept; the others are fitted again to the same images.
 
     Args:
-        bench: The study's images and backbones.
+        context: The study's images and backbones.
         records: Finished trials.
         images: The defects, at the study's largest working size.
         listener: Told the progress.

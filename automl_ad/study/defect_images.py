@@ -9,8 +9,8 @@ from pathlib import Path
 from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.data.folder import list_images
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.study_images import StudyImages
 from automl_ad.errors import InputError
-from automl_ad.study.data import StudyImages
 
 MOST = 20
 """Defects from which on they deserve a labelled set of their own, with good images beside them."""

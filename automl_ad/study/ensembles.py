@@ -12,25 +12,24 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.errors import StoreError
+from automl_ad.evaluation.suite_scores import SuiteMaps, SuiteScores
 from automl_ad.methods.ensemble import EnsembleDetector, EnsembleSettings, Member, mean_maps
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import ENSEMBLE
-from automl_ad.selection.records_ranking import ranked, usable
+from automl_ad.selection.ensembles import select_members
+from automl_ad.selection.ranking import ranked, usable
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.records import CandidateRecord, utc_now
 from automl_ad.store.repository import Repository
-from automl_ad.study.candidate import Configuration, SuiteMaps, SuiteScores, configuration_of
-from automl_ad.study.events import Event, Listener
+from automl_ad.study.configuration import Configuration, configuration_of
+from automl_ad.study.context import StudyContext
+from automl_ad.study.detectors import STATE, trial_detector
 from automl_ad.study.holdout import save_holdout_scores
+from automl_ad.study.progress import Event, Listener
 from automl_ad.study.settings import StudySettings
-from automl_ad.study.trained_states import FILE as STATE
-from automl_ad.study.trial import MAPS, SCORES, StudyContext, completed, describe_error, ended
-from automl_ad.study.trial_detector import trial_detector
+from automl_ad.study.trial import MAPS, SCORES, completed, describe_error, ended
 
-MOST = 3
-"""Members of the largest average."""
 _LEAST_SPREAD = 1e-9
 """Share of the size of scores that counts as no range at all: such a candidate says the same of every image."""
 
@@ -49,7 +48,7 @@ def add_ensembles(
 
     Args:
         study: Optuna's study, which gives them their numbers.
-        bench: The study's images, suites and backbones.
+        context: The study's images, suites and backbones.
         settings: Of the study.
         repository: Where its trials are.
         default: Trial number of the training-free default; where it is not usable, the best takes its seat.
@@ -63,7 +62,8 @@ def add_ensembles(
     """
     tried = [record for record in repository.candidates(study.study_name) if record.method != ENSEMBLE]
     ranking = [record for record, _ in ranked(usable(tried, settings))]
-    members = different(context, sorted(ranking, key=lambda record: record.number != default))
+    ordered = sorted(ranking, key=lambda record: record.number != default)
+    members = select_members(ordered, lambda record: member_of(context, record))
     joiner, numbers = _EnsembleBuilder(context, members), []
     for count in range(2, len(members) + 1):
         configuration = ensemble_of(members[:count])
@@ -72,37 +72,6 @@ def add_ensembles(
             listener(Event("average", "Averaging the best", count - 2, len(members) - 1))
             repository.save_candidate(study.study_name, joiner.record(numbers[-1], configuration))
     return numbers
-
-
-def different(context: StudyContext, ranking: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, Member]]:
-    """The first few candidates of which no two have method or backbone in common, ready to be averaged.
-
-    What shares a method or a backbone shares its errors, too: averages of such candidates choose no better on real
-    sets than the default alone. Only where all candidates have one method, or one backbone, may members share it; a
-    network with filters counts as another backbone. All are of the first one's working size, for one graph takes one
-    picture.
-
-    Args:
-        bench: The study's files and seeds.
-        ranking: Candidates, the one that has its seat for sure first, then the best.
-    """
-    shared = _shared_by_all(ranking)
-    found: list[tuple[CandidateRecord, Member]] = []
-    for record in ranking:
-        own = {record.method, record.backbone} - shared
-        taken = {kind for other, _ in found for kind in (other.method, other.backbone)}
-        fits = not found or (found[0][0].params["side"] == record.params["side"] and own and not own & taken)
-        member = member_of(context, record) if fits else None
-        found += [(record, member)] if member is not None else []
-        if len(found) == MOST:
-            break
-    return found
-
-
-def _shared_by_all(ranking: Sequence[CandidateRecord]) -> set[str | None]:
-    """The only method or the only backbone among candidates; having no backbone is none."""
-    kinds = {record.method for record in ranking}, {record.backbone for record in ranking} - {NO_BACKBONE}
-    return {name for names in kinds if len(names) == 1 for name in names}
 
 
 def member_of(context: StudyContext, record: CandidateRecord) -> Member | None:
@@ -160,7 +129,7 @@ class _EnsembleBuilder:
     """Forms averages; those that share members share their detectors, too.
 
     Args:
-        bench: The study's images, suites and backbones.
+        context: The study's images, suites and backbones.
         members: Of the largest average.
     """
 

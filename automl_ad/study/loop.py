@@ -14,16 +14,17 @@ from optuna.trial import TrialState
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.methods.space import Space
 from automl_ad.seeds import derived_seed
-from automl_ad.selection.records_ranking import describe_candidate, limits_exceeded
+from automl_ad.selection.ranking import describe_candidate, limits_exceeded
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
-from automl_ad.study.candidate import configuration_of
-from automl_ad.study.events import Event, Listener
+from automl_ad.study.configuration import configuration_of
+from automl_ad.study.context import StudyContext
+from automl_ad.study.detectors import remove_states
+from automl_ad.study.progress import Event, Listener
 from automl_ad.study.proposals import first_proposals, suggest
 from automl_ad.study.pruning import MethodPruner
 from automl_ad.study.settings import StudySettings
-from automl_ad.study.trained_states import remove_states
-from automl_ad.study.trial import StudyContext, ended, run_trial
+from automl_ad.study.trial import ended, run_trial
 from automl_ad.training import Budget
 
 STARTUP_TRIALS = 8

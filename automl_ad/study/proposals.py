@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import Space, encode_levels
-from automl_ad.study.candidate import Configuration
+from automl_ad.study.configuration import Configuration
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
-
-BASELINE_TRIAL = 0
-"""Number of the training-free default, which is proposed first."""
 
 
 def suggest(trial: BaseTrial, methods: Sequence[str], spaces: Mapping[int, Space]) -> Configuration:

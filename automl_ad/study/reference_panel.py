@@ -12,7 +12,7 @@ from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
 from automl_ad.evaluation.severity import Panel, Scorer
-from automl_ad.study.candidate import Configuration
+from automl_ad.study.configuration import Configuration
 from automl_ad.training import Budget, ignore_progress
 
 _RULE = ScoreAggregation("top", fraction=0.01)

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from automl_ad.evaluation.suite_scores import SuiteScores, proxy_score, shared_aggregation
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
-from automl_ad.study.candidate import SuiteScores, proxy_score, shared_aggregation
-from automl_ad.study.trial import SCORES, StudyContext, score_fields
+from automl_ad.study.context import StudyContext
+from automl_ad.study.trial import SCORES, score_fields
 
 
 def rescore_trials(context: StudyContext, study: str, repository: Repository) -> None:
@@ -19,7 +20,7 @@ def rescore_trials(context: StudyContext, study: str, repository: Repository) ->
     count as one method, too: each must not have the rule that happens to flatter it.
 
     Args:
-        bench: The study's suites and files.
+        context: The study's suites and files.
         study: Its name.
         repository: Where its trials are.
 

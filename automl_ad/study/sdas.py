@@ -11,7 +11,7 @@ import torch
 
 from automl_ad.methods.space import Effort
 from automl_ad.store.artifacts import read_record, write_atomically, write_json
-from automl_ad.study.events import Event, Listener
+from automl_ad.study.progress import Event, Listener
 from automl_ad.synthesis.sdas.job import Tell
 from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.settings import Size

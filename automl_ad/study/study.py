@@ -11,16 +11,19 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 
 from automl_ad.backbones.cache import FeatureCache
-from automl_ad.bundle.export import bundle_contents
+from automl_ad.bundle.export import ExportImages, bundle_contents
 from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.writing import check_output, write_bundle
 from automl_ad.data.folder import find_images
 from automl_ad.data.labelled import labelled_images
+from automl_ad.data.study_images import StudyImages, read_study_images
 from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.methods.registry import ENSEMBLE
-from automl_ad.selection.decision import Decision, Finalist, decide, lead_models_for, limitations
+from automl_ad.selection.decision import Decision, Finalist, decide, limitations
 from automl_ad.selection.few_defects import Choice, among_defects, judge_leader, rerank
-from automl_ad.selection.records_ranking import contains_baseline, ranked, usable
+from automl_ad.selection.holdout import holdout_summary, learned_families, shortlist
+from automl_ad.selection.lead_model import lead_models_for
+from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline, ranked, usable
 from automl_ad.store.artifacts import StudyFolder, remove_leftovers
 from automl_ad.store.database import default_url, open_engine, optuna_storage, without_password
 from automl_ad.store.plain_json import plain
@@ -28,21 +31,19 @@ from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study.assess import labelled_scores, summarise
 from automl_ad.study.backbones import BackboneSet, load_backbones
-from automl_ad.study.candidate import configuration_of
-from automl_ad.study.data import StudyImages, draw_study_data, read_study_images
+from automl_ad.study.configuration import configuration_of
+from automl_ad.study.context import StudyContext
 from automl_ad.study.defect_images import DefectImages, find_defects
+from automl_ad.study.detectors import refit
 from automl_ad.study.devices import resolve_device
 from automl_ad.study.ensembles import add_ensembles
-from automl_ad.study.events import Event, Listener, ignore_events
-from automl_ad.study.finish import refit
-from automl_ad.study.holdout import HoldoutCheck, holdout_summary, learned_families, shortlist
-from automl_ad.study.lock import is_searched, study_lock
+from automl_ad.study.holdout import HoldoutCheck
 from automl_ad.study.loop import Clock, open_optuna, search_loop
-from automl_ad.study.progress_file import progress_kept
-from automl_ad.study.proposals import BASELINE_TRIAL
+from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
 from automl_ad.study.rescore import rescore_trials
 from automl_ad.study.settings import StudySettings
-from automl_ad.study.trial import StudyContext, describe_error
+from automl_ad.study.suites import draw_study_data
+from automl_ad.study.trial import describe_error
 from automl_ad.synthesis.textures import TextureFolder
 from automl_ad.workspace import workspace_folder
 
@@ -258,7 +259,9 @@ class Study:
             "fingerprint": study.fingerprint,
             "seed": self.settings.seed,
         }
-        return write_bundle(Path(output), bundle_contents(context, record, winner, precision, facts))
+        views = context.data.at(configuration_of(record).side)
+        images = ExportImages(views.preprocessing, views.normals, views.proxy)
+        return write_bundle(Path(output), bundle_contents(record, winner, images, precision, facts))
 
     def context(self) -> StudyContext:
         """Images, suites and backbones of a finished or interrupted search, checked against what it saw.

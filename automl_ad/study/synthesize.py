@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.data.study_images import GoodImages, StudyImages, divide, read_images
 from automl_ad.errors import InputError
 from automl_ad.seeds import derived_rng, derived_seed
 from automl_ad.study.anomaly_folder import AnomalyFolder, check_output
-from automl_ad.study.data import GoodImages, StudyImages, divide, prepare_sdas, read_images, study_panel
 from automl_ad.study.devices import resolve_device
-from automl_ad.study.events import Event, Listener, ignore_events
+from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.settings import StudySettings
+from automl_ad.study.suites import prepare_sdas, study_panel
 from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.registry import FAMILY_NAMES, create_family

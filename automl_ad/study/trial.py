@@ -1,4 +1,4 @@
-"""Runs one trial: everything between a configuration and its record."""
+"""Runs one trial: from a configuration to its record."""
 
 from __future__ import annotations
 
@@ -6,111 +6,36 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import optuna
 import torch
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
-from automl_ad.evaluation.cells import Celled
-from automl_ad.evaluation.intervals import BootstrapPlan
-from automl_ad.evaluation.suite import thinned
-from automl_ad.methods.space import Space
-from automl_ad.seeds import derived_rng, derived_seed
-from automl_ad.store.artifacts import StudyFolder, save_arrays
+from automl_ad.evaluation.suite import Suite, thinned
+from automl_ad.evaluation.suite_scores import ProxyScore, SuiteMaps, proxy_score, quick_score, score_suite
+from automl_ad.methods.ensemble import SharedPass
+from automl_ad.store.artifacts import save_arrays
 from automl_ad.store.records import CandidateRecord, utc_now
-from automl_ad.study.backbones import BackboneSet
-from automl_ad.study.candidate import (
-    Configuration,
-    ProxyScore,
-    SuiteMaps,
-    latency_ms,
-    proxy_score,
-    quick_score,
-    score_suite,
-    size_mb,
-    suite_maps,
-)
-from automl_ad.study.data import StudyData
+from automl_ad.study.configuration import Configuration
+from automl_ad.study.context import StudyContext
+from automl_ad.study.detectors import save_state
 from automl_ad.study.memory import PeakMemory
-from automl_ad.study.settings import StudySettings
-from automl_ad.study.trained_states import save_state
-from automl_ad.study.training_anomalies import TrainingAnomalies
-from automl_ad.training import Budget, Report, ignore_progress
+from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
     from automl_ad.methods.base import Detector
 
-BOOTSTRAP_DRAWS = 400
 MAPS, SCORES = "maps.npz", "scores.npz"
 PRUNING_NORMALS, PRUNING_SHARE = 16, 4
 """A half-trained detector is judged on 16 normals and every fourth anomaly: pruning must cost less than it saves."""
+_LATENCY_RUNS = 5
 Precedents = Sequence[Mapping[str, float]]
 REPORT_STEPS = 100
 """Optuna counts steps in whole numbers: progress is reported in percent."""
-
-
-@dataclass(frozen=True)
-class StudyContext:
-    """What trials of one study share.
-
-    Attributes:
-        material: Images and suites.
-        rack: Backbones.
-        anomalies: What methods learn from.
-        folder: The study's folder.
-        seed: The study's seed.
-        plan: Resampling weights of the proxy suite, shared by all candidates so that they can be paired.
-    """
-
-    data: StudyData
-    backbones: BackboneSet
-    anomalies: TrainingAnomalies
-    folder: StudyFolder
-    seed: int
-    plan: BootstrapPlan
-
-    @classmethod
-    def of(cls, data: StudyData, backbones: BackboneSet, folder: StudyFolder, settings: StudySettings) -> StudyContext:
-        """Draws the resampling weights."""
-        plan = plan_for(data.proxy, len(data.normals.splits.proxy), settings.seed, "proxy")
-        anomalies = TrainingAnomalies(settings.seed, settings.texture_dir, data.stock)
-        return cls(data, backbones, anomalies, folder, settings.seed, plan)
-
-    def spaces(self, settings: StudySettings) -> dict[int, Space]:
-        """The search space at each working size."""
-        return {side: Space(self.backbones.spaces, settings.effort, side, self.data.sources) for side in settings.sides}
-
-    def build(self, configuration: Configuration) -> Detector:
-        """An unfitted detector; its seed depends on the configuration alone."""
-        return configuration.build(self.backbones.extractor, self.fit_seed(configuration))
-
-    def fit_seed(self, configuration: Configuration) -> int:
-        """The seed of a configuration's fit."""
-        return derived_seed(self.seed, f"fit/{configuration.digest}")
-
-    def fit(
-        self,
-        detector: Detector,
-        normals: ImageSet,
-        budget: Budget | None = None,
-        report: Report = ignore_progress,
-    ) -> None:
-        """Fits a detector, part by part, to good images, and to anomalies drawn on them where a part learns from such.
-
-        ``report`` hears of each part.
-        """
-        for part in detector.parts:
-            part.fit(normals, self.anomalies.of(part.settings.recipe, normals), budget or Budget(), report)
-
-
-def plan_for(suite: Celled, normals: int, seed: int, purpose: str) -> BootstrapPlan:
-    """Resampling weights for a suite, the same at every working size."""
-    bases = {cell: [suite.bases[row] for row in suite.members(cell)] for cell in suite.cell_names}
-    rng = derived_rng(seed, f"bootstrap/{purpose}")
-    return BootstrapPlan.draw_by_base(normals, bases, BOOTSTRAP_DRAWS, rng=rng)
 
 
 def run_trial(
@@ -126,7 +51,7 @@ def run_trial(
     A fault in it is recorded with its reason and never stops the study; an interrupt passes through.
 
     Args:
-        bench: What trials of the study share.
+        context: What trials of the study share.
         number: Trial number.
         configuration: What to try.
         budget: Time limit of the fit.
@@ -195,7 +120,7 @@ def completed(
     """Scores a candidate's maps of the proxy suite and keeps maps and scores.
 
     Args:
-        bench: The study's images and suites.
+        context: The study's images and suites.
         number: Its trial number.
         configuration: Of the candidate.
         detector: Fitted.
@@ -297,3 +222,28 @@ def describe_error(error: BaseException) -> str:
         return "Out of memory."
     text = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def suite_maps(detector: Detector, normals: ImageSet, suite: Suite) -> SuiteMaps:
+    """Runs a fitted detector over a suite."""
+    return {"normal": detector.anomaly_maps(normals), "anomaly": detector.anomaly_maps(suite.anomalies)}
+
+
+def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
+    """Median milliseconds for one image of ``size``, backbone included."""
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    detector.anomaly_map(image)
+    times = []
+    for _ in range(_LATENCY_RUNS):
+        start = time.perf_counter()
+        detector.anomaly_map(image).cpu()
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+
+
+def size_mb(detector: Detector) -> float:
+    """Megabytes of the fitted state and of the backbone tensors that it needs, each network counted once."""
+    shared = SharedPass(detector.readings).readings
+    frozen = [tensor for read in shared for tensor in read.backbone.tensors(read.levels).values()]
+    tensors = [*detector.state.values(), *frozen]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6

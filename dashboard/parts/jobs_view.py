@@ -13,7 +13,7 @@ from parts.wording import plain, seconds
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState
-    from automl_ad.study.events import Event
+    from automl_ad.study.progress import Event
 
 STAGES = {
     "audit": "Reading the images",

@@ -20,7 +20,7 @@ _Colour = Literal["blue", "orange", "green"]
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState
     from automl_ad.reporting.overview import StudySummary
-    from automl_ad.study.events import Event
+    from automl_ad.study.progress import Event
 
 _BADGES: dict[str, tuple[str, _Colour, str]] = {
     "searching": ("Searching", "blue", ":material/progress_activity:"),

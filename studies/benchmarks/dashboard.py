@@ -24,6 +24,7 @@ from automl_ad import Study
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.suite import Suite, keep_normals, save_suite
+from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.reporting.comparison import Comparison
 from automl_ad.reporting.operating_points import OperatingPoints
 from automl_ad.reporting.overview import summaries
@@ -32,7 +33,6 @@ from automl_ad.store.artifacts import StudyFolder, save_arrays
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.records import CandidateRecord, StudyRecord, utc_now
 from automl_ad.store.repository import Repository
-from automl_ad.study.candidate import SuiteScores
 from automl_ad.study.settings import StudySettings
 
 NAME, SIDE, NORMALS = "made_up", 256, 64

@@ -31,7 +31,7 @@ from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import detector_class
-from automl_ad.study.calibrating import OutOfFold
+from automl_ad.study.detectors import OutOfFold
 from automl_ad.training import Budget, ignore_progress
 
 SHARES = (0.05, 0.02)

@@ -21,14 +21,15 @@ from image_sets import parser_of, table_of, walk
 
 import automl_ad
 from automl_ad.data.labelled import labelled_images
+from automl_ad.data.study_images import read_study_images
 from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.store.artifacts import load_arrays, read_json
-from automl_ad.study.candidate import SuiteScores
-from automl_ad.study.data import draw_study_data, prepare_sdas, read_study_images, study_panel
 from automl_ad.study.devices import resolve_device
 from automl_ad.study.study import Study
+from automl_ad.study.suites import draw_study_data, prepare_sdas, study_panel
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.sdas.gate import BASES, detectability_table
 from automl_ad.training import Budget

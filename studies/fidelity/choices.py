@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from facts import Facts
 
-from automl_ad.selection.decision import Decision, Finalist, LeadModels, decide, lead_models_for
+from automl_ad.selection.decision import Decision, Finalist, decide
+from automl_ad.selection.lead_model import LeadModels, lead_models_for
 
 Choice = Callable[[Facts], int]
 """From a study to the place of the chosen trial."""

@@ -14,16 +14,17 @@ from facts import Facts, Floats
 import automl_ad
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled import labelled_images
+from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.selection.decision import Finalist
-from automl_ad.selection.records_ranking import in_family, usable
+from automl_ad.selection.holdout import learned_families
+from automl_ad.selection.ranking import BASELINE_TRIAL, in_family, usable
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study.assess import labelled_scores
-from automl_ad.study.candidate import SuiteScores
+from automl_ad.study.context import StudyContext
 from automl_ad.study.defect_evidence import gather_evidence
-from automl_ad.study.holdout import HoldoutCheck, learned_families
-from automl_ad.study.proposals import BASELINE_TRIAL
-from automl_ad.study.trial import SCORES, StudyContext
+from automl_ad.study.holdout import HoldoutCheck
+from automl_ad.study.trial import SCORES
 
 SHOWN = 20
 """Real defects, drawn at random, that trials are shown to see what a few of them are worth."""

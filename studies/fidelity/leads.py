@@ -9,7 +9,7 @@ import numpy as np
 from choices import finalists, hedges
 from facts import Facts, Floats
 
-from automl_ad.selection.decision import LeadModel, LeadModels
+from automl_ad.selection.lead_model import LeadModel, LeadModels
 
 Pair = tuple[str, float, float]
 """Name of the set, lead in the final check, gain on real defects."""

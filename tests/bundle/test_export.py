@@ -95,9 +95,7 @@ def test_what_another_precision_adds_is_added_to_the_calibration(
 
 def test_images_to_compare_on_are_spread_over_both_kinds() -> None:
     pixels = np.zeros((100, 3, 32, 32), np.uint8) + np.arange(100, dtype=np.uint8)[:, None, None, None]
-    suite = type("Suite", (), {"anomalies": ImageSet.of(pixels + 100)})
-    views: Any = type("Views", (), {"normals": ImageSet.of(pixels), "proxy": suite})
-    checked = Checked.of(views)
+    checked = Checked.of(ImageSet.of(pixels), ImageSet.of(pixels + 100))
     marks = checked.images.pixels[:, 0, 0, 0]
     assert checked.anomalous.sum() == export.ANOMALIES_CHECKED
     assert (~checked.anomalous).sum() == export.GOOD_CHECKED

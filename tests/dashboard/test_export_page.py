@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 import automl_ad
 from automl_ad.jobs import JobBoard, JobState
-from automl_ad.study.events import Event
+from automl_ad.study.progress import Event
 from parts import bundle_view
 from parts.bundle_view import bundle_name, reader
 

@@ -36,7 +36,7 @@ def test_each_sample_is_what_repeating_its_images_gives() -> None:
 
 
 def test_metrics_of_two_bins_by_hand() -> None:
-    """StudyImages 3 low and 1 high, anomalies 1 low and 1 high."""
+    """Normals 3 low and 1 high, anomalies 1 low and 1 high."""
     normal, anomalous = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
     assert auroc_draws(normal, anomalous)[0] == pytest.approx((3 / 2 + 3 + 1 / 2) / 8)
     assert average_precision_draws(normal, anomalous)[0] == pytest.approx((1 / 2 + 2 / 6) / 2)

@@ -18,13 +18,12 @@ from filelock import FileLock
 import automl_ad
 from automl_ad.errors import InputError, StoreError, StudyError
 from automl_ad.jobs import JobBoard, JobState, board, process
-from automl_ad.jobs.folder import JobFolder, JobStatus
+from automl_ad.jobs.folder import JobFolder
 from automl_ad.jobs.specification import ExportTask, JobSpecification
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.notes import write_note
 from automl_ad.store.records import utc_now
-from automl_ad.study.events import Event
-from automl_ad.study.progress_file import read_progress
+from automl_ad.study.progress import Event, RunStatus, read_progress
 from automl_ad.study.settings import preset_path
 
 PATIENCE_S = 120
@@ -75,7 +74,7 @@ def searched(jobs: JobBoard, parts: Path) -> JobState:
 def made(tmp_path: Path) -> Callable[..., JobFolder]:
     """Makes folders of jobs that no process works at."""
 
-    def make(status: JobStatus | None = None, study: str = "parts", minutes_ago: float = 0) -> JobFolder:
+    def make(status: RunStatus | None = None, study: str = "parts", minutes_ago: float = 0) -> JobFolder:
         folder = JobFolder.new(tmp_path)
         at = utc_now() - timedelta(minutes=minutes_ago)
         wanted = JobSpecification(study=study, task=ExportTask(trial=0, precision="fp32"), at=at)
@@ -232,15 +231,15 @@ def test_ids_from_outside_are_checked(job: str, tmp_path: Path) -> None:
 
 def test_a_job_that_has_not_begun_counts_as_running_for_a_while(made: Callable[..., JobFolder], tmp_path: Path) -> None:
     jobs = JobBoard(tmp_path)
-    fresh, unsaid = made(JobStatus()), made()
-    late = made(JobStatus(started_at=utc_now() - timedelta(minutes=5)))
+    fresh, unsaid = made(RunStatus()), made()
+    late = made(RunStatus(started_at=utc_now() - timedelta(minutes=5)))
     assert [jobs.state(folder.id).state for folder in (fresh, unsaid, late)] == ["running", "running", "failed"]
 
 
 def test_a_job_whose_process_holds_its_lock_runs_however_old_its_word_is(
     made: Callable[..., JobFolder], tmp_path: Path
 ) -> None:
-    folder = made(JobStatus(pid=1, event=Event("search", "Trying"), started_at=utc_now() - timedelta(days=2)))
+    folder = made(RunStatus(pid=1, event=Event("search", "Trying"), started_at=utc_now() - timedelta(days=2)))
     with FileLock(folder.lock):
         state = JobBoard(tmp_path).state(folder.id)
     assert (state.state, state.event) == ("running", Event("search", "Trying"))
@@ -248,7 +247,7 @@ def test_a_job_whose_process_holds_its_lock_runs_however_old_its_word_is(
 
 
 def test_jobs_come_newest_first_and_by_study_and_kind(made: Callable[..., JobFolder], tmp_path: Path) -> None:
-    ids = [made(JobStatus("done"), study, ago).id for study, ago in (("a", 3), ("b", 1), ("a", 2))]
+    ids = [made(RunStatus("done"), study, ago).id for study, ago in (("a", 3), ("b", 1), ("a", 2))]
     jobs = JobBoard(tmp_path)
     assert [job.id for job in jobs.jobs()] == [ids[1], ids[2], ids[0]]
     assert [job.id for job in jobs.jobs(study="a", kind="export")] == [ids[2], ids[0]]
@@ -259,8 +258,8 @@ def test_only_the_newest_finished_jobs_are_kept(
     made: Callable[..., JobFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board, "KEPT", 2)
-    old = [made(JobStatus("done"), minutes_ago=ago) for ago in (9, 8, 7)]
-    running = made(JobStatus(), minutes_ago=20)
+    old = [made(RunStatus("done"), minutes_ago=ago) for ago in (9, 8, 7)]
+    running = made(RunStatus(), minutes_ago=20)
     monkeypatch.setattr(process, "start", lambda folder, storage: None)
     new = JobBoard(tmp_path)._start("parts", ExportTask(trial=0, precision="fp32"))
     kept = {job.id for job in JobBoard(tmp_path).jobs()}
@@ -280,7 +279,7 @@ def test_a_process_that_cannot_be_started_leaves_no_job(tmp_path: Path, monkeypa
 
 
 def test_damaged_jobs_are_passed_over(made: Callable[..., JobFolder], tmp_path: Path) -> None:
-    whole, damaged, tampered = made(JobStatus("done")), made(), made()
+    whole, damaged, tampered = made(RunStatus("done")), made(), made()
     damaged.specification.write_text("{")
     content = json.loads(tampered.specification.read_text())
     tampered.specification.write_text(json.dumps(content | {"study": "../elsewhere"}))

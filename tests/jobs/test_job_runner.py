@@ -11,9 +11,9 @@ import pytest
 
 from automl_ad.errors import StudyError
 from automl_ad.jobs import runner, tasks
-from automl_ad.jobs.folder import JobFolder, JobStatus
+from automl_ad.jobs.folder import JobFolder
 from automl_ad.store.notes import write_note
-from automl_ad.study.events import Event, Listener
+from automl_ad.study.progress import Event, Listener, RunStatus
 
 Work = Callable[[Listener], dict[str, Any]]
 
@@ -30,7 +30,7 @@ def _signals() -> Iterator[None]:
 @pytest.fixture
 def folder(tmp_path: Path) -> JobFolder:
     folder = JobFolder.new(tmp_path)
-    write_note(folder.status, JobStatus())
+    write_note(folder.status, RunStatus())
     return folder
 
 

@@ -13,14 +13,15 @@ from PIL import Image
 from automl_ad import Study
 from automl_ad.bundle.runtime import heat, overlay
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.study_images import read_study_images
 from automl_ad.errors import StoreError, StudyError
 from automl_ad.evaluation.suite import NORMALS, Suite, keep_normals, save_suite
+from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.reporting.comparison import Comparison, PictureRow
 from automl_ad.reporting.stored_rows import StoredRows
 from automl_ad.store.artifacts import StudyFolder, load_arrays, save_arrays
 from automl_ad.store.database import default_url
-from automl_ad.study.candidate import SuiteScores
-from automl_ad.study.data import draw_study_data, read_study_images
+from automl_ad.study.suites import draw_study_data
 
 Key = tuple[str, int]
 

@@ -10,9 +10,7 @@ from automl_ad.reporting.overview import summaries
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url
 from automl_ad.store.records import PickRecord
-from automl_ad.study.events import Event
-from automl_ad.study.lock import study_lock
-from automl_ad.study.progress_file import progress_kept
+from automl_ad.study.progress import Event, progress_kept, study_lock
 
 
 def test_nothing_was_searched_yet(tmp_path: Path) -> None:

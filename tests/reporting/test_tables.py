@@ -10,7 +10,7 @@ from rich.console import Console
 
 from automl_ad.reporting import tables
 from automl_ad.reporting.progress_view import QUIET_S, LiveProgress, PlainProgress, progress_view
-from automl_ad.study.events import Event
+from automl_ad.study.progress import Event
 
 
 def text_of(parts: Iterable[tables.Part], width: int = 160) -> str:

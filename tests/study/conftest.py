@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from automl_ad.study import data
+from automl_ad.study import suites
 from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.sdas.settings import NetworkSettings, SdasSettings
@@ -35,7 +35,7 @@ def tiny_sdas(monkeypatch: pytest.MonkeyPatch) -> list[SdasJob]:
         return teach(self, *arguments, **options)
 
     monkeypatch.setattr(SdasJob, "teach", watched)
-    monkeypatch.setattr(data, "settings_for", lambda size: TINY)
+    monkeypatch.setattr(suites, "settings_for", lambda size: TINY)
     monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(1.0, {}, None))
     return trained
 

@@ -17,8 +17,8 @@ from automl_ad.errors import InputError
 from automl_ad.methods.base import Reading
 from automl_ad.study import backbones as backbones_module
 from automl_ad.study.backbones import BackboneSet, _joined, load_backbones
-from automl_ad.study.candidate import size_mb
 from automl_ad.study.settings import StudySettings
+from automl_ad.study.trial import size_mb
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,16 @@ from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.study_images import read_study_images
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import BackboneSpace, Space
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.study.backbones import BackboneSet
-from automl_ad.study.candidate import Configuration
-from automl_ad.study.data import StudyData, draw_study_data, read_study_images
+from automl_ad.study.configuration import Configuration
+from automl_ad.study.context import StudyContext
 from automl_ad.study.settings import StudySettings, build_settings
-from automl_ad.study.trial import StudyContext
+from automl_ad.study.suites import StudyData, draw_study_data
 
 CPU = torch.device("cpu")
 EMBEDDED = {"backbone": "embedded", "levels": (-4, -3)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from automl_ad.data.study_images import StudyImages, read_study_images
 from automl_ad.errors import InputError
-from automl_ad.study.data import StudyImages, read_study_images
 from automl_ad.study.defect_images import MOST, DefectImages, find_defects
 from automl_ad.study.settings import build_settings
 

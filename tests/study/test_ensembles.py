@@ -17,18 +17,20 @@ from optuna.trial import TrialState
 import automl_ad
 from automl_ad.bundle.loading import load_detector
 from automl_ad.errors import StudyError
+from automl_ad.evaluation.suite_scores import SuiteScores, proxy_score, score_suite
 from automl_ad.methods.ensemble import EnsembleDetector, mean_maps
 from automl_ad.reporting.comparison import Comparison
 from automl_ad.reporting.trial_table import TrialTable
 from automl_ad.seeds import derived_seed
-from automl_ad.selection.records_ranking import ranked
+from automl_ad.selection.ensembles import select_members
+from automl_ad.selection.ranking import ranked
 from automl_ad.store.artifacts import StudyFolder, load_arrays, save_arrays
 from automl_ad.store.database import optuna_storage
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study import ensembles
-from automl_ad.study.candidate import SuiteScores, configuration_of, proxy_score, score_suite
-from automl_ad.study.ensembles import different, reserved_number
-from automl_ad.study.trial_detector import available_trial_detector, trial_detector
+from automl_ad.study.configuration import configuration_of
+from automl_ad.study.detectors import available_trial_detector, trial_detector
+from automl_ad.study.ensembles import member_of, reserved_number
 
 Search = Callable[..., automl_ad.Study]
 OPTIONS: dict[str, Any] = {"image_size": 64, "average": True}
@@ -243,7 +245,7 @@ class TestDifferent:
         )
 
     def found(self, context: Any, ranking: list[CandidateRecord]) -> list[int]:
-        return [member.trial for _, member in different(context, ranking)]
+        return [member.trial for _, member in select_members(ranking, lambda record: member_of(context, record))]
 
     def test_no_two_have_method_or_backbone_in_common(self, context: Any) -> None:
         ranking = [
@@ -308,7 +310,7 @@ class TestDifferent:
         assert self.found(context, ranking) == [0, 1]
 
     def test_a_member_has_the_seed_and_scale_of_its_trial(self, context: Any) -> None:
-        ((_, member),) = different(context, [self.record(context, 3)])
+        ((_, member),) = select_members([self.record(context, 3)], lambda record: member_of(context, record))
         assert (member.seed, member.centre, member.spread) == (7, 2.0, pytest.approx(np.std([1, 2, 3])))
 
 

@@ -17,16 +17,16 @@ from automl_ad.methods.padim import Padim
 from automl_ad.selection import few_defects
 from automl_ad.selection.decision import SURE
 from automl_ad.selection.few_defects import among_defects, judge_leader
-from automl_ad.selection.records_ranking import usable
+from automl_ad.selection.ranking import usable
 from automl_ad.selection.shrinkage import Posterior
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study import defect_evidence
+from automl_ad.study.context import StudyContext
 from automl_ad.study.defect_evidence import NOT_FINITE, NOT_KEPT, Evidence, gather_evidence
 from automl_ad.study.defect_images import DefectImages
-from automl_ad.study.events import Event
-from automl_ad.study.trained_states import FILE
-from automl_ad.study.trial import StudyContext
+from automl_ad.study.detectors import STATE
+from automl_ad.study.progress import Event
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def test_asking_again_takes_no_detector(
 def test_a_training_that_was_not_kept_is_not_repeated(
     context: StudyContext, records: list[CandidateRecord], pictures: DefectImages, study: automl_ad.Study
 ) -> None:
-    trained = next(record for record in records if (study.folder.trial(record.number) / FILE).is_file())
-    path = study.folder.trial(trained.number) / FILE
+    trained = next(record for record in records if (study.folder.trial(record.number) / STATE).is_file())
+    path = study.folder.trial(trained.number) / STATE
     content = path.read_bytes()
     path.unlink()
     try:

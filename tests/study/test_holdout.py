@@ -14,19 +14,14 @@ import pytest
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.suite import Suite
+from automl_ad.evaluation.suite_scores import BOOTSTRAP_DRAWS, SuiteScores
 from automl_ad.selection.decision import Finalist
+from automl_ad.selection.holdout import holdout_summary, learned_families, shortlist
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study import holdout
-from automl_ad.study.candidate import SuiteScores
-from automl_ad.study.holdout import (
-    HoldoutCheck,
-    holdout_path,
-    holdout_summary,
-    learned_families,
-    shortlist,
-)
-from automl_ad.study.trial import BOOTSTRAP_DRAWS, SCORES
+from automl_ad.study.holdout import HoldoutCheck, holdout_path
+from automl_ad.study.trial import SCORES
 
 CELLS = ("texture/0.7",) * 2 + ("poisson/0.7",) * 2
 TOP = 9.0

@@ -15,7 +15,7 @@ from automl_ad.store.database import open_engine
 from automl_ad.store.records import CandidateRecord, State, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study import loop
-from automl_ad.study.candidate import Configuration
+from automl_ad.study.configuration import Configuration
 from automl_ad.study.settings import build_settings
 from automl_ad.training import Budget
 

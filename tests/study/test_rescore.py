@@ -14,13 +14,13 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.suite import Suite
+from automl_ad.evaluation.suite_scores import SuiteScores, plan_for, proxy_score
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import open_engine
 from automl_ad.store.records import CandidateRecord, StudyRecord
 from automl_ad.store.repository import Repository
-from automl_ad.study.candidate import SuiteScores, proxy_score
 from automl_ad.study.rescore import rescore_trials
-from automl_ad.study.trial import SCORES, plan_for, score_fields
+from automl_ad.study.trial import SCORES, score_fields
 
 CELLS = ("texture/0.7",) * 4 + ("poisson/0.7",) * 4
 NORMALS = np.array([1.0, 2.0, 3.0, 4.0])

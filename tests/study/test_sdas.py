@@ -11,7 +11,7 @@ import torch
 
 from automl_ad.errors import StoreError
 from automl_ad.methods.space import Effort
-from automl_ad.study.events import Event
+from automl_ad.study.progress import Event
 from automl_ad.study.sdas import RECORD, SHEET, Decision, keep_sheet, model_size, sdas_progress
 from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.settings import Size

@@ -23,7 +23,7 @@ from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.methods.padim import Padim
 from automl_ad.methods.realnet import detector as realnet
-from automl_ad.selection.records_ranking import LEVELS
+from automl_ad.selection.ranking import LEVELS
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.database import default_url, open_engine, optuna_storage
 from automl_ad.store.plain_json import plain
@@ -32,8 +32,8 @@ from automl_ad.store.repository import Repository
 from automl_ad.study import reference_panel
 from automl_ad.study import study as study_module
 from automl_ad.study import trial as trial_module
-from automl_ad.study.events import Event
 from automl_ad.study.holdout import HoldoutCheck
+from automl_ad.study.progress import Event
 from automl_ad.study.settings import preset_path
 from automl_ad.study.trial import SCORES
 from automl_ad.synthesis.sdas.job import SdasJob

@@ -16,10 +16,11 @@ import torch
 
 import automl_ad
 from automl_ad.data.preprocessing import Preprocessing
+from automl_ad.data.study_images import read_study_images
 from automl_ad.errors import InputError
 from automl_ad.store.artifacts import StudyFolder
-from automl_ad.study import data
-from automl_ad.study.events import Event
+from automl_ad.study import suites
+from automl_ad.study.progress import Event
 from automl_ad.study.settings import build_settings
 from automl_ad.study.synthesize import SynthesisRequest
 from automl_ad.synthesis.registry import FAMILY_NAMES
@@ -201,8 +202,8 @@ def test_search_and_synthesize_share_the_model(
 
     def search() -> None:
         folder = StudyFolder(tmp_path / "workspace", "parts")
-        suites = data.draw_study_data(settings, data.read_study_images(settings), folder, torch.device("cpu"))
-        assert any(cell.startswith("sdas/") for cell in suites.proxy.cells)
+        drawn = suites.draw_study_data(settings, read_study_images(settings), folder, torch.device("cpu"))
+        assert any(cell.startswith("sdas/") for cell in drawn.proxy.cells)
 
     def synthesize() -> None:
         draw(good, tmp_path / "out", family="sdas", count=2)

@@ -14,7 +14,7 @@ from automl_ad.methods.destseg.head import directions
 
 @dataclass(frozen=True)
 class Lessons:
-    """StudyData of the first phase.
+    """Inputs of the first phase.
 
     Attributes:
         images: uint8 [N, 3, H, W], with anomalies.
@@ -37,7 +37,7 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Examples:
-    """StudyData of the second phase.
+    """Inputs of the second phase.
 
     Teacher and student are frozen, so what the segmentation network sees of an image never changes.
 

@@ -15,14 +15,15 @@ import torch
 
 from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.study_images import read_study_images
 from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.severity import LADDER
 from automl_ad.evaluation.suite import Suite
 from automl_ad.seeds import derived_seed
 from automl_ad.store.artifacts import StudyFolder
-from automl_ad.study.data import STOCKED, STOCKED_STRENGTHS, StudyData, draw_study_data, read_study_images
-from automl_ad.study.events import Event
+from automl_ad.study.progress import Event
 from automl_ad.study.settings import StudySettings, build_settings
+from automl_ad.study.suites import STOCKED, STOCKED_STRENGTHS, StudyData, draw_study_data
 from automl_ad.synthesis import registry
 from automl_ad.synthesis.registry import FAMILY_NAMES
 from automl_ad.synthesis.sdas import gate
@@ -169,7 +170,8 @@ def test_without_the_family_sdas_its_library_is_never_loaded(parts: Path, tmp_pa
 import sys
 from pathlib import Path
 import torch
-from automl_ad.study.data import draw_study_data, read_study_images
+from automl_ad.data.study_images import read_study_images
+from automl_ad.study.suites import draw_study_data
 from automl_ad.study.settings import build_settings
 from automl_ad.store.artifacts import StudyFolder
 assert "diffusers" not in sys.modules, "imported"

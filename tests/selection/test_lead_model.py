@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from automl_ad.selection.decision import FILTER_LEADS, NETWORK_LEADS
-from automl_ad.selection.expectation import RANKS_IN_AUROC, expected_gains, expected_of
+from automl_ad.selection.lead_model import FILTER_LEADS, NETWORK_LEADS, RANKS_IN_AUROC, expected_gains, expected_of
 from automl_ad.store.records import CandidateRecord
 
 NOBODY = np.nan

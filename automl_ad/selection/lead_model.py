@@ -1,16 +1,18 @@
-"""What a search expects of its candidates on real defects, before it has seen one."""
+"""What a lead in the hold-out check is worth on real defects, and what is therefore expected of each candidate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.selection.decision import LeadModels, lead_models_for
-from automl_ad.selection.records_ranking import contains_baseline
+from automl_ad.backbones.none import NO_BACKBONE
+from automl_ad.backbones.zoo import EMBEDDED
+from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline
 from automl_ad.store.records import CandidateRecord
-from automl_ad.study.proposals import BASELINE_TRIAL
 
 Floats = npt.NDArray[np.float64]
 Ranking = Sequence[tuple[CandidateRecord, float]]
@@ -19,6 +21,63 @@ Ranking = Sequence[tuple[CandidateRecord, float]]
 RANKS_IN_AUROC = 0.2
 """Image AUROC between the first and the last of a ranking, as found on real sets among the candidates that are worth
 choosing from."""
+
+
+@dataclass(frozen=True)
+class LeadModel:
+    """What a lead over the training-free default in the final check is worth on real defects.
+
+    On real sets, who led by x there was better by ``start + share * x`` in real image AUROC on average, give or take
+    ``spread``: found by ``studies/fidelity`` for all finalists of a kind (docs/selection.md).
+
+    Attributes:
+        start: What is expected of a candidate that is level with the default: less than nothing, since who gets into
+            the final check was picked by the very anomalies that it is judged by.
+        share: How much of a lead is found again.
+        spread: Standard deviation of the truth about that line.
+    """
+
+    start: float
+    share: float
+    spread: float
+
+    def gain(self, lead: Floats) -> Floats:
+        """Expected gain over the default, in real image AUROC."""
+        return self.start + self.share * lead
+
+    @property
+    def break_even(self) -> float:
+        """The lead from which on a gain is expected; infinite where leads are worth nothing."""
+        return -self.start / self.share if self.share > 0 else float("inf")
+
+
+class LeadModels(NamedTuple):
+    """Those of the kinds of finalists.
+
+    Attributes:
+        single: Candidates of their own.
+        average: Averages that hold the default: they cannot fall as far behind it.
+    """
+
+    single: LeadModel
+    average: LeadModel
+
+    @property
+    def telling(self) -> bool:
+        """Whether any lead is worth something."""
+        return self.single.share > 0 or self.average.share > 0
+
+
+NETWORK_LEADS = LeadModels(single=LeadModel(-0.02, 0.28, 0.036), average=LeadModel(-0.017, 0.54, 0.016))
+"""Where networks are searched; on the real sets of docs/benchmarks.md."""
+FILTER_LEADS = LeadModels(single=LeadModel(-0.03, 0.0, 0.071), average=LeadModel(0.0, 0.0, 0.054))
+"""Where the built-in filters are all there is: there leads came to nothing on the same sets."""
+IDENTITY_LEADS = LeadModel(0.0, 1.0, 0.0)
+
+
+def lead_models_for(backbones: Collection[str | None]) -> LeadModels:
+    """What leads are worth in a study, by the backbones of its candidates."""
+    return FILTER_LEADS if set(backbones) <= {EMBEDDED, NO_BACKBONE, None} else NETWORK_LEADS
 
 
 def expected_gains(

@@ -1,90 +1,29 @@
-"""One candidate: fit a detector, run it over a suite, score every rule."""
+"""Image scores of one candidate on a suite, and the proxy score that they add up to."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
 from automl_ad.evaluation.cells import Celled, cell_family, family_weights
 from automl_ad.evaluation.intervals import BootstrapPlan, interval
 from automl_ad.evaluation.localisation import localisation_scores
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.suite import Suite
-from automl_ad.methods.base import Detector, DetectorSettings, Extractors
-from automl_ad.methods.ensemble import SharedPass
-from automl_ad.methods.registry import candidate_class
+from automl_ad.seeds import derived_rng
 from automl_ad.store.artifacts import load_arrays, save_arrays
-from automl_ad.store.records import CandidateRecord
 
 Scores = npt.NDArray[np.float64]
 SuiteMaps = Mapping[str, npt.NDArray[np.float32]]
 """Raw maps of a suite, float32 [n, h, w]: ``normal`` and ``anomaly``."""
 PEAK = "max"
 """The rule by which good images stand against located anomalies."""
-_LATENCY_RUNS = 5
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """What a trial tries.
-
-    Attributes:
-        method: Method name, or that of an average.
-        side: Working size.
-        settings: The method's parameters, as JSON-able values, defaults included.
-    """
-
-    method: str
-    side: int
-    settings: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, method: str, side: int, suggested: Mapping[str, Any]) -> Configuration:
-        """Completes suggested parameters with the method's defaults."""
-        settings = candidate_class(method).settings_type(**suggested)
-        return cls(method, side, settings.model_dump(mode="json"))
-
-    @property
-    def digest(self) -> str:
-        """Equal for equal configurations."""
-        content = json.dumps([self.method, self.side, dict(self.settings)], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
-
-    @property
-    def parameters(self) -> DetectorSettings:
-        """The settings with their type."""
-        return candidate_class(self.method).settings_type(**self.settings)
-
-    @property
-    def trains(self) -> bool:
-        """Whether its fit is iterative."""
-        return self.parameters.trains
-
-    @property
-    def backbone(self) -> str:
-        """Name of the backbone, or of several."""
-        return str(self.settings["backbone"])
-
-    def build(self, extractors: Extractors, seed: int) -> Detector:
-        """An unfitted detector."""
-        return candidate_class(self.method).build(self.parameters, extractors, seed)
-
-
-def configuration_of(record: CandidateRecord) -> Configuration:
-    """The configuration that a record was made with."""
-    settings = {key: value for key, value in record.params.items() if key != "side"}
-    return Configuration.of(record.method, int(record.params["side"]), settings)
+BOOTSTRAP_DRAWS = 400
 
 
 @dataclass(frozen=True)
@@ -188,11 +127,6 @@ class ProxyScore:
     advantage: float
 
 
-def suite_maps(detector: Detector, normals: ImageSet, suite: Suite) -> SuiteMaps:
-    """Runs a fitted detector over a suite."""
-    return {"normal": detector.anomaly_maps(normals), "anomaly": detector.anomaly_maps(suite.anomalies)}
-
-
 def score_suite(maps: SuiteMaps, suite: Suite) -> SuiteScores:
     """Scores the maps of a suite by every rule, and on the anomalies themselves.
 
@@ -293,21 +227,8 @@ def shared_aggregation(means: Sequence[Mapping[str, float]]) -> str:
     return max(totals, key=lambda rule: totals[rule])  # the first of equals: dust must not decide
 
 
-def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
-    """Median milliseconds for one image of ``size``, backbone included."""
-    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
-    detector.anomaly_map(image)
-    times = []
-    for _ in range(_LATENCY_RUNS):
-        start = time.perf_counter()
-        detector.anomaly_map(image).cpu()
-        times.append(time.perf_counter() - start)
-    return 1000 * float(np.median(times))
-
-
-def size_mb(detector: Detector) -> float:
-    """Megabytes of the fitted state and of the backbone tensors that it needs, each network counted once."""
-    shared = SharedPass(detector.readings).readings
-    frozen = [tensor for read in shared for tensor in read.backbone.tensors(read.levels).values()]
-    tensors = [*detector.state.values(), *frozen]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+def plan_for(suite: Celled, normals: int, seed: int, purpose: str) -> BootstrapPlan:
+    """Resampling weights for a suite, the same at every working size."""
+    bases = {cell: [suite.bases[row] for row in suite.members(cell)] for cell in suite.cell_names}
+    rng = derived_rng(seed, f"bootstrap/{purpose}")
+    return BootstrapPlan.draw_by_base(normals, bases, BOOTSTRAP_DRAWS, rng=rng)
