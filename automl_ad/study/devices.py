@@ -18,7 +18,6 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         InputError: The name is unknown or there is no such device.
     """
-    torch.set_flush_denormal(True)  # near-constant channels made products ten times slower
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:

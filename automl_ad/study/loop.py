@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -78,9 +77,6 @@ def _second_look_s(record: CandidateRecord) -> float:
 
 def open_optuna(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
     """Creates the Optuna study or opens the one that is resumed."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # The sampler's ``group`` has been called experimental for years.
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna.create_study(
         study_name=name, storage=storage, direction="maximize", pruner=MethodPruner(), load_if_exists=True
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -23,11 +24,14 @@ from automl_ad.store.records import CandidateRecord, utc_now
 from automl_ad.study.configuration import Configuration
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import save_state
+from automl_ad.study.log import save_traceback
 from automl_ad.study.memory import PeakMemory
 from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:
     from automl_ad.methods.base import Detector
+
+_log = logging.getLogger(__name__)
 
 MAPS, SCORES = "maps.npz", "scores.npz"
 PRUNING_NORMALS, PRUNING_SHARE = 16, 4
@@ -62,8 +66,21 @@ def run_trial(
         A record in state complete, pruned or failed.
     """
     started_at = utc_now()
+    _log.info(
+        "Trial %d starts: %s at side %d, %s", number, configuration.method, configuration.side, configuration.settings
+    )
     record = _outcome(context, number, configuration, budget, trial, precedents)
+    _log_end(record)
     return replace(record, started_at=started_at, ended_at=utc_now(), worker=f"{socket.gethostname()}:{os.getpid()}")
+
+
+def _log_end(record: CandidateRecord) -> None:
+    if record.state == "complete":
+        outcome = f"proxy score {record.proxy_score:.4f}, {record.latency_ms:.1f} ms an image, fit {record.fit_s:.1f} s"
+    else:
+        outcome = str(record.reason)
+    level = logging.WARNING if record.state == "failed" else logging.INFO
+    _log.log(level, "Trial %d ends %s after %.1f s: %s", record.number, record.state, record.total_s or 0, outcome)
 
 
 def _outcome(
@@ -82,6 +99,7 @@ def _outcome(
     except (StoreError, optuna.exceptions.StorageInternalError):
         raise  # a full disk or a lost database is no candidate's fault
     except Exception as error:  # a candidate's fault is data, not the end of the study
+        save_traceback(context.folder, number, error)
         return ended(number, configuration, "failed", describe_error(error), start)
 
 

@@ -10,6 +10,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
+from automl_ad.study.process_state import quiet_optuna
+
 if TYPE_CHECKING:
     from automl_ad.reporting.trial_table import TrialRow
 
@@ -80,9 +82,5 @@ def _fitting(distribution: BaseDistribution, value: float | int | str) -> float 
 
 def _silent_study() -> optuna.Study:
     """A study in memory, without the line that Optuna logs about it."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    with quiet_optuna():
         return optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
-    finally:
-        optuna.logging.set_verbosity(before)
