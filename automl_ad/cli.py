@@ -164,6 +164,8 @@ _Defects = Annotated[
     ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_Verbose = Annotated[bool, typer.Option("--verbose", help="Show what is logged, too.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", help="Show errors alone on stderr: no progress, no warnings.")]
 _Trial = Annotated[int, typer.Option("--trial", help="Number of the trial.", metavar="N", min=0)]
 
 
@@ -208,6 +210,8 @@ def search(
     ] = None,
     defects: _Defects = None,
     seed: _Seed = 0,
+    verbose: _Verbose = False,
+    quiet: _Quiet = False,
     as_json: _Json = False,
 ) -> None:
     """Find the detector that suits a folder of good images; the same command resumes an interrupted search."""
@@ -238,7 +242,7 @@ def search(
         "defects": _existing(defects, "--defects"),
     }
     _existing(images, "IMAGES")
-    with _library() as api, _progress() as listener:
+    with _library() as api, _progress(verbose, quiet) as listener:
         answer = api.search(images, **options, listener=listener).answer()
     _present(answer, "search_report", as_json)
 
@@ -304,11 +308,13 @@ def export(
     ] = Precision.fp32,
     workspace: _Workspace = None,
     storage: _Storage = None,
+    verbose: _Verbose = False,
+    quiet: _Quiet = False,
     as_json: _Json = False,
 ) -> None:
     """Write one detector as a self-contained bundle."""
     choice = _trial_choice(trial)
-    with _library() as api, _progress() as listener:
+    with _library() as api, _progress(verbose, quiet) as listener:
         study = api.Study.open(name, workspace=workspace, storage=storage)
         path = study.export(output, trial=choice, listener=listener, precision=precision.value)
         answer = {"study": name, "trial": choice, "bundle": str(path), **api.describe(path)}
@@ -387,6 +393,8 @@ def assess(
     defects: _Defects = None,
     workspace: _Workspace = None,
     storage: _Storage = None,
+    verbose: _Verbose = False,
+    quiet: _Quiet = False,
     as_json: _Json = False,
 ) -> None:
     """Measure every finished trial of a study on labelled images, or re-rank the trials by a few real defects."""
@@ -394,7 +402,7 @@ def assess(
         raise InputError("assess needs real defects: give labelled images as DATASET, a few as --defects DIR, or both.")
     _existing(dataset, "DATASET")
     _existing(defects, "--defects")
-    with _library() as api, _progress() as listener:
+    with _library() as api, _progress(verbose, quiet) as listener:
         study = api.Study.open(name, workspace=workspace, storage=storage)
         answer = study.assess(dataset, defects=defects, listener=listener)
     _present(answer, "assessment_report", as_json)
@@ -420,6 +428,8 @@ def synthesize(
     texture_dir: _TextureDir = None,
     image_size: _ImageSize = None,
     device: _Device = "auto",
+    verbose: _Verbose = False,
+    quiet: _Quiet = False,
     as_json: _Json = False,
 ) -> None:
     """Draw synthetic anomalies with masks on good images, without any search."""
@@ -434,7 +444,7 @@ def synthesize(
         "device": _device(device),
     }
     _existing(images, "IMAGES")
-    with _library() as api, _progress() as listener:
+    with _library() as api, _progress(verbose, quiet) as listener:
         answer = api.synthesize(images, output, **options, listener=listener)
     _present(answer, "synthesis_report", as_json)
 
@@ -502,10 +512,12 @@ def doctor(workspace: _Workspace = None, weights_dir: _WeightsDir = None, as_jso
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder to create.", metavar="DIR")] = Path("automl_ad_demo"),
+    verbose: _Verbose = False,
+    quiet: _Quiet = False,
     as_json: _Json = False,
 ) -> None:
     """Draw a small set of good parts and run a short search on it."""
-    with _library() as api, _progress() as listener:
+    with _library() as api, _progress(verbose, quiet) as listener:
         answer = api.demo(output, listener=listener)
     _present(answer, "demo_report", as_json)
 
@@ -520,10 +532,18 @@ def _library() -> Iterator[Any]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Any], None]]:
-    from automl_ad.reporting.progress_view import progress_view
+def _progress(verbose: bool, quiet: bool) -> Iterator[Callable[[Any], None]]:
+    """Shows progress on stderr, with ``--verbose`` what is logged as well, with ``--quiet`` nothing."""
+    from automl_ad.reporting.progress_view import log_view, progress_view
+    from automl_ad.study.progress import ignore_events
 
-    with progress_view(_console(stderr=True)) as view:
+    if verbose and quiet:
+        raise InputError("--verbose and --quiet exclude each other; give one of them.")
+    if quiet:
+        yield ignore_events
+        return
+    console = _console(stderr=True)
+    with progress_view(console) as view, log_view(console, verbose):
         yield view
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -589,3 +590,35 @@ def test_tables_into_a_closed_pipe_are_quiet_too() -> None:
         process.stdout.close()
         assert process.stderr.read() == "started\n"
     assert process.returncode == 0
+
+
+def speaking(library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, images: Path, *options: str) -> Result:
+    """A search that reports an event and logs a line."""
+
+    def search(*arguments: Any, listener: Any, **settings: Any) -> Any:
+        listener(Event("search", "Trying candidates"))
+        logging.getLogger("automl_ad.study.trial").info("Trial 0 starts")
+        return library
+
+    monkeypatch.setattr(library, "search", search, raising=False)
+    library.answers["answer"] = {"study": "bolts"}
+    return run("search", images, *options)
+
+
+@pytest.mark.parametrize(("options", "event", "log"), [((), 1, 0), (("--verbose",), 1, 1), (("--quiet",), 0, 0)])
+def test_how_much_of_a_search_is_shown(
+    library: FakeLibrary,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: Sequence[str],
+    event: int,
+    log: int,
+) -> None:
+    result = speaking(library, monkeypatch, tmp_path, *options, "--json")
+    assert result.exit_code == 0
+    assert result.stderr.count("Trying candidates") == event
+    assert result.stderr.count("INFO automl_ad.study.trial: Trial 0 starts") == log
+
+
+def test_verbose_and_quiet_exclude_each_other(library: FakeLibrary, tmp_path: Path) -> None:
+    refused(run("search", tmp_path, "--verbose", "--quiet"), "--verbose and --quiet exclude each other")

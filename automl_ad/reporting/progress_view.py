@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,6 +41,33 @@ class ProgressView(Protocol):
 def progress_view(console: Console) -> ProgressView:
     """The view that suits where the console writes to."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+@contextmanager
+def log_view(console: Console, verbose: bool) -> Iterator[None]:
+    """Prints what the package logs inside the block, above a live line; nothing unless ``verbose``."""
+    if not verbose:
+        yield
+        return
+    handler, package = _ConsoleHandler(console), logging.getLogger("automl_ad")
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.setLevel(level)
+        package.removeHandler(handler)
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one record."""
+        _say(self._console, f"{record.levelname} {record.name}: {record.getMessage()}")
 
 
 class PlainProgress:
