@@ -16,9 +16,13 @@ ADVISED_IMAGES = 30
 """From this many distinct images on the answer of a search becomes dependable."""
 
 _SMALLEST_SHARE = 3
-_PROXY_SHARE, _MOST_PROXY = 0.25, 64
-_CERTIFY_SHARE, _MOST_CERTIFY = 0.15, 48
+_VALIDATION_SHARE, _MOST_VALIDATION = 0.25, 64
+_HOLDOUT_SHARE, _MOST_HOLDOUT = 0.15, 48
 _OVERSIZED = 20
+
+
+STORED_SPLITS = {"fit": "train", "proxy": "validation", "certify": "holdout"}
+"""Splits by the names that databases keep."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +30,22 @@ class Splits:
     """Indices of images, ascending; every image is in exactly one part and near-duplicates are in the same.
 
     Attributes:
-        fit: What detectors learn from.
-        proxy: What the trials are scored on.
-        certify: What the best few are checked on again.
+        train: What detectors learn from.
+        validation: What the trials are scored on.
+        holdout: What the best few are checked on again.
     """
 
-    fit: tuple[int, ...]
-    proxy: tuple[int, ...]
-    certify: tuple[int, ...]
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    holdout: tuple[int, ...]
 
 
 def split(hashes: Sequence[str], groups: Sequence[int], seed: int) -> Splits:
-    """Divides images about 60 / 25 / 15 into fit, proxy and certify.
+    """Divides images about 60 / 25 / 15 into train, validation and hold-out.
 
-    Counted in groups of near-duplicates, proxy and certify get at least 3 and at most 64 and 48; the rest is for fit.
-    A group that holds more than a twentieth of all images goes to fit as far as possible, so that one picture saved
-    many times does not become the yardstick.
+    Counted in groups of near-duplicates, validation and hold-out get at least 3 and at most 64 and 48; the rest is for
+    training. A group that holds more than a twentieth of all images goes to the training split as far as possible, so
+    that one image saved many times does not dominate the scores.
 
     Args:
         hashes: Content hash of each image. Order and file names do not matter to the result.
@@ -56,9 +60,9 @@ def split(hashes: Sequence[str], groups: Sequence[int], seed: int) -> Splits:
         members[group].append(index)
     check_enough(len(members), len(hashes))
     ordered = sorted(members.values(), key=lambda indices: _rank(indices, hashes, seed))
-    certify = _share(len(ordered), _CERTIFY_SHARE, _MOST_CERTIFY)
-    proxy = certify + _share(len(ordered), _PROXY_SHARE, _MOST_PROXY)
-    return Splits(_flat(ordered[proxy:]), _flat(ordered[certify:proxy]), _flat(ordered[:certify]))
+    holdout = _share(len(ordered), _HOLDOUT_SHARE, _MOST_HOLDOUT)
+    validation = holdout + _share(len(ordered), _VALIDATION_SHARE, _MOST_VALIDATION)
+    return Splits(_flat(ordered[validation:]), _flat(ordered[holdout:validation]), _flat(ordered[:holdout]))
 
 
 def check_enough(distinct: int, images: int) -> None:

@@ -19,8 +19,7 @@ from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
 from automl_ad.errors import AutomlAdError, InputError
 
-Purpose = Literal["fit", "proxy", "certify"]
-"""The splits by the names that databases and files keep: train, validation and hold-out."""
+Split = Literal["train", "validation", "holdout"]
 
 SMALLEST = 16
 """Pixels a side below which an image is too small to show a part."""
@@ -96,9 +95,9 @@ class StudyImages:
         """How files become arrays at the largest working size."""
         return self.preprocessing[max(self.preprocessing)]
 
-    def part(self, purpose: Purpose) -> ImageSet:
+    def part(self, split: Split) -> ImageSet:
         """The images of one split."""
-        return self.images.take(getattr(self.splits, purpose))
+        return self.images.take(getattr(self.splits, split))
 
 
 def read_images(settings: ReadingSettings) -> GoodImages:

@@ -16,7 +16,7 @@ from automl_ad.reporting.user_image_results import Floats, Tried
 from automl_ad.reporting.user_images import UserImages
 from automl_ad.seeds import derived_rng
 from automl_ad.selection.few_defects import reranking_message
-from automl_ad.selection.lead_model import Ranking, expected_of
+from automl_ad.selection.lead_model import Ranking, expected_gains_of
 from automl_ad.selection.ranking import ranked, usable
 from automl_ad.selection.shrinkage import Posterior, placements, posterior
 from automl_ad.study.study import Study
@@ -67,7 +67,7 @@ def _ranking(heard: Sequence[Tried], study: Study) -> Ranking:
 
 def _posterior(album: UserImages, shown: Sequence[Tried], ranking: Ranking) -> Posterior:
     """Of the candidates that were shown the defects; with what the search expected of them."""
-    expected = np.stack(expected_of(ranking), axis=1)
+    expected = np.stack(expected_gains_of(ranking), axis=1)
     by_number = {record.number: pair for (record, _), pair in zip(ranking, expected, strict=True)}
     rows = [row for row in album.readable if album.pictures[row].label == "defect"]
     evidence = [placements(_good(album, tried), tried.scores[rows]) for tried in shown]

@@ -14,7 +14,7 @@ from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.data.study_images import StudyImages
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.selection.decision import SURE
-from automl_ad.selection.lead_model import Ranking, expected_of
+from automl_ad.selection.lead_model import Ranking, expected_gains_of
 from automl_ad.selection.shrinkage import Floats, Posterior, posterior
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study.context import StudyContext
@@ -68,7 +68,7 @@ def rerank(
     """
     records = [record for record, _ in ranking]
     found = gather_evidence(context, records, pictures.images, listener)
-    after = posterior(*expected_of(ranking), found.placements)
+    after = posterior(*expected_gains_of(ranking), found.placements)
     numbers = [record.number for record in records]
     order = after.order()
     chosen = numbers.index(choice.number) if choice.number in numbers else None

@@ -18,23 +18,23 @@ Floats = npt.NDArray[np.float64]
 Ranking = Sequence[tuple[CandidateRecord, float]]
 """Candidates and their rank scores, the best first, as `ranking.ranked` gives them."""
 
-RANKS_IN_AUROC = 0.2
-"""Image AUROC between the first and the last of a ranking, as found on real sets among the candidates that are worth
-choosing from."""
+RANK_RANGE = 0.2
+"""Image AUROC between the first and the last of a ranking, as measured on real sets among candidates worth choosing."""
 
 
 @dataclass(frozen=True)
 class LeadModel:
-    """What a lead over the training-free default in the final check is worth on real defects.
+    """How much of a lead over the training-free baseline in the hold-out check is found again on real defects.
 
-    On real sets, who led by x there was better by ``start + share * x`` in real image AUROC on average, give or take
-    ``spread``: found by ``studies/fidelity`` for all finalists of a kind (docs/selection.md).
+    A linear regression over real sets: a finalist that led by x was better by ``start + share * x`` in real image AUROC
+    on average, with a standard deviation of ``spread``. Estimated by ``studies/fidelity`` for each kind of finalist
+    (docs/selection.md).
 
     Attributes:
-        start: What is expected of a candidate that is level with the default: less than nothing, since who gets into
-            the final check was picked by the very anomalies that it is judged by.
-        share: How much of a lead is found again.
-        spread: Standard deviation of the truth about that line.
+        start: Intercept: expected gain of a candidate that is level with the baseline. Negative, because finalists were
+            selected by the anomalies that they are then judged on.
+        share: Slope: how much of a lead is found again.
+        spread: Residual standard deviation.
     """
 
     start: float
@@ -42,7 +42,7 @@ class LeadModel:
     spread: float
 
     def gain(self, lead: Floats) -> Floats:
-        """Expected gain over the default, in real image AUROC."""
+        """Expected gain over the baseline, in real image AUROC."""
         return self.start + self.share * lead
 
     @property
@@ -52,11 +52,11 @@ class LeadModel:
 
 
 class LeadModels(NamedTuple):
-    """Those of the kinds of finalists.
+    """Lead models by the kind of finalist.
 
     Attributes:
-        single: Candidates of their own.
-        average: Averages that hold the default: they cannot fall as far behind it.
+        single: Single candidates.
+        average: Ensembles that contain the baseline: they cannot fall as far behind it.
     """
 
     single: LeadModel
@@ -69,60 +69,61 @@ class LeadModels(NamedTuple):
 
 
 NETWORK_LEADS = LeadModels(single=LeadModel(-0.02, 0.28, 0.036), average=LeadModel(-0.017, 0.54, 0.016))
-"""Where networks are searched; on the real sets of docs/benchmarks.md."""
+"""Where pretrained networks are searched; estimated on the real sets of docs/benchmarks.md."""
 FILTER_LEADS = LeadModels(single=LeadModel(-0.03, 0.0, 0.071), average=LeadModel(0.0, 0.0, 0.054))
-"""Where the built-in filters are all there is: there leads came to nothing on the same sets."""
+"""Where only the built-in filters are searched; on the same sets no lead was found again."""
 IDENTITY_LEADS = LeadModel(0.0, 1.0, 0.0)
+"""Of the baseline itself."""
 
 
 def lead_models_for(backbones: Collection[str | None]) -> LeadModels:
-    """What leads are worth in a study, by the backbones of its candidates."""
+    """The lead models of a study, by the backbones of its candidates."""
     return FILTER_LEADS if set(backbones) <= {EMBEDDED, NO_BACKBONE, None} else NETWORK_LEADS
 
 
 def expected_gains(
     ranks: Floats,
     leads: Floats,
-    hedges: npt.NDArray[np.bool_],
-    default: int | None,
+    ensembles: npt.NDArray[np.bool_],
+    baseline: int | None,
     lead_models: LeadModels,
 ) -> tuple[Floats, Floats]:
-    """What is expected of candidates beside the training-free default.
+    """Expected gains of candidates over the training-free baseline.
 
-    Of finalists, what their leads were worth on real defects of other products (see `decision.LeadModel`). Of the
-    others, as much as of one that is level with the default in the final check, and less by what they rank behind it.
+    The gain of a finalist follows from its lead and the `LeadModel` of its kind. Any other candidate counts as level
+    with the baseline in the hold-out check, less what it ranks behind it.
 
     Args:
         ranks: float64 [T], rank scores, 0 to 1.
-        leads: float64 [T], lead over the default in the final check; NaN where nobody knows.
-        hedges: bool [T], averages that hold the default.
-        default: Place of the default; None where it is not usable.
-        outlooks: What leads are worth.
+        leads: float64 [T], lead over the baseline in the hold-out check; NaN where unknown.
+        ensembles: bool [T], ensembles that contain the baseline.
+        baseline: Index of the baseline; None where it is not usable.
+        lead_models: What leads are worth.
 
     Returns:
-        float64 [T] each: gains in image AUROC, and the standard deviations of the truth about them.
+        float64 [T] each: expected gains in image AUROC, and the standard deviations of the true gains about them.
     """
-    reference = ranks.max() if default is None else ranks[default]
-    gains = lead_models.single.start + RANKS_IN_AUROC * np.minimum(0.0, ranks - reference)
+    reference = ranks.max() if baseline is None else ranks[baseline]
+    gains = lead_models.single.start + RANK_RANGE * np.minimum(0.0, ranks - reference)
     spreads = np.full(len(ranks), lead_models.single.spread)
-    for lead_model, kind in ((lead_models.single, ~hedges), (lead_models.average, hedges)):
+    for lead_model, kind in ((lead_models.single, ~ensembles), (lead_models.average, ensembles)):
         rows = kind & ~np.isnan(leads)
         gains[rows], spreads[rows] = lead_model.gain(leads[rows]), lead_model.spread
-    if default is not None:  # as unsure as the averages that hold it
-        gains[default], spreads[default] = 0.0, lead_models.average.spread
+    if baseline is not None:  # as uncertain as the ensembles that contain it
+        gains[baseline], spreads[baseline] = 0.0, lead_models.average.spread
     return gains, spreads
 
 
-def expected_of(ranking: Ranking) -> tuple[Floats, Floats]:
-    """The same of the candidates of a study, at least one, with their rank scores."""
+def expected_gains_of(ranking: Ranking) -> tuple[Floats, Floats]:
+    """`expected_gains` of the candidates of a study, at least one, with their rank scores."""
     records = [record for record, _ in ranking]
-    place = {record.number: row for row, record in enumerate(records)}
+    index = {record.number: row for row, record in enumerate(records)}
     values = np.array([np.nan if record.certify is None else record.certify["value"] for record in records])
-    default = place.get(BASELINE_TRIAL)
+    baseline = index.get(BASELINE_TRIAL)
     return expected_gains(
         np.array([score for _, score in ranking]),
-        np.full(len(records), np.nan) if default is None else values - values[default],
+        np.full(len(records), np.nan) if baseline is None else values - values[baseline],
         np.array([contains_baseline(record) for record in records]),
-        default,
+        baseline,
         lead_models_for([record.backbone for record in records]),
     )

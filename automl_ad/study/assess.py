@@ -148,7 +148,7 @@ class _LabelledSets:
     """The labelled images at each working size, read once."""
 
     def __init__(self, context: StudyContext, images: Sequence[LabelledImage]) -> None:
-        self._bench = context
+        self._context = context
         self._sets: dict[int, ImageSet] = {}
         self._images = images
         self.labels: Labels = np.array([image.anomalous for image in images])
@@ -156,7 +156,7 @@ class _LabelledSets:
     def at(self, side: int) -> ImageSet:
         """The images at one of the study's sides."""
         if side not in self._sets:
-            how = self._bench.data.at(side).preprocessing
+            how = self._context.data.at(side).preprocessing
             try:
                 self._sets[side] = ImageSet.of(np.stack([how.load(image.path) for image in self._images]))
             except AutomlAdError as error:

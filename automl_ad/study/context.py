@@ -45,7 +45,7 @@ class StudyContext:
     @classmethod
     def of(cls, data: StudyData, backbones: BackboneSet, folder: StudyFolder, settings: StudySettings) -> StudyContext:
         """Draws the resampling weights."""
-        plan = plan_for(data.proxy, len(data.normals.splits.proxy), settings.seed, "proxy")
+        plan = plan_for(data.proxy, len(data.normals.splits.validation), settings.seed, "proxy")
         anomalies = TrainingAnomalies(settings.seed, settings.texture_dir, data.stock)
         return cls(data, backbones, anomalies, folder, settings.seed, plan)
 

@@ -77,7 +77,7 @@ class _Defects:
     """The defects at each working size, and what trials make of them."""
 
     def __init__(self, context: StudyContext, images: ImageSet) -> None:
-        self._bench = context
+        self._context = context
         self._images = images
         self._sets: dict[int, ImageSet] = {}
 
@@ -94,14 +94,14 @@ class _Defects:
     def _scores(self, record: CandidateRecord) -> dict[str, Floats] | None:
         """By every rule, so that another one needs no detector; None where the detector cannot be had in seconds."""
         key = hashlib.sha256(f"{self._images.key}{record.configuration_hash}".encode()).hexdigest()[:16]
-        path = self._bench.folder.trial(record.number) / f"defects_{key}.npz"
+        path = self._context.folder.trial(record.number) / f"defects_{key}.npz"
         if path.is_file():
             return load_arrays(path)
-        detector = available_trial_detector(self._bench, record)
+        detector = available_trial_detector(self._context, record)
         if detector is None:
             return None
-        side, splits = configuration_of(record).side, self._bench.data.normals.splits
-        unseen = self._bench.data.at(side).normals.take([*splits.proxy, *splits.certify])
+        side, splits = configuration_of(record).side, self._context.data.normals.splits
+        unseen = self._context.data.at(side).normals.take([*splits.validation, *splits.holdout])
         sets = {"normal": unseen, "defect": self._at(side)}
         scores = {
             f"{kind}/{rule}": values
@@ -113,7 +113,7 @@ class _Defects:
 
     def _at(self, side: int) -> ImageSet:
         if side not in self._sets:
-            how = self._bench.data.at(side).preprocessing
+            how = self._context.data.at(side).preprocessing
             self._sets[side] = resize_images(self._images, (how.height, how.width))
         return self._sets[side]
 

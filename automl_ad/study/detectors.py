@@ -79,7 +79,7 @@ def _restored(context: StudyContext, record: CandidateRecord) -> tuple[Detector,
 def _fit(context: StudyContext, record: CandidateRecord, parts: Sequence[Detector]) -> None:
     normals = context.data.at(configuration_of(record).side).normals
     for part in parts:
-        context.fit(part, normals.take(context.data.normals.splits.fit))
+        context.fit(part, normals.take(context.data.normals.splits.train))
 
 
 Fit = Callable[[ImageSet], Detector]

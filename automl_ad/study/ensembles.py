@@ -134,7 +134,7 @@ class _EnsembleBuilder:
     """
 
     def __init__(self, context: StudyContext, members: Sequence[tuple[CandidateRecord, Member]]) -> None:
-        self._bench = context
+        self._context = context
         self._records = [record for record, _ in members]
         self._detectors: list[FeatureDetector] = []
 
@@ -160,19 +160,19 @@ class _EnsembleBuilder:
         assert isinstance(settings, EnsembleSettings)
         detector = EnsembleDetector(settings, self._fitted(len(settings.members)))
         fit_s = time.monotonic() - start
-        record = completed(self._bench, number, configuration, detector, self._maps(settings.members))
-        save_holdout_scores(self._bench, number, configuration.side, detector)  # while the detector is at hand
+        record = completed(self._context, number, configuration, detector, self._maps(settings.members))
+        save_holdout_scores(self._context, number, configuration.side, detector)  # while the detector is at hand
         return replace(record, fit_s=fit_s)
 
     def _fitted(self, count: int) -> list[FeatureDetector]:
         """The detectors of the first few members, as their trials had them."""
         for record in self._records[len(self._detectors) : count]:
-            detector = trial_detector(self._bench, record)
+            detector = trial_detector(self._context, record)
             assert isinstance(detector, FeatureDetector)
             self._detectors.append(detector)
         return self._detectors[:count]
 
     def _maps(self, members: Sequence[Member]) -> SuiteMaps:
         """Maps of the proxy suite, from those that the members' trials kept."""
-        kept = [load_arrays(self._bench.folder.trial(member.trial) / MAPS) for member in members]
+        kept = [load_arrays(self._context.folder.trial(member.trial) / MAPS) for member in members]
         return {kind: mean_maps([maps[kind] for maps in kept], members) for kind in ("normal", "anomaly")}

@@ -26,9 +26,9 @@ class HoldoutCheck:
 
     def __init__(self, context: StudyContext, learned: Collection[str]) -> None:
         data, splits = context.data, context.data.normals.splits
-        counts = (len(splits.proxy), len(splits.certify))
+        counts = (len(splits.validation), len(splits.holdout))
         self._context = context
-        self._suites = PooledSuites(data.proxy, data.certify, counts, context.seed, learned)
+        self._suites = PooledSuites(data.proxy, data.holdout, counts, context.seed, learned)
 
     def finalist(self, record: CandidateRecord) -> tuple[Finalist, dict[str, float]]:
         """Judges a candidate; its scores on the hold-out suite are kept, so that it is scored once.
@@ -48,18 +48,18 @@ class HoldoutCheck:
         if not path.is_file():
             save_holdout_scores(self._context, record.number, side, trial_detector(self._context, record))
         holdout = SuiteScores.load(path)
-        cells = holdout.cells(self._context.data.certify, str(record.rule))
+        cells = holdout.cells(self._context.data.holdout, str(record.rule))
         return self._suites.finalist(record, SuiteScores.load(kept), holdout), cells
 
 
 def save_holdout_scores(context: StudyContext, number: int, side: int, detector: Detector) -> None:
     """Scores a trial's detector on the hold-out suite and keeps the scores with the trial."""
     views = context.data.at(side)
-    normals = views.normals.take(context.data.normals.splits.certify)
-    scores = score_suite(suite_maps(detector, normals, views.certify), views.certify)
+    normals = views.normals.take(context.data.normals.splits.holdout)
+    scores = score_suite(suite_maps(detector, normals, views.holdout), views.holdout)
     scores.save(holdout_path(context, number, side))
 
 
 def holdout_path(context: StudyContext, number: int, side: int) -> Path:
     """Where a trial keeps its scores on the hold-out suite."""
-    return context.folder.trial(number) / f"certify_{context.data.at(side).certify.digest[:16]}.npz"
+    return context.folder.trial(number) / f"certify_{context.data.at(side).holdout.digest[:16]}.npz"

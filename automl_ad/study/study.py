@@ -16,6 +16,7 @@ from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.writing import check_output, write_bundle
 from automl_ad.data.folder import find_images
 from automl_ad.data.labelled import labelled_images
+from automl_ad.data.splits import STORED_SPLITS
 from automl_ad.data.study_images import StudyImages, read_study_images
 from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.methods.registry import ENSEMBLE
@@ -423,7 +424,7 @@ class Study:
             meaning=meaning,
             images=str(settings.images),
             fingerprint=normals.fingerprint,
-            splits={key: list(getattr(normals.splits, key)) for key in ("fit", "proxy", "certify")},
+            splits={name: list(getattr(normals.splits, split)) for name, split in STORED_SPLITS.items()},
         )
         self._repository.create_study(record)
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import Preprocessing
-from automl_ad.data.study_images import Purpose, StudyImages
+from automl_ad.data.study_images import Split, StudyImages
 from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.coverage import Coverage
@@ -44,7 +45,9 @@ from automl_ad.synthesis.sdas.source import PictureStock, spread_strengths
 from automl_ad.synthesis.sdas.synthesiser import OutOfTimeError, Sdas
 from automl_ad.training import Budget
 
-SUITES: tuple[Purpose, ...] = ("proxy", "certify")
+SuiteName = Literal["proxy", "certify"]
+SUITES: dict[SuiteName, Split] = {"proxy": "validation", "certify": "holdout"}
+"""The suites by the names that their folders, hashes and random streams keep, and the split that each is drawn on."""
 
 STOCKED, STOCKED_STRENGTHS = 48, (0.1, 0.5)
 """Pictures of ``sdas`` that methods learn from, and the strengths that they may ask for (published: 0.1 to 0.2)."""
@@ -58,13 +61,13 @@ class Views:
         preprocessing: How files become these arrays.
         normals: All readable good images; the splits index into it.
         proxy: What trials are scored on.
-        certify: What the best few are checked on again.
+        holdout: What the best few are checked on again.
     """
 
     preprocessing: Preprocessing
     normals: ImageSet
     proxy: Suite
-    certify: Suite
+    holdout: Suite
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class StudyData:
 
     Attributes:
         normals: The good images.
-        proxy, certify: Suites at the largest working size.
+        proxy, holdout: Suites at the largest working size.
         stock: Opens the pictures of ``sdas`` that methods may learn from, and makes what is missing; see ``sources``.
         sources: Anomalies that methods can learn from in this study.
         warnings: What the suites had to do without, in sentences.
@@ -82,7 +85,7 @@ class StudyData:
 
     normals: StudyImages
     proxy: Suite
-    certify: Suite
+    holdout: Suite
     stock: Callable[[], PictureStock]
     sources: tuple[str, ...] = ("texture",)
     warnings: Sequence[str] = ()
@@ -95,14 +98,14 @@ class StudyData:
             how = self.normals.preprocessing[side]
             size = (how.height, how.width)
             images = resize_images(self.normals.images, size)
-            proxy, certify = resize_suite(self.proxy, size), resize_suite(self.certify, size)
-            self._views[side] = Views(how, images, proxy, certify)
+            proxy, holdout = resize_suite(self.proxy, size), resize_suite(self.holdout, size)
+            self._views[side] = Views(how, images, proxy, holdout)
         return self._views[side]
 
 
 def study_panel(settings: StudySettings, normals: StudyImages, device: torch.device) -> Panel:
     """The reference panel of a study."""
-    return reference_panel(normals.part("fit"), normals.part("proxy"), device, max(settings.sides))
+    return reference_panel(normals.part("train"), normals.part("validation"), device, max(settings.sides))
 
 
 def prepare_sdas(
@@ -130,8 +133,8 @@ def prepare_sdas(
     """
     return prepare(
         SdasJob(
-            fit=normals.part("fit").pictures,
-            bases=normals.part("proxy").pictures,
+            fit=normals.part("train").pictures,
+            bases=normals.part("validation").pictures,
             settings=settings_for(model_size(settings.effort, device)),
             seed=settings.seed,
             cache=workspace / "cache" / "sdas",
@@ -173,7 +176,7 @@ class _Drawn:
 
     decision: Decision
     coverage: Coverage
-    suites: Mapping[Purpose, Suite]
+    suites: Mapping[SuiteName, Suite]
 
 
 class _SuiteBuilder:
@@ -204,8 +207,8 @@ class _SuiteBuilder:
             StoreError: A suite was lost and cannot be drawn again as it was.
         """
         folder, source = self._folder.suite, self._source("proxy")
-        known = {purpose: load_suite(folder / purpose, self._source(purpose)) for purpose in SUITES}
-        suites = {purpose: suite for purpose, suite in known.items() if suite is not None}
+        known = {name: load_suite(folder / name, self._source(name)) for name in SUITES}
+        suites = {name: suite for name, suite in known.items() if suite is not None}
         decision, coverage = Decision.load(folder, source), Coverage.load(folder, source)
         if len(suites) < len(SUITES):
             drawn = self._draw(_decided(decision, list(suites.values())))
@@ -214,10 +217,10 @@ class _SuiteBuilder:
             if SdasFamily.name in self._settings.families:
                 decision.save(folder, source)
             coverage.save(folder, source)
-            for purpose in [purpose for purpose in SUITES if purpose not in suites]:
-                suites[purpose] = drawn.suites[purpose]
-                save_suite(suites[purpose], self._normals.part(purpose), folder / purpose, self._source(purpose))
-        keep_normals(self._normals.part("proxy"), folder / "proxy")
+            for name in [name for name in SUITES if name not in suites]:
+                suites[name] = drawn.suites[name]
+                save_suite(suites[name], self._normals.part(SUITES[name]), folder / name, self._source(name))
+        keep_normals(self._normals.part("validation"), folder / "proxy")
         sources = ("texture", SdasFamily.name) if _holds_sdas(suites["proxy"]) else ("texture",)
         warnings = [*(decision.warnings if decision else ()), *(coverage.warnings if coverage else ())]
         return StudyData(
@@ -240,7 +243,7 @@ class _SuiteBuilder:
     def _stocked(self, sdas: Sdas) -> PictureStock:
         """One picture of each of so many fit images, over all the strengths that methods ask for."""
         seed = derived_seed(self._settings.seed, "sdas/fit")
-        pictures = self._normals.part("fit").pictures
+        pictures = self._normals.part("train").pictures
         bases = [pictures[place % len(pictures)] for place in range(STOCKED)]
         return PictureStock(sdas.reseeded(seed).stock(bases, spread_strengths(*STOCKED_STRENGTHS, STOCKED)), seed)
 
@@ -270,12 +273,12 @@ class _SuiteBuilder:
             decision = replace(decision, used=False, warnings=[coverage.left_out[name], *decision.warnings])
         elif sdas is None and name in self._settings.families:
             coverage = coverage.without(name, next(iter(decision.warnings), f"The family {name} was left out."))
-        suites = {purpose: self._suite(purpose, coverage.strengths, sdas) for purpose in SUITES}
+        suites = {name: self._suite(name, coverage.strengths, sdas) for name in SUITES}
         return _Drawn(decision, coverage, suites)
 
-    def _require_like(self, known: Mapping[Purpose, Suite], drawn: Mapping[Purpose, Suite]) -> None:
+    def _require_like(self, known: Mapping[SuiteName, Suite], drawn: Mapping[SuiteName, Suite]) -> None:
         """Refuses to go on with one suite as it was and another one of other cells."""
-        if any(suite.cell_names != drawn[purpose].cell_names for purpose, suite in known.items()):
+        if any(suite.cell_names != drawn[name].cell_names for name, suite in known.items()):
             raise self._lost("other families or severities can be drawn now")
 
     def _lost(self, reason: str) -> StoreError:
@@ -284,16 +287,16 @@ class _SuiteBuilder:
             "Start the study under another --name."
         )
 
-    def _suite(self, purpose: Purpose, strengths: dict[str, dict[float, float]], sdas: Sdas | None) -> Suite:
-        rng = derived_rng(self._settings.seed, f"suite/{purpose}")
-        context = self._context(purpose, sdas, f"suite/{purpose}")
+    def _suite(self, name: SuiteName, strengths: dict[str, dict[float, float]], sdas: Sdas | None) -> Suite:
+        rng = derived_rng(self._settings.seed, f"suite/{name}")
+        context = self._context(name, sdas, f"suite/{name}")
         per_family = self._settings.per_cell * len(self._settings.severities)
         return draw_suite(context, strengths, per_family, rng)
 
-    def _source(self, purpose: Purpose) -> str:
+    def _source(self, name: SuiteName) -> str:
         """Digest of all that a suite depends on: a suite of other images or another seed must never serve."""
         fields = {"families", "severities", "per_cell", "sides", "seed", "texture_dir"}
-        parts = [self._settings.model_dump_json(include=fields), self._normals.images.key, purpose]
+        parts = [self._settings.model_dump_json(include=fields), self._normals.images.key, name]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
     def _coverage(self, sdas: Sdas | None) -> Coverage:
@@ -343,8 +346,8 @@ class _SuiteBuilder:
         keep_sheet(outcome.sheet, self._folder.suite)
         return outcome
 
-    def _context(self, purpose: Purpose, sdas: Sdas | None, use: str) -> Context:
-        images = self._normals.part(purpose).pictures
+    def _context(self, name: SuiteName, sdas: Sdas | None, use: str) -> Context:
+        images = self._normals.part(SUITES[name]).pictures
         source = None if sdas is None else sdas.reseeded(derived_seed(self._settings.seed, f"sdas/{use}"))
         return Context(images, Foreground.fit(images), self._settings.texture_dir, source)
 

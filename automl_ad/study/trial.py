@@ -116,8 +116,8 @@ def _measure(
     splits = context.data.normals.splits
     detector = context.build(configuration)
     peak = PeakMemory(detector.device)
-    normals = views.normals.take(splits.proxy)
-    context.fit(detector, views.normals.take(splits.fit), budget, _pruning(detector, context, configuration, trial))
+    normals = views.normals.take(splits.validation)
+    context.fit(detector, views.normals.take(splits.train), budget, _pruning(detector, context, configuration, trial))
     fitted = time.monotonic()
     if detector.settings.trains and budget.spent:  # a half-trained score must not stand for the configuration
         return ended(number, configuration, "pruned", "The time budget ended its training.", start)
@@ -199,7 +199,7 @@ def _pruning(detector: Detector, context: StudyContext, configuration: Configura
         if done >= 1:
             return
         views = context.data.at(configuration.side)
-        normals = views.normals.take(context.data.normals.splits.proxy[:PRUNING_NORMALS])
+        normals = views.normals.take(context.data.normals.splits.validation[:PRUNING_NORMALS])
         suite = thinned(views.proxy, PRUNING_SHARE)
         scores = score_suite(suite_maps(detector, normals, suite), suite)
         score = quick_score(scores, suite, detector.settings.learns_from, detector.settings.advantage)

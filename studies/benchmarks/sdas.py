@@ -95,7 +95,7 @@ def detectability(study: Study) -> dict[str, Any]:
         listener=lambda event: None,
     )
     assert outcome.sdas is not None
-    bases = list(normals.part("proxy").pictures[: 2 * BASES])
+    bases = list(normals.part("validation").pictures[: 2 * BASES])
     drawn = {s: outcome.sdas.pictures(bases, [s] * len(bases)) for s in STRENGTHS}
     table = detectability_table(drawn, bases, Foreground.fit(normals.part("fit").pictures), panel, OPACITIES, 1)
     return {

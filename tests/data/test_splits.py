@@ -17,7 +17,7 @@ def hashes_of(count: int) -> list[str]:
 
 
 def contents(splits: Splits, hashes: list[str]) -> list[set[str]]:
-    return [{hashes[i] for i in part} for part in (splits.fit, splits.proxy, splits.certify)]
+    return [{hashes[i] for i in part} for part in (splits.train, splits.validation, splits.holdout)]
 
 
 @st.composite
@@ -31,8 +31,8 @@ def grouped(draw: Callable[..., object]) -> tuple[list[str], list[int]]:
 def test_every_image_is_in_one_part_and_groups_stay_together(images: tuple[list[str], list[int]], seed: int) -> None:
     hashes, groups = images
     parts = split(hashes, groups, seed)
-    assert sorted(parts.fit + parts.proxy + parts.certify) == list(range(len(hashes)))
-    kinds = [{groups[i] for i in part} for part in (parts.fit, parts.proxy, parts.certify)]
+    assert sorted(parts.train + parts.validation + parts.holdout) == list(range(len(hashes)))
+    kinds = [{groups[i] for i in part} for part in (parts.train, parts.validation, parts.holdout)]
     assert sum(len(kind) for kind in kinds) == len(set(groups))
     assert [len(kind) >= least for kind, least in zip(kinds, (6, 3, 3), strict=True)] == [True] * 3
 
@@ -51,12 +51,12 @@ def test_order_and_group_numbers_do_not_matter(images: tuple[list[str], list[int
 )
 def test_shares(count: int, sizes: tuple[int, int, int]) -> None:
     parts = split(hashes_of(count), range(count), 0)
-    assert (len(parts.fit), len(parts.proxy), len(parts.certify)) == sizes
+    assert (len(parts.train), len(parts.validation), len(parts.holdout)) == sizes
 
 
 def test_the_seed_changes_the_division_and_chance_is_fair() -> None:
     hashes = hashes_of(40)
-    certified = [set(split(hashes, range(40), seed).certify) for seed in range(200)]
+    certified = [set(split(hashes, range(40), seed).holdout) for seed in range(200)]
     assert certified[0] != certified[1]
     counts = np.bincount([i for chosen in certified for i in chosen], minlength=40)
     assert counts.sum() == 200 * 6
@@ -68,8 +68,8 @@ def test_a_picture_saved_many_times_stays_out_of_the_yardsticks() -> None:
     groups = [*range(40), *[7] * 60]
     for seed in range(20):
         parts = split(hashes_of(100), groups, seed)
-        assert 7 in parts.fit
-        assert (len(parts.proxy), len(parts.certify)) == (10, 6)
+        assert 7 in parts.train
+        assert (len(parts.validation), len(parts.holdout)) == (10, 6)
 
 
 def test_too_few_distinct_images_are_refused() -> None:

@@ -183,7 +183,7 @@ def test_a_real_study_needs_no_images_any_more(study: Study, numbers: list[int])
     normals = read_study_images(study.settings)
     row = comparison.pictures[1]
     shown = opened(comparison.thumbnail(row, "image", None))
-    np.testing.assert_array_equal(shown, normals.part("proxy").pictures[1])
+    np.testing.assert_array_equal(shown, normals.part("validation").pictures[1])
     anomaly = comparison.pictures[-1]
     suite = draw_study_data(study.settings, normals, study.folder, torch.device("cpu")).proxy
     np.testing.assert_array_equal(opened(comparison.thumbnail(anomaly, "image", None)), suite.anomalies.pictures[-1])

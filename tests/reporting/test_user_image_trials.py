@@ -22,7 +22,7 @@ from automl_ad.reporting.comparison import Comparison
 from automl_ad.reporting.user_image_results import NOT_FINITE
 from automl_ad.reporting.user_image_trials import try_images
 from automl_ad.reporting.user_images import UserImages, find_user_images
-from automl_ad.selection.lead_model import expected_of
+from automl_ad.selection.lead_model import expected_gains_of
 from automl_ad.selection.ranking import ranked, usable
 from automl_ad.selection.shrinkage import placements, posterior
 from automl_ad.study.progress import Event
@@ -141,7 +141,7 @@ def test_one_way_to_weigh_defects(study: Study, answer: dict[str, Any], numbers:
     ranking = ranked(study.repository.candidates(study.name))
     order = [record.number for record, _ in ranking]
     tried = [order.index(number) for number in numbers]
-    prior, spreads = (values[tried] for values in expected_of(ranking))
+    prior, spreads = (values[tried] for values in expected_gains_of(ranking))
     shown = {
         label: np.array(
             [
@@ -170,7 +170,7 @@ def test_only_usable_trials_and_those_tried_shape_the_expectation(
     limited = study.settings.model_copy(update={"max_size_mb": inside[1].size_mb})
     monkeypatch.setattr(Study, "settings", property(lambda _: limited))
     ranking = ranked([record for record in records.values() if record in [*usable(inside, limited), over]])
-    expected, _ = expected_of(ranking)
+    expected, _ = expected_gains_of(ranking)
     by_number = {record.number: value for (record, _), value in zip(ranking, expected, strict=True)}
     rows = try_images(study, [inside[0].number, over.number], pictures, tmp_path)["real"]["trials"]
     gaps = [

@@ -50,13 +50,13 @@ class TestDefault:
 
     def test_it_says_what_it_stays_against(self) -> None:
         said = choose(finalist(4, 0.75), finalist(0, 0.7)).why[0]
-        assert said.startswith("Trial 0, the training-free default, stays: trial 4 leads")
+        assert said.startswith("Trial 0, the training-free baseline, stays the winner: trial 4 leads")
         assert "0.750 against 0.700" in said
 
     def test_it_says_when_a_gain_was_too_unsure(self) -> None:
         decision = choose(finalist(4, 0.85), finalist(0, 0.7))  # a gain of 0.01, give or take 0.04
-        assert decision.why[0].startswith("Trial 0, the training-free default, stays: trial 4 leads")
-        assert "a probability of 59 %, and 70 % are asked of a single candidate" in decision.why[0]
+        assert decision.why[0].startswith("Trial 0, the training-free baseline, stays the winner: trial 4 leads")
+        assert "its probability of improvement over the baseline is 59 %, and a single candidate needs 70 %" in decision.why[0]
         assert decision.certainty == pytest.approx(1 - 0.598706, abs=1e-5)
 
     def test_a_surer_candidate_wins_over_one_of_which_more_is_expected(self) -> None:
@@ -65,24 +65,24 @@ class TestDefault:
         decision = choose(unsure, finalist(5, 0.91), finalist(0, 0.7))
         assert decision.winner == 5
         assert decision.why[0].startswith("Trial 5 is the safer choice: trial 4 leads")
-        assert "are asked of a single candidate" in decision.why[0]
-        assert "averages" not in decision.why[0]
+        assert "and a single candidate needs" in decision.why[0]
+        assert "ensembles" not in decision.why[0]
 
     def test_an_equal_is_not_said_to_lead(self) -> None:
-        assert "leads in the final check (proxy score 1.000)" in choose(finalist(4, 1.0), finalist(0, 1.0)).why[0]
+        assert "leads in the hold-out check (proxy score 1.000)" in choose(finalist(4, 1.0), finalist(0, 1.0)).why[0]
 
     def test_it_may_win_by_itself(self) -> None:
         decision = choose(finalist(0, 0.9), finalist(1, 0.6))
         assert (decision.winner, decision.default_kept, decision.tied) == (0, True, (0,))
-        assert "the training-free default, leads in the final check (proxy score 0.900)" in decision.why[0]
+        assert "the training-free baseline, leads in the hold-out check (proxy score 0.900)" in decision.why[0]
 
     def test_without_a_usable_one_the_best_wins(self) -> None:
         for default, lead_models in product((None, 0), (PLAIN, FILTER_LEADS)):
             decision = decide([finalist(2, 0.7, 50), finalist(1, 0.6, 5)], default, (1,), lead_models)
             assert (decision.winner, decision.default_kept) == (2, False)
-            assert "No default" in " ".join(decision.why)
-            assert "weights" not in " ".join(decision.why)
-            assert "averages the default" not in " ".join(decision.why)
+            assert "There is no baseline" in " ".join(decision.why)
+            assert "pretrained network" not in " ".join(decision.why)
+            assert "an ensemble of the baseline" not in " ".join(decision.why)
 
 
 class TestOutlook:
@@ -104,8 +104,8 @@ class TestOutlook:
         finalists = [finalist(4, 1.0), finalist(8, 1.0), finalist(0, 0.5)]
         decision = decide(finalists, 0, (8,), FILTER_LEADS)
         assert decision.default_kept
-        assert "give it weights" in " ".join(decision.why)
-        assert "weights" not in " ".join(decide(finalists, 0, (8,), NETWORK_LEADS).why)
+        assert "lists the ways to provide one" in " ".join(decision.why)
+        assert "pretrained network" not in " ".join(decide(finalists, 0, (8,), NETWORK_LEADS).why)
         assert set(decision.tied) == {0, 4, 8}
         assert decide(finalists[:2][::-1], None, (), FILTER_LEADS).certainty == 0.5
 
@@ -117,12 +117,12 @@ class TestAverages:
         assert decision.why[0].startswith("Trial 8 is the safer choice: trial 4 leads")
         assert "by 14.0 points" in decision.why[1]
         assert "a gain of 6.0 points is expected" in decision.why[1]
-        assert "averages the default" in decision.why[2]
+        assert "an ensemble of the baseline" in decision.why[2]
 
     def test_a_single_candidate_far_ahead_wins_all_the_same(self) -> None:
         decision = choose(finalist(4, 0.95), finalist(8, 0.53), finalist(0, 0.5), averages=(8,))
         assert decision.winner == 4  # 0.07 against 0.005
-        assert "averages the default" not in " ".join(decision.why)
+        assert "an ensemble of the baseline" not in " ".join(decision.why)
 
     def test_one_that_is_not_surely_better_than_the_default_does_not_outdo_them(self) -> None:
         """Gains of 0.0018, give or take 0.02, and 0.012, give or take 0.04: more, but not with seven in ten."""
@@ -182,7 +182,7 @@ class TestTied:
     def test_the_likeliest_come_first_after_the_winner(self) -> None:
         decision = choose(finalist(1, 0.72), finalist(2, 0.9), finalist(3, 0.8), default=None)
         assert decision.tied == (2, 3, 1)
-        assert "3 candidates are tied" in decision.why[-1]
+        assert "3 candidates are in the tied set" in decision.why[-1]
 
     def test_one_whose_truth_is_uncertain_is_tied_sooner_than_one_that_is_known(self) -> None:
         decision = choose(finalist(4, 0.7), finalist(8, 0.66), finalist(0, 0.7), averages=(8,))
@@ -250,7 +250,7 @@ def test_families_that_some_of_the_best_learned_from_are_named() -> None:
 
 def test_scores_on_home_ground_alone_are_said_to_be_too_high() -> None:
     told = limitations({"texture": 0.9, "sdas": 0.8}, {"texture", "sdas"})[1]
-    assert "no others to compare them on" in told
+    assert "no other families to compare them on" in told
     assert "did not count" not in told
 
 

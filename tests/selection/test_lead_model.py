@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from automl_ad.selection.lead_model import FILTER_LEADS, NETWORK_LEADS, RANKS_IN_AUROC, expected_gains, expected_of
+from automl_ad.selection.lead_model import FILTER_LEADS, NETWORK_LEADS, RANK_RANGE, expected_gains, expected_gains_of
 from automl_ad.store.records import CandidateRecord
 
 NOBODY = np.nan
@@ -29,13 +29,13 @@ def test_others_are_expected_behind_the_default_by_what_they_rank_behind_it() ->
     ranks, leads = np.array([0.6, 0.9, 0.6, 0.1]), np.array([0.0, NOBODY, NOBODY, NOBODY])
     gains, spreads = expected_gains(ranks, leads, np.zeros(4, bool), 0, NETWORK_LEADS)
     start = SINGLE.start  # a higher rank alone is no lead in the final check
-    assert gains.tolist() == pytest.approx([0, start, start, start - 0.5 * RANKS_IN_AUROC])
+    assert gains.tolist() == pytest.approx([0, start, start, start - 0.5 * RANK_RANGE])
     assert spreads.tolist() == [ENSEMBLE.spread, *[SINGLE.spread] * 3]
 
 
 def test_without_a_default_ranks_alone_tell() -> None:
     gains, spreads = expected_gains(np.array([0.9, 0.4]), np.full(2, NOBODY), np.zeros(2, bool), None, NETWORK_LEADS)
-    assert gains[0] - gains[1] == pytest.approx(0.5 * RANKS_IN_AUROC)
+    assert gains[0] - gains[1] == pytest.approx(0.5 * RANK_RANGE)
     assert (spreads > 0).all()
 
 
@@ -52,28 +52,28 @@ def record(number: int, value: float | None, members: tuple[int, ...] = ()) -> C
 
 def test_of_a_study_leads_are_those_over_trial_0() -> None:
     ranking = [(record(5, 0.8, (0, 3)), 0.9), (record(3, 0.9), 0.8), (record(0, 0.7), 0.7), (record(4, None), 0.2)]
-    gains, _ = expected_of(ranking)
+    gains, _ = expected_gains_of(ranking)
     assert gains.tolist() == pytest.approx(
         [
             ENSEMBLE.start + 0.1 * ENSEMBLE.share,
             SINGLE.start + 0.2 * SINGLE.share,
             0,
-            SINGLE.start - 0.5 * RANKS_IN_AUROC,
+            SINGLE.start - 0.5 * RANK_RANGE,
         ]
     )
 
 
 def test_an_average_without_the_default_is_a_candidate_of_its_own() -> None:
-    gains, _ = expected_of([(record(5, 0.8, (1, 3)), 0.9), (record(0, 0.7), 0.7)])
+    gains, _ = expected_gains_of([(record(5, 0.8, (1, 3)), 0.9), (record(0, 0.7), 0.7)])
     assert gains[0] == pytest.approx(SINGLE.start + 0.1 * SINGLE.share)
 
 
 def test_before_the_final_check_nobody_leads() -> None:
-    gains, _ = expected_of([(record(5, None), 0.9), (record(0, None), 0.7)])
+    gains, _ = expected_gains_of([(record(5, None), 0.9), (record(0, None), 0.7)])
     assert gains.tolist() == pytest.approx([SINGLE.start, 0])
 
 
 def test_leads_are_worth_what_they_are_beside_such_a_default() -> None:
     ranking = [(replace(record(5, 0.9), backbone="embedded"), 0.9), (replace(record(0, 0.5), backbone="embedded"), 0.7)]
-    gains, _ = expected_of(ranking)
+    gains, _ = expected_gains_of(ranking)
     assert gains.tolist() == [FILTER_LEADS.single.start, 0]

@@ -92,7 +92,7 @@ class TestBench:
     def test_methods_are_offered_the_sources_of_the_material(
         self, context: StudyContext, data: StudyData, settings: StudySettings
     ) -> None:
-        having = StudyData(data.normals, data.proxy, data.certify, data.stock, ("texture", "sdas"))
+        having = StudyData(data.normals, data.proxy, data.holdout, data.stock, ("texture", "sdas"))
         other = StudyContext.of(having, context.backbones, context.folder, settings)
         assert {space.sources for space in other.spaces(settings).values()} == {("texture", "sdas")}
 

@@ -78,7 +78,7 @@ def test_evidence_is_that_of_the_trial_s_own_detector(
     found = gather_evidence(context, records, pictures.images)
     assert found.placements.shape == (len(records), 3)
     assert not found.faults
-    unseen = len(context.data.normals.splits.proxy) + len(context.data.normals.splits.certify)
+    unseen = len(context.data.normals.splits.validation) + len(context.data.normals.splits.holdout)
     np.testing.assert_allclose(found.placements * 2 * unseen, np.rint(found.placements * 2 * unseen), atol=1e-9)
     for row, record in enumerate(records):
         folder = study.folder.trial(record.number)

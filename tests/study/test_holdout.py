@@ -48,7 +48,7 @@ def suite_of(pixel: int, digest: str, cells: tuple[str, ...] = CELLS) -> Suite:
 def context(tmp_path: Path) -> Any:
     """As much of a bench as the final check needs: it can fit nothing."""
     pixels = np.arange(4, dtype=np.uint8)[:, None, None, None] + np.zeros((4, 3, 32, 32), np.uint8)
-    normals = SimpleNamespace(splits=SimpleNamespace(proxy=(0, 1), certify=(2, 3)))
+    normals = SimpleNamespace(splits=SimpleNamespace(validation=(0, 1), holdout=(2, 3)))
     suites = {"proxy": suite_of(50, "proxy"), "certify": suite_of(60, "0123456789abcdef-and-more")}
     views = SimpleNamespace(normals=ImageSet.of(pixels), **suites)
     data = SimpleNamespace(normals=normals, at=lambda side: views, **suites)
@@ -141,7 +141,7 @@ class TestFinalCheck:
 
     def test_a_family_counts_once_however_many_its_cells_are(self, context: Any) -> None:
         cells = ("texture/0.7", "texture/0.7", "texture/0.9", "texture/0.9", "poisson/0.7", "poisson/0.7")
-        for purpose in ("proxy", "certify"):
+        for purpose in ("proxy", "holdout"):
             setattr(context.data, purpose, suite_of(0, "0123456789abcdef", cells))
         found = np.array([TOP] * 4 + [-TOP] * 2)
         proxy, certify = (SuiteScores(each.normals, {"max": found}, found) for each in (PROXY, CERTIFY))
@@ -172,7 +172,7 @@ class TestFinalCheck:
         detector = SimpleNamespace(anomaly_maps=maps)
         monkeypatch.setattr(holdout, "trial_detector", lambda _, found: fitted.append(found.number) or detector)
         PROXY.save(context.folder.trial(7) / SCORES)
-        context.data.normals.splits.certify = (3, 1)
+        context.data.normals.splits.holdout = (3, 1)
         values = [HoldoutCheck(context, home).finalist(record(7))[0].value for home in ((), {"poisson"})]
         # Only poisson in the proxy suite is not solved: (0.5 + 0) / 2 as an image, (0.75 + 0) / 2 located.
         assert values == pytest.approx([(1 + 1 + 1 + (0.25 + 0.375) / 2) / 4, 1])

@@ -121,8 +121,8 @@ def test_a_suite_is_drawn_once_and_then_read(parts: Path, tmp_path: Path) -> Non
     stamp = (folder.suite / "proxy" / "suite.npz").stat().st_mtime_ns
     second = draw_study_data(settings, normals, folder, CPU)
     assert (folder.suite / "proxy" / "suite.npz").stat().st_mtime_ns == stamp
-    assert (first.proxy.digest, first.certify.digest) == (second.proxy.digest, second.certify.digest)
-    assert first.proxy.digest != first.certify.digest
+    assert (first.proxy.digest, first.holdout.digest) == (second.proxy.digest, second.holdout.digest)
+    assert first.proxy.digest != first.holdout.digest
 
 
 def test_proxy_and_certify_use_the_images_of_their_own_split(parts: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_proxy_and_certify_use_the_images_of_their_own_split(parts: Path, tmp_pa
 def check_bases(data: StudyData) -> None:
     """Where the masks say that nothing was changed, every anomaly is the image of its split that it names."""
     splits = data.normals.splits
-    for suite, rows in ((data.proxy, splits.proxy), (data.certify, splits.certify)):
+    for suite, rows in ((data.proxy, splits.validation), (data.holdout, splits.holdout)):
         bases = data.normals.images.pixels[list(rows)]
         for image, mask, base in zip(suite.anomalies.pixels, suite.masks, suite.bases, strict=True):
             np.testing.assert_array_equal(image[:, ~mask], bases[base][:, ~mask])
@@ -204,7 +204,7 @@ def families(suite: Suite) -> set[str]:
 
 
 def digests(data: StudyData) -> tuple[str, str]:
-    return data.proxy.digest, data.certify.digest
+    return data.proxy.digest, data.holdout.digest
 
 
 def hashes(images: ImageSet) -> set[str]:
@@ -225,7 +225,7 @@ def stop_at(use: str, stop: Callable[[], None], monkeypatch: pytest.MonkeyPatch)
 
 def check_same(one: StudyData, other: StudyData, family: str) -> None:
     """Both suites hold the same anomalies of one family."""
-    for ours, theirs in ((one.proxy, other.proxy), (one.certify, other.certify)):
+    for ours, theirs in ((one.proxy, other.proxy), (one.holdout, other.holdout)):
         rows = [[row for row, cell in enumerate(suite.cells) if cell.startswith(family)] for suite in (ours, theirs)]
         assert rows[0]
         np.testing.assert_array_equal(ours.anomalies.pixels[rows[0]], theirs.anomalies.pixels[rows[1]])
@@ -237,7 +237,7 @@ class TestSdas:
         self, parts: Path, tmp_path: Path, tiny_sdas: list[SdasJob]
     ) -> None:
         data = draw(parts, tmp_path)
-        for suite in (data.proxy, data.certify):
+        for suite in (data.proxy, data.holdout):
             assert suite.cells == ("texture/0.8",) * 4 + ("sdas/0.8",) * 4
         assert list(data.warnings) == []
         check_bases(data)
@@ -286,7 +286,7 @@ class TestSdas:
         assert set(sampled) == {*uses.values(), 0}  # 0 is the study's own: of measuring and of the gate
         pool = json.loads(next((tmp_path / "cache" / "sdas").rglob("pictures.json")).read_text())["pictures"]
         bases = {use: {entry["base"] for entry in pool if entry["seed"] == seed} for use, seed in uses.items()}
-        proxy, certify = (hashes(data.normals.part(purpose)) for purpose in ("proxy", "certify"))
+        proxy, certify = (hashes(data.normals.part(split)) for split in ("validation", "holdout"))
         assert bases["suite/proxy"] <= proxy
         assert bases["severities"] <= proxy
         assert bases["suite/certify"] <= certify
@@ -298,9 +298,9 @@ class TestSdas:
         settings, events = settings_for(parts, **(FEW | {"families": ("sdas",)})), list[Event]()
         normals = read_study_images(settings)
         data = draw_study_data(settings, normals, StudyFolder(tmp_path, "parts"), CPU, events.append)
-        assert families(data.proxy) == families(data.certify) == {"sdas"}
-        np.testing.assert_array_equal(tiny_sdas[0].fit, normals.part("fit").pictures)
-        np.testing.assert_array_equal(tiny_sdas[0].bases, normals.part("proxy").pictures)
+        assert families(data.proxy) == families(data.holdout) == {"sdas"}
+        np.testing.assert_array_equal(tiny_sdas[0].fit, normals.part("train").pictures)
+        np.testing.assert_array_equal(tiny_sdas[0].bases, normals.part("validation").pictures)
         told = [(event.message.split(",")[0], event.total) for event in events if event.stage == "sdas"]
         made = [total for message, total in told if message == "Making synthetic pictures"]
         assert told[:2] == [("Training SDAS", 4), ("Judging synthetic pictures", 1)]
@@ -320,7 +320,7 @@ class TestSdasLeftOut:
             resumed = draw(parts, tmp_path, time_budget=budget)
             assert list(resumed.warnings) == [warning]
             assert digests(resumed) == digests(first)
-        assert families(first.proxy) == families(first.certify) == {"texture"}
+        assert families(first.proxy) == families(first.holdout) == {"texture"}
         assert tiny_sdas == []
 
     def test_another_study_with_more_time_gets_it(self, parts: Path, tmp_path: Path, tiny_sdas: list[SdasJob]) -> None:
@@ -345,7 +345,7 @@ class TestSdasLeftOut:
         made = [derived_seed(0, f"sdas/{one}") in sampled for one in uses]
         assert made == [uses.index(one) < uses.index(use) for one in uses]
         without = draw(parts, tmp_path / "elsewhere", families=("texture",))
-        for suite in (first.proxy, first.certify):
+        for suite in (first.proxy, first.holdout):
             assert families(suite) == {"texture"}
         check_same(first, without, "texture")
         decision = json.loads((suite_folder(tmp_path) / "sdas.json").read_text())
@@ -374,7 +374,7 @@ class TestSdasInterrupted:
         assert tiny_sdas == []
         assert digests(resumed) == digests(draw(parts, tmp_path / "elsewhere"))
         assert resumed.sources == ("texture", "sdas")
-        assert families(resumed.proxy) == families(resumed.certify) == {"texture", "sdas"}
+        assert families(resumed.proxy) == families(resumed.holdout) == {"texture", "sdas"}
 
     @pytest.mark.parametrize("lost", [["studies/parts/suite/certify"], ["studies/parts/suite/proxy", "cache"]])
     def test_a_suite_that_was_lost_is_drawn_anew_as_it_was_decided(
@@ -438,7 +438,7 @@ class TestStock:
         data = draw(parts, tmp_path, **LEARNING)
         keys = keys_of(data.stock())
         assert len(keys) == STOCKED
-        assert {key.base for key in keys} == hashes(data.normals.part("fit"))
+        assert {key.base for key in keys} == hashes(data.normals.part("train"))
         strengths = sorted(key.strength for key in keys)
         assert (strengths[0], strengths[-1]) == STOCKED_STRENGTHS
         assert np.diff(strengths).max() < 0.02
@@ -539,7 +539,7 @@ class TestCoverage:
         data = draw(parts, tmp_path, families=("texture", "speck"), severities=(0.7, 0.85, 0.95))
         assert data.coverage is not None
         cells = {f"{name}/{severity:g}" for name, of in data.coverage.cells.items() for severity in of}
-        assert set(data.proxy.cell_names) == set(data.certify.cell_names) == cells
+        assert set(data.proxy.cell_names) == set(data.holdout.cell_names) == cells
 
     def test_a_family_of_which_nothing_comes_is_left_out_with_a_warning(
         self, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -548,7 +548,7 @@ class TestCoverage:
         warning = "The family warp was left out: most of its drawings come to nothing on these images."
         for _ in range(2):
             data = draw(parts, tmp_path, families=("warp", "texture"))
-            assert families(data.proxy) == families(data.certify) == {"texture"}
+            assert families(data.proxy) == families(data.holdout) == {"texture"}
             assert list(data.warnings) == [warning]
             assert data.coverage is not None
             assert data.coverage.left_out == {"warp": warning}
@@ -605,7 +605,7 @@ class TestCoverageOfSdas:
         cannot_draw("sdas", monkeypatch)
         warning = "The family sdas was left out: most of its drawings come to nothing on these images."
         first = draw(parts, tmp_path, **LEARNING)
-        assert families(first.proxy) == families(first.certify) == {"texture"}
+        assert families(first.proxy) == families(first.holdout) == {"texture"}
         assert (list(first.warnings), first.sources) == ([warning], ("texture",))
         assert made_to_learn_from(sampled) == 0
         check_same(first, draw(parts, tmp_path / "elsewhere", families=("texture",)), "texture")
