@@ -22,53 +22,53 @@ Scores = npt.NDArray[np.float64]
 SuiteMaps = Mapping[str, npt.NDArray[np.float32]]
 """Raw maps of a suite, float32 [n, h, w]: ``normal`` and ``anomaly``."""
 PEAK = "max"
-"""The rule by which good images stand against located anomalies."""
+"""The aggregation of good images with which anomalies are compared for localisation AUROC."""
 BOOTSTRAP_DRAWS = 400
 
 
 @dataclass(frozen=True)
 class SuiteScores:
-    """Image scores of one candidate on one suite, by every rule.
+    """Image scores of one candidate on one suite, under every score aggregation.
 
     Attributes:
-        normals: By rule name, float64 [n].
-        anomalies: By rule name, float64 [M], in the order of the suite.
-        located: float64 [M], highest map value on each anomaly; empty where nobody knows where the anomalies are.
+        normals: By name of the aggregation, float64 [n].
+        anomalies: By name of the aggregation, float64 [M], in the order of the suite.
+        localisation: float64 [M], highest map value on each anomaly; empty where the masks are unknown.
     """
 
     normals: Mapping[str, Scores]
     anomalies: Mapping[str, Scores]
-    located: Scores = field(default_factory=lambda: np.zeros(0))
+    localisation: Scores = field(default_factory=lambda: np.zeros(0))
 
-    def cells(self, suite: Celled, rule: str) -> dict[str, float]:
+    def cells(self, suite: Celled, aggregation: str) -> dict[str, float]:
         """Image AUROC of every cell."""
-        return _by_cell(suite, self.normals[rule], self.anomalies[rule])
+        return _by_cell(suite, self.normals[aggregation], self.anomalies[aggregation])
 
     def localisation_cells(self, suite: Celled) -> dict[str, float]:
-        """Located AUROC of every cell: the highest values on the anomalies against the highest of the normals."""
-        return _by_cell(suite, self.normals[PEAK], self.located)
+        """Localisation AUROC of every cell: the highest values on the anomalies against the highest of the normals."""
+        return _by_cell(suite, self.normals[PEAK], self.localisation)
 
-    def draws(self, suite: Celled, rule: str, plan: BootstrapPlan, cells: Sequence[str] | None = None) -> Scores:
-        """Bootstrap draws of each cell's mean of image and located AUROC, float64 [cells, B].
+    def draws(self, suite: Celled, aggregation: str, plan: BootstrapPlan, cells: Sequence[str] | None = None) -> Scores:
+        """Bootstrap draws of each cell's mean of image and localisation AUROC, float64 [cells, B].
 
         Args:
             suite: What was scored.
-            rule: For the image scores.
+            aggregation: For the image scores.
             plan: Resampling weights; draws of one plan are paired.
             cells: Names of cells; all when None.
         """
         names = suite.cell_names if cells is None else cells
-        pairs = ((self.normals[rule], self.anomalies[rule]), (self.normals[PEAK], self.located))
+        pairs = ((self.normals[aggregation], self.anomalies[aggregation]), (self.normals[PEAK], self.localisation))
         draws = [[plan.cell(cell, normal, anomaly[suite.members(cell)]) for normal, anomaly in pairs] for cell in names]
         means: Scores = np.mean(draws, axis=1)
         return means
 
     def save(self, path: Path) -> None:
-        """Writes the scores, so that a rule can be judged later without a refit."""
+        """Writes the scores, so that another aggregation needs no refit."""
         arrays = {f"normal/{k}": v for k, v in self.normals.items()} | {
             f"anomaly/{k}": v for k, v in self.anomalies.items()
         }
-        save_arrays(path, located=self.located, **arrays)
+        save_arrays(path, located=self.localisation, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> SuiteScores:
@@ -85,10 +85,10 @@ def pooled(first: SuiteScores, second: SuiteScores) -> SuiteScores:
     """The scores of one detector on two suites, as on one suite that holds the normals and anomalies of both."""
 
     def both(one: Mapping[str, Scores], other: Mapping[str, Scores]) -> dict[str, Scores]:
-        return {rule: np.concatenate([values, other[rule]]) for rule, values in one.items()}
+        return {aggregation: np.concatenate([values, other[aggregation]]) for aggregation, values in one.items()}
 
-    located = np.concatenate([first.located, second.located])
-    return SuiteScores(both(first.normals, second.normals), both(first.anomalies, second.anomalies), located)
+    localisation = np.concatenate([first.localisation, second.localisation])
+    return SuiteScores(both(first.normals, second.normals), both(first.anomalies, second.anomalies), localisation)
 
 
 def _by_cell(suite: Celled, normal: Scores, anomaly: Scores) -> dict[str, float]:
@@ -102,33 +102,34 @@ def _by_cell(suite: Celled, normal: Scores, anomaly: Scores) -> dict[str, float]
 
 @dataclass(frozen=True)
 class ProxyScore:
-    """What a suite says of a candidate.
+    """The score of a candidate on a suite.
 
     Attributes:
-        rule: The scoring rule.
-        value: Mean of image and located AUROC over the families that it did not learn from, less ``advantage``; 0 to 1.
+        aggregation: The score aggregation.
+        value: Mean of image and localisation AUROC over the families that it did not learn from, less ``advantage``; 0
+            to 1.
         interval: 90 % bootstrap interval of ``value``.
         cells: Image AUROC of every cell.
-        located: Located AUROC of every cell.
+        localisation: Localisation AUROC of every cell.
         families: Mean of both of every family.
-        rules: Mean image AUROC under every rule, over the same families as ``value``.
-        home: Families that it learned from.
-        advantage: What was taken off ``value`` and ``interval`` for it, and off nothing else.
+        aggregations: Mean image AUROC under every aggregation, over the same families as ``value``.
+        learned: Families that it learned from.
+        advantage: In-family bias that was subtracted from ``value`` and ``interval``, and from nothing else.
     """
 
-    rule: str
+    aggregation: str
     value: float
     interval: tuple[float, float]
     cells: Mapping[str, float]
-    located: Mapping[str, float]
+    localisation: Mapping[str, float]
     families: Mapping[str, float]
-    rules: Mapping[str, float]
-    home: frozenset[str]
+    aggregations: Mapping[str, float]
+    learned: frozenset[str]
     advantage: float
 
 
 def score_suite(maps: SuiteMaps, suite: Suite) -> SuiteScores:
-    """Scores the maps of a suite by every rule, and on the anomalies themselves.
+    """Scores the maps of a suite under every score aggregation, and on the anomalies themselves.
 
     Args:
         maps: As ``suite_maps`` gives them.
@@ -145,57 +146,57 @@ def score_suite(maps: SuiteMaps, suite: Suite) -> SuiteScores:
     return SuiteScores(scores["normal"], scores["anomaly"], localisation_scores(maps["anomaly"], suite.masks))
 
 
-def away_cells(cells: Sequence[str], home: Collection[str]) -> list[str]:
+def unlearned_cells(cells: Sequence[str], learned: Collection[str]) -> list[str]:
     """The cells of families that were not learned from; all if there is none."""
-    return [cell for cell in cells if cell_family(cell) not in home] or list(cells)
+    return [cell for cell in cells if cell_family(cell) not in learned] or list(cells)
 
 
 def proxy_score(
     scores: SuiteScores,
     suite: Celled,
     plan: BootstrapPlan,
-    home: Collection[str] = (),
+    learned: Collection[str] = (),
     precedents: Sequence[Mapping[str, float]] = (),
     advantage: float = 0.0,
 ) -> ProxyScore:
-    """Chooses the scoring rule and judges a candidate under it, with an interval.
+    """Chooses the score aggregation and judges a candidate under it, with an interval.
 
     Args:
         scores: Of the candidate.
         suite: What it was scored on.
         plan: Resampling weights.
-        home: Families that it learned from, which do not count.
-        precedents: What every rule gave other candidates of its method, see ``shared_aggregation``.
-        advantage: How much better its kind looks on synthetic anomalies than it is, which is taken off.
+        learned: Families that it learned from, which do not count.
+        precedents: `aggregation_means` of other candidates of its method, see ``shared_aggregation``.
+        advantage: How much too high its method scores on synthetic anomalies, which is subtracted.
     """
-    means = aggregation_means(scores, suite, home)
-    rule = shared_aggregation([*precedents, means])
-    cells, located = scores.cells(suite, rule), scores.localisation_cells(suite)
-    joint = {cell: (cells[cell] + located[cell]) / 2 for cell in suite.cell_names}
+    means = aggregation_means(scores, suite, learned)
+    aggregation = shared_aggregation([*precedents, means])
+    cells, localisation = scores.cells(suite, aggregation), scores.localisation_cells(suite)
+    joint = {cell: (cells[cell] + localisation[cell]) / 2 for cell in suite.cell_names}
     families: dict[str, list[float]] = {}
     for cell, score in joint.items():
         families.setdefault(cell_family(cell), []).append(score)
     by_family = {family: float(np.mean(values)) for family, values in families.items()}
-    away = away_cells(suite.cell_names, home)
-    draws = family_weights(away) @ scores.draws(suite, rule, plan, away)
+    unlearned = unlearned_cells(suite.cell_names, learned)
+    draws = family_weights(unlearned) @ scores.draws(suite, aggregation, plan, unlearned)
     low, high = interval(draws)
     return ProxyScore(
-        rule=rule,
-        value=_less(_mean_of(joint, away), advantage),
+        aggregation=aggregation,
+        value=_less(_mean_of(joint, unlearned), advantage),
         interval=(_less(low, advantage), _less(high, advantage)),
         cells=cells,
-        located=located,
+        localisation=localisation,
         families=by_family,
-        rules=means,
-        home=frozenset(home),
+        aggregations=means,
+        learned=frozenset(learned),
         advantage=advantage,
     )
 
 
-def quick_score(scores: SuiteScores, suite: Celled, home: Collection[str] = (), advantage: float = 0.0) -> float:
-    """The proxy score under the candidate's own best rule, without anything that costs time."""
-    means, away = aggregation_means(scores, suite, home), away_cells(suite.cell_names, home)
-    plain = (means[shared_aggregation([means])] + _mean_of(scores.localisation_cells(suite), away)) / 2
+def quick_score(scores: SuiteScores, suite: Celled, learned: Collection[str] = (), advantage: float = 0.0) -> float:
+    """The proxy score under the candidate's own best aggregation, without anything that costs time."""
+    means, unlearned = aggregation_means(scores, suite, learned), unlearned_cells(suite.cell_names, learned)
+    plain = (means[shared_aggregation([means])] + _mean_of(scores.localisation_cells(suite), unlearned)) / 2
     return _less(plain, advantage)
 
 
@@ -208,23 +209,23 @@ def _mean_of(cells: Mapping[str, float], names: Sequence[str]) -> float:
     return float(family_weights(names) @ [cells[name] for name in names])
 
 
-def aggregation_means(scores: SuiteScores, suite: Celled, home: Collection[str] = ()) -> dict[str, float]:
-    """Mean image AUROC under every rule, over the families other than ``home``."""
-    away = away_cells(suite.cell_names, home)
+def aggregation_means(scores: SuiteScores, suite: Celled, learned: Collection[str] = ()) -> dict[str, float]:
+    """Mean image AUROC under every aggregation, over the families other than ``learned``."""
+    unlearned = unlearned_cells(suite.cell_names, learned)
     by_rule = {rule.name: scores.cells(suite, rule.name) for rule in AGGREGATIONS}
-    return {rule: _mean_of(cells, away) for rule, cells in by_rule.items()}
+    return {aggregation: _mean_of(cells, unlearned) for aggregation, cells in by_rule.items()}
 
 
 def shared_aggregation(means: Sequence[Mapping[str, float]]) -> str:
-    """The scoring rule that serves candidates of one method best on average.
+    """The score aggregation that serves candidates of one method best on average.
 
-    Which of many rules serves a single candidate best is mostly luck of the suite; what serves its method is not.
+    Which of many aggregations is best for a single candidate is mostly chance; which is best for its method is not.
 
     Args:
-        means: Mean image AUROC under every rule, of each candidate; at least one.
+        means: Mean image AUROC under every aggregation, of each candidate; at least one.
     """
-    totals = {rule: round(sum(each[rule] for each in means) / len(means), 6) for rule in means[0]}
-    return max(totals, key=lambda rule: totals[rule])  # the first of equals: dust must not decide
+    totals = {aggregation: round(sum(each[aggregation] for each in means) / len(means), 6) for aggregation in means[0]}
+    return max(totals, key=lambda name: totals[name])  # the first of equals: rounding errors must not decide
 
 
 def plan_for(suite: Celled, normals: int, seed: int, purpose: str) -> BootstrapPlan:

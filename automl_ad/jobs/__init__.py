@@ -1,4 +1,4 @@
-"""Long work in processes of its own, which outlive whoever started them: searches, exports, trying pictures.
+"""Background jobs in processes that outlive the one that starts them: searches, exports, judging user images.
 
 Importing this package loads nothing else: a job takes its lock before it loads what it works with.
 """

@@ -129,7 +129,7 @@ class JobBoard:
         return self._start(study, ExportTask(trial=number, precision=precision))
 
     def start_try(self, study: str, trials: Sequence[int], pictures: Path) -> str:
-        """Starts letting some trials judge pictures; see `automl_ad.reporting.user_image_trials.try_images`.
+        """Starts letting some trials judge images; see `automl_ad.reporting.user_image_trials.try_images`.
 
         Args:
             study: Name of the study.
@@ -140,7 +140,7 @@ class JobBoard:
             The job's id.
 
         Raises:
-            InputError: No trial is named, or there are no pictures.
+            InputError: No trial is named, or there are no images.
             StudyError: There is no such study or complete trial.
         """
         opened = Study.open(study, self._workspace, self._storage)

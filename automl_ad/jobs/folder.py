@@ -86,7 +86,7 @@ class JobFolder:
         return self.root / "log.txt"
 
     def read_status(self) -> RunStatus:
-        """What the job said last; that it runs, before it has said anything."""
+        """The newest status; a running one before the first was written."""
         return read_note(self.status, RunStatus) or RunStatus()
 
     def log_tail(self) -> str:

@@ -97,7 +97,7 @@ def _interrupt_main(main_thread: threading.Thread) -> None:
 
 @contextmanager
 def _log_lines() -> Iterator[Listener]:
-    """Lends a listener that writes now and then a line to the log."""
+    """Yields a listener that writes a line to the log at intervals."""
     from rich.console import Console
 
     from automl_ad.reporting.progress_view import PlainProgress

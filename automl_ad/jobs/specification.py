@@ -37,7 +37,7 @@ class ExportTask(_Section):
 
 
 class TryTask(_Section):
-    """Let some trials judge pictures of the user's own."""
+    """Let some trials judge images of the user's own."""
 
     kind: Literal["try"] = "try"
     trials: tuple[int, ...] = Field(min_length=1)

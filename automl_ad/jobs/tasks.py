@@ -21,7 +21,7 @@ def perform(folder: JobFolder, storage: str | None, tell: Listener) -> dict[str,
     Args:
         folder: The job's folder.
         storage: Database URL; the workspace's SQLite file when None.
-        tell: Told what is going on.
+        tell: Called with progress.
 
     Returns:
         What was found, in plain values.

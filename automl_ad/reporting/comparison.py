@@ -1,4 +1,4 @@
-"""A few candidates side by side on the same pictures."""
+"""A few candidates side by side on the same images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIDE = 224
 
 @dataclass(frozen=True)
 class PictureRow:
-    """One picture of the proxy suite and what the compared trials say of it.
+    """One image of the proxy suite and what the compared trials say of it.
 
     Attributes:
         kind: ``normal`` or ``anomaly``.
@@ -38,8 +38,9 @@ class PictureRow:
         base: The place among the normals of the image that the anomaly was drawn on; None for a normal.
         mask_share: Share of the pixels that was drawn over, 0 to 1.
         scores: By trial number the raw score, higher = more anomalous; scales differ between trials.
-        p: By trial number the conformal p-value among that trial's proxy normals, (1 + k) / (1 + n), where k of the n
-            score at least as high; small = odd. It means the same for all trials. A normal is one of the n itself.
+        p: By trial number the conformal p-value among that trial's validation normals, (1 + k) / (1 + n), where k of
+            the n score at least as high; small = odd. It means the same for all trials. A normal is one of the n
+            itself.
     """
 
     kind: Kind
@@ -58,11 +59,11 @@ class PictureRow:
 
 
 class Comparison:
-    """Up to four complete trials on the pictures of the proxy suite, which can be looked at without any as well.
+    """Up to four complete trials on the images of the proxy suite, which can be looked at without any as well.
 
     Attributes:
         numbers: The trials, in the order given.
-        suite: The pictures.
+        suite: The images.
         trials: By number, what each trial left on disk.
         pictures: All of the suite, normals first, then anomalies in the order drawn.
     """
@@ -86,7 +87,7 @@ class Comparison:
     def ordered(
         self, by: Order = "suite", family: str | None = None, severity: float | None = None
     ) -> list[PictureRow]:
-        """The pictures that matter to a question, the most telling first; equals in the order of the suite.
+        """The images that matter to a question, the most telling first; equals in the order of the suite.
 
         Args:
             by: ``suite``: all, as drawn. ``disagreement``: all, by how far the trials' p-values lie apart on a log
@@ -105,10 +106,10 @@ class Comparison:
         return sorted(chosen, key=lambda row: -round(row.spread, 9)) if by == "disagreement" else chosen
 
     def thumbnail(self, row: PictureRow, layer: Layer, side: int | None = SIDE) -> bytes:
-        """One picture as a page shows it.
+        """One image as a page shows it.
 
         Args:
-            row: Which picture.
+            row: Which image.
             layer: ``image``, ``mask`` (the image with the outline of what was drawn), or a trial's number for its
                 heatmap, coloured by that trial's own normals exactly as a bundle does.
             side: Longest side in pixels, as JPEG; None for the working size, as PNG.
@@ -122,7 +123,7 @@ class Comparison:
         return self._thumbnails.get(key, lambda: encoded(picture(side), side))
 
     def _layer(self, row: PictureRow, layer: Layer) -> tuple[Callable[[int | None], Picture], str]:
-        """How to paint a layer at a given side, and all that it depends on beside the picture, as text."""
+        """How to paint a layer at a given side, and all that it depends on beside the image, as text."""
         if layer == "image" or (layer == "mask" and row.kind == "normal"):
             return lambda side: shrunk(self._image(row), side), "image"
         if layer == "mask":

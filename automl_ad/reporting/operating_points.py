@@ -11,7 +11,7 @@ import numpy.typing as npt
 from automl_ad.bundle.runtime import Threshold, overkill_threshold, smallest_overkill
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.proportions import exact_interval
-from automl_ad.evaluation.suite_scores import away_cells
+from automl_ad.evaluation.suite_scores import unlearned_cells
 from automl_ad.reporting.suite_images import SuiteImages
 from automl_ad.reporting.trial_files import TrialFiles, complete_trials
 from automl_ad.study.study import Study
@@ -89,12 +89,12 @@ class Histogram:
 class OperatingPoints:
     """The scores of one candidate on the proxy suite, and what thresholds would make of them.
 
-    The normals also chose the scoring rule and took part in ranking the candidate, so what is shown here is a preview:
-    a bundle takes its promise from out-of-fold scores of all good images.
+    The normals also chose the score aggregation and took part in ranking the candidate, so what is shown here is a
+    preview: a bundle takes its promise from out-of-fold scores of all good images.
 
     Attributes:
         number: The trial.
-        normals: float64 [n], scores of the proxy normals, higher = more anomalous.
+        normals: float64 [n], scores of the validation normals, higher = more anomalous.
         anomalies: float64 [M], scores of the synthetic anomalies.
         cells: For each anomaly its family and severity.
         home: Families that the candidate learned from.
@@ -143,7 +143,7 @@ class OperatingPoints:
             (1 + int(above.sum())) / (1 + len(above)),
             {cell: self._share(missed[np.array(self.cells) == cell], cell_family(cell)) for cell in names},
             {family: self._share(missed[families == family], family) for family in dict.fromkeys(families.tolist())},
-            Share.counted(missed[np.isin(self.cells, away_cells(list(names), self.home))]),
+            Share.counted(missed[np.isin(self.cells, unlearned_cells(list(names), self.home))]),
         )
 
     def threshold_for(self, overkill: float) -> Threshold:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from automl_ad.evaluation.intervals import auroc_interval
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.reporting.operating_points import Share
-from automl_ad.reporting.user_image_results import Floats, Tried
+from automl_ad.reporting.user_image_results import Floats, UserImageResults
 from automl_ad.reporting.user_images import UserImages
 from automl_ad.seeds import derived_rng
 from automl_ad.selection.few_defects import reranking_message
@@ -25,29 +25,32 @@ FEW = 10
 """With fewer defects an order is little more than chance."""
 
 
-def by_real_defects(album: UserImages, heard: Sequence[Tried], study: Study) -> dict[str, Any] | None:
-    """How candidates tell the user's defects from good pictures of the user's and from the suite's normals.
+def by_real_defects(
+    user_images: UserImages, results: Sequence[UserImageResults], study: Study
+) -> dict[str, Any] | None:
+    """How well candidates separate the user's defects from the user's good images and the validation normals.
 
-    What that says is weighed against what the search expected of them, as `automl_ad.selection.few_defects.rerank`
-    does: by their leads in the final check and, for the rest, by their place in a ranking of all usable trials and
-    of those tried, usable or not.
+    This evidence is combined with what the search expected of them, as `automl_ad.selection.few_defects.rerank`
+    does: by their leads in the hold-out check and, for the rest, by their place in a ranking of all usable trials and
+    of those judged, usable or not.
 
     Args:
-        album: The pictures.
-        heard: What the candidates make of them, at least one.
+        user_images: The images.
+        results: Results of the candidates on them, at least one.
         study: Of the candidates.
 
     Returns:
-        The part ``real`` of the answer of `trying.try_images`; None without readable defects.
+        The part ``real`` of the answer of `user_image_trials.try_images`; None without readable defects.
     """
-    labels = [album.pictures[row].label for row in album.readable]
+    labels = [user_images.pictures[row].label for row in user_images.readable]
     defects, good = labels.count("defect"), labels.count("good")
     if not defects:
         return None
-    shown = [tried for tried in heard if tried.of_label(album, "defect").size]
-    after = _posterior(album, shown, _ranking(heard, study))
-    rows = [_figures(album, shown[place], study.settings.seed) | _expected(after, place) for place in after.order()]
-    normals = len(heard[0].scale.files.normals)
+    shown = [result for result in results if result.of_label(user_images, "defect").size]
+    after = _posterior(user_images, shown, _ranking(results, study))
+    seed = study.settings.seed
+    rows = [_figures(user_images, shown[place], seed) | _expected(after, place) for place in after.order()]
+    normals = len(results[0].scale.files.normals)
     return {
         "good": good,
         "proxy_normals": normals,
@@ -58,25 +61,25 @@ def by_real_defects(album: UserImages, heard: Sequence[Tried], study: Study) -> 
     }
 
 
-def _ranking(heard: Sequence[Tried], study: Study) -> Ranking:
-    """Of all usable trials, and of those that the user tries whether they are usable or not."""
+def _ranking(results: Sequence[UserImageResults], study: Study) -> Ranking:
+    """Of all usable trials, and of those judged, usable or not."""
     records = study.repository.candidates(study.name)
-    counted = {record.number for record in usable(records, study.settings)} | {tried.number for tried in heard}
+    counted = {record.number for record in usable(records, study.settings)} | {result.number for result in results}
     return ranked([record for record in records if record.number in counted])
 
 
-def _posterior(album: UserImages, shown: Sequence[Tried], ranking: Ranking) -> Posterior:
-    """Of the candidates that were shown the defects; with what the search expected of them."""
+def _posterior(user_images: UserImages, shown: Sequence[UserImageResults], ranking: Ranking) -> Posterior:
+    """Of the candidates with scores of the defects; the prior is what the search expected of them."""
     expected = np.stack(expected_gains_of(ranking), axis=1)
     by_number = {record.number: pair for (record, _), pair in zip(ranking, expected, strict=True)}
-    rows = [row for row in album.readable if album.pictures[row].label == "defect"]
-    evidence = [placements(_good(album, tried), tried.scores[rows]) for tried in shown]
-    prior, spreads = np.array([by_number[tried.number] for tried in shown]).reshape(-1, 2).T
+    rows = [row for row in user_images.readable if user_images.pictures[row].label == "defect"]
+    evidence = [placements(_good(user_images, result), result.scores[rows]) for result in shown]
+    prior, spreads = np.array([by_number[result.number] for result in shown]).reshape(-1, 2).T
     return posterior(prior, spreads, np.array(evidence).reshape(len(shown), len(rows)))
 
 
-def _good(album: UserImages, tried: Tried) -> Floats:
-    return np.concatenate([tried.scale.files.normals, tried.of_label(album, "good")])
+def _good(user_images: UserImages, result: UserImageResults) -> Floats:
+    return np.concatenate([result.scale.files.normals, result.of_label(user_images, "good")])
 
 
 def _expected(after: Posterior, place: int) -> dict[str, float]:
@@ -84,15 +87,15 @@ def _expected(after: Posterior, place: int) -> dict[str, float]:
     return {name: float(values[place]) for name, values in figures.items()}
 
 
-def _figures(album: UserImages, tried: Tried, seed: int) -> dict[str, Any]:
-    defects, good = tried.of_label(album, "defect"), tried.of_label(album, "good")
-    scores = np.r_[_good(album, tried), defects]
+def _figures(user_images: UserImages, result: UserImageResults, seed: int) -> dict[str, Any]:
+    defects, good = result.of_label(user_images, "defect"), result.of_label(user_images, "good")
+    scores = np.r_[_good(user_images, result), defects]
     labels = np.arange(len(scores)) >= len(scores) - len(defects)
-    threshold = tried.scale.threshold.value
+    threshold = result.scale.threshold.value
     return {
-        "number": tried.number,
+        "number": result.number,
         "auroc": image_auroc(scores, labels),
-        # The same draws for all candidates: they are compared on the same pictures.
+        # The same draws for all candidates: they are compared on the same images.
         "interval": auroc_interval(scores, labels, derived_rng(seed, "try")),
         "escapes": _share(defects <= threshold),
         "overkill": _share(good > threshold) if good.size else None,
@@ -105,6 +108,6 @@ def _share(marks: npt.NDArray[np.bool_]) -> dict[str, Any]:
 
 def _note(defects: int, good: int, normals: int) -> str:
     yours = f"{good} good ones of yours and " if good else ""
-    caution = f" With fewer than {FEW} defects much of it is chance." if defects < FEW else ""
-    ground = f"The defects were held against {yours}{normals} held-out normals of the study."
+    caution = f" With fewer than {FEW} defects it is largely chance." if defects < FEW else ""
+    ground = f"The defects were compared with {yours}{normals} held-out normals of the study."
     return f"{reranking_message(defects)} {ground}{caution}"

@@ -1,4 +1,4 @@
-"""The pictures of a proxy suite, one at a time."""
+"""The images of a proxy suite, one at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SuiteImages:
         normals: Number of normals.
         cells: Family and severity of each anomaly.
         bases: For each anomaly, the position among the normals of the image that it was drawn on.
-        key: Names the content: equal keys mean equal pictures.
+        key: Names the content: equal keys mean equal images.
         coverage: Which families were asked for, and what became of each; None if nobody kept it.
     """
 

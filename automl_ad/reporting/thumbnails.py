@@ -1,4 +1,4 @@
-"""Small pictures, kept on disk so that a page shows them again without making them again."""
+"""Small images, kept on disk so that a page shows them again without making them again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from automl_ad.store.artifacts import StudyFolder, write_atomically
 Picture = npt.NDArray[np.uint8]
 
 LIMIT_BYTES = 500 * 10**6
-"""What all kept pictures of a workspace may take together."""
+"""What all kept images of a workspace may take together."""
 _KEPT_SHARE = 0.8
 """When there are too many, the oldest go until this share of the limit is left: not to be back at once."""
 _WRITES_BETWEEN_CHECKS = 500
@@ -31,7 +31,7 @@ _writes = itertools.count()  # of this process, whose pages each open the cache 
 
 @dataclass(frozen=True)
 class ThumbnailCache:
-    """Encoded pictures by what they show; any number of processes may use one folder.
+    """Encoded images by what they show; any number of processes may use one folder.
 
     Attributes:
         folder: Where they lie.
@@ -47,10 +47,10 @@ class ThumbnailCache:
         return cls(study.workspace / "cache" / "thumbnails")
 
     def get(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """The picture kept under a key; made, and kept, when there is none.
+        """The image kept under a key; made, and kept, when there is none.
 
         Args:
-            key: Names all that the picture depends on.
+            key: Names all that the image depends on.
             make: Encodes it.
         """
         path = self._path(key)
@@ -62,7 +62,7 @@ class ThumbnailCache:
         return content
 
     def trim(self) -> None:
-        """Removes the oldest pictures when all together are over the limit."""
+        """Removes the oldest images when all together are over the limit."""
         files = sorted(self._files(), key=lambda entry: entry.stat().st_mtime_ns)
         excess = sum(entry.stat().st_size for entry in files) - self.limit
         if excess <= 0:
@@ -80,7 +80,7 @@ class ThumbnailCache:
                 temporary.write_bytes(content)
             if next(_writes) % _WRITES_BETWEEN_CHECKS == 0:
                 self.trim()
-        except (StoreError, OSError):  # a full disk or another process's cleaning must not cost anybody the picture
+        except (StoreError, OSError):  # a full disk or another process's cleaning must not cost anybody the image
             return
 
     def _path(self, key: str) -> Path:
@@ -94,26 +94,26 @@ class ThumbnailCache:
 
 
 def shrunk(picture: Picture, side: int | None) -> Picture:
-    """A picture whose longest side is at most ``side``; as it is for None."""
+    """An image whose longest side is at most ``side``; as it is for None."""
     return picture if side is None else small(picture, side)
 
 
 def under_heat(
     picture: Picture, anomaly_map: npt.NDArray[np.float32], map_range: tuple[float, float], side: int | None
 ) -> Picture:
-    """A picture under its heatmap, coloured as bundles do.
+    """An image under its heatmap, coloured as bundles do.
 
     Args:
         picture: [H, W, 3], RGB.
         anomaly_map: [h, w], raw.
         map_range: What is usual and what is high on normals, of the trial that made the map.
-        side: Longest side of the outcome in pixels; that of the picture for None.
+        side: Longest side of the outcome in pixels; that of the image for None.
     """
     return overlay(shrunk(picture, side), heat(anomaly_map, map_range))
 
 
 def encoded(picture: Picture, side: int | None) -> bytes:
-    """A picture, [H, W, 3] RGB, as JPEG; as PNG, which loses nothing, where it was not to be shrunk (None)."""
+    """An image, [H, W, 3] RGB, as JPEG; as PNG, which loses nothing, where it was not to be shrunk (None)."""
     bgr = np.ascontiguousarray(picture[:, :, ::-1])
     kind, options = (".png", []) if side is None else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return cv2.imencode(kind, bgr, options)[1].tobytes()

@@ -73,10 +73,10 @@ class TrialFiles:
         return cls(record, folder, study.folder.workspace / "cache", normals, anomalies)
 
     def anomaly_map(self, kind: Kind, index: int) -> Map:
-        """The raw map of one picture, float32 [h, w] at the detector's resolution.
+        """The raw map of one image, float32 [h, w] at the detector's resolution.
 
         Raises:
-            IndexError: There is no such picture.
+            IndexError: There is no such image.
             StoreError: The maps are missing or damaged.
         """
         return self._maps[kind].row(index)

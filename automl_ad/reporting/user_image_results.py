@@ -1,4 +1,4 @@
-"""What one candidate makes of the pictures that a user tries, on the scale of its own trial."""
+"""Results of one candidate on the user's images, on the scale of its own trial."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NOT_FINITE = "The anomaly map holds values that are not finite."
 
 @dataclass(frozen=True)
 class Scale:
-    """What gives a trial's scores and maps a meaning: the proxy suite's normals.
+    """The scale of a trial's scores and maps: those of the validation normals.
 
     Attributes:
         files: What the trial left on disk.
         threshold: The decision that a bundle would make by default, as far as these normals support it.
-        map_range: What is usual and what is high on them, to colour by.
+        map_range: Typical and high map values on them, for the colours of heatmaps.
     """
 
     files: TrialFiles
@@ -43,12 +43,12 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What one candidate makes of the pictures.
+class UserImageResults:
+    """Results of one candidate on the images.
 
     Attributes:
         scale: Of its trial.
-        scores: float64, one for each picture of the album; NaN where there is none.
+        scores: float64, one for each image; NaN where there is none.
         error: Why it failed on all of them, if it did.
     """
 
@@ -62,7 +62,7 @@ class Tried:
         return self.scale.files.record.number
 
     def summary(self) -> dict[str, Any]:
-        """What it is and what its decision promises."""
+        """The candidate and what its decision guarantees."""
         record, threshold = self.scale.files.record, self.scale.threshold
         return {
             "number": record.number,
@@ -77,7 +77,7 @@ class Tried:
         }
 
     def verdict(self, row: int) -> dict[str, Any]:
-        """What it says of the picture at a place of the album."""
+        """Its result on the image at an index."""
         score = float(self.scores[row])
         if not np.isfinite(score):
             nothing = dict.fromkeys(("score", "p", "anomalous", "heat"))
@@ -90,13 +90,13 @@ class Tried:
             "error": None,
         }
 
-    def of_label(self, album: UserImages, label: Label) -> Floats:
-        """Its scores, where there are any, of all pictures of a label."""
-        rows = [row for row in album.readable if album.pictures[row].label == label]
+    def of_label(self, user_images: UserImages, label: Label) -> Floats:
+        """Its finite scores of all images with a label."""
+        rows = [row for row in user_images.readable if user_images.pictures[row].label == label]
         scores = self.scores[rows]
         return scores[np.isfinite(scores)]
 
 
 def thumbnail_name(row: int, number: int | None = None) -> str:
-    """Where a picture lies below the output folder: itself, or under a trial's heat."""
+    """Path below the output folder of an image, or of its heatmap by a trial."""
     return f"thumbnails/{row:05d}.jpg" if number is None else f"thumbnails/{row:05d}_{number}.jpg"

@@ -1,4 +1,4 @@
-"""Pictures that a user wants to try, found by label and read once."""
+"""Images that a user wants to try, found by label and read once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from automl_ad.evaluation.suite import resize_images
 Picture = npt.NDArray[np.uint8]
 Label = Literal["good", "defect", "unlabelled"]
 LABELS: tuple[Label, ...] = ("good", "defect", "unlabelled")
-"""What is known of a picture, and the names of the folders that say so."""
+"""What is known of an image, and the names of the folders that say so."""
 BLOCK = 8
-"""Pictures held in memory at once."""
+"""Images held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class UserImage:
 
 
 def find_user_images(folder: Path) -> list[UserImage]:
-    """Lists the pictures in ``good``, ``defect`` (sub-folders name the types) and ``unlabelled`` below a folder.
+    """Lists the images in ``good``, ``defect`` (sub-folders name the types) and ``unlabelled`` below a folder.
 
     Raises:
         InputError: There are none.
@@ -63,7 +63,7 @@ def _described(path: Path, folder: Path, label: Label) -> UserImage:
 
 @dataclass(frozen=True)
 class UserImages:
-    """Pictures as detectors see them, kept in a file so that any number fits.
+    """Images as detectors see them, kept in a file so that any number fits.
 
     Attributes:
         pictures: All that were to be read.
@@ -85,17 +85,17 @@ class UserImages:
         Args:
             pictures: At least one.
             how: Preprocessing of the study's largest working size.
-            file: Empty, open for writing and reading, for as long as the album is used.
+            file: Empty, open for writing and reading, for as long as the user_images is used.
             tell: Called with how many are done, before each block.
 
         Raises:
             StoreError: There is no room on the disk.
         """
-        album = cls(pictures, {}, (how.height, how.width), file)
+        user_images = cls(pictures, {}, (how.height, how.width), file)
         for rows in _blocks(range(len(pictures))):
             tell(rows[0])
-            album._read_block(rows, how)
-        return album
+            user_images._read_block(rows, how)
+        return user_images
 
     @property
     def readable(self) -> list[int]:
@@ -103,12 +103,12 @@ class UserImages:
         return [row for row in range(len(self.pictures)) if row not in self.faults]
 
     def blocks(self, size: tuple[int, int]) -> Iterator[tuple[list[int], ImageSet]]:
-        """The readable pictures, a few at a time: their places, and the images at a working size."""
+        """The readable images, a few at a time: their places, and the images at a working size."""
         for rows in _blocks(self.readable):
             yield rows, resize_images(ImageSet.of_pictures([self.picture(row) for row in rows]), size)
 
     def picture(self, row: int) -> Picture:
-        """One picture, uint8 [H, W, 3]; black where the file could not be read."""
+        """One image, uint8 [H, W, 3]; black where the file could not be read."""
         shape = (*self.size, 3)
         self._file.seek(row * math.prod(shape))
         return np.frombuffer(self._file.read(math.prod(shape)), np.uint8).reshape(shape)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from automl_ad.evaluation.cells import Celled, Cells, cell_family, family_weights, joined
 from automl_ad.evaluation.intervals import BootstrapPlan
-from automl_ad.evaluation.suite_scores import BOOTSTRAP_DRAWS, SuiteScores, away_cells, plan_for, pooled
+from automl_ad.evaluation.suite_scores import BOOTSTRAP_DRAWS, SuiteScores, plan_for, pooled, unlearned_cells
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.seeds import derived_rng
 from automl_ad.selection.decision import Finalist
@@ -38,7 +38,7 @@ class PooledSuites:
         self, proxy: Celled, holdout: Celled, normals: tuple[int, int], seed: int, learned: Collection[str]
     ) -> None:
         self._cells = joined([proxy, holdout], ["proxy", "certify"], list(normals))
-        self._away = away_cells(self._cells.cell_names, learned)
+        self._away = unlearned_cells(self._cells.cell_names, learned)
         self._plan = plan_for(self._cells, sum(normals), seed, "certify")
         self._families = _family_draws(self._away, seed)
 
@@ -97,5 +97,5 @@ def learned_families(records: Sequence[CandidateRecord]) -> frozenset[str]:
 
 
 def holdout_summary(finalist: Finalist, cells: Mapping[str, float]) -> dict[str, object]:
-    """What the database keeps of the final check."""
+    """What the database keeps of the hold-out check."""
     return {"value": finalist.value, "cells": dict(cells)}

@@ -27,7 +27,7 @@ SATURATED = 0.995
 TRIM = 0.2
 """Share of a candidate's best and of its worst cells that do not count."""
 LEVELS = ("cells", "located")
-"""What a record keeps of every cell: image AUROC, and located AUROC unless it is of an early version."""
+"""What a record keeps of every cell: image AUROC, and localisation AUROC unless it is of an early version."""
 
 
 class Limits(Protocol):
@@ -72,8 +72,9 @@ def usable(records: Sequence[CandidateRecord], limits: Limits) -> list[Candidate
 def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, float]]:
     """Complete candidates and their rank scores, best first; equals in the order of their trials.
 
-    In every cell they are ranked twice: by image AUROC and by located AUROC. A family that a candidate learned from
-    does not rank it: it would play at home. Elsewhere its advantage is taken off.
+    In every cell they are ranked twice: by image AUROC and by localisation AUROC. A family that a candidate learned
+    from does not rank it, since its scores there are too high (in-family bias); on the other families its `advantage`
+    is subtracted.
     """
     if not records:
         return []
@@ -97,7 +98,7 @@ def in_family(records: Sequence[CandidateRecord], cells: Sequence[str]) -> npt.N
 
 
 def contains_baseline(record: CandidateRecord) -> bool:
-    """Whether a candidate averages the default with others: without a usable default, the best has its seat."""
+    """Whether a candidate is an ensemble that contains the baseline."""
     return any(member["trial"] == BASELINE_TRIAL for member in record.params.get("members", ()))
 
 
@@ -113,16 +114,18 @@ def informative_cells(table: Floats) -> npt.NDArray[np.bool_]:
     return useful if useful.any() else np.ones_like(useful)
 
 
-def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None, advantages: Floats | None = None) -> Floats:
+def rank_scores(
+    table: Floats, in_family_cells: npt.NDArray[np.bool_] | None = None, advantages: Floats | None = None
+) -> Floats:
     """Robust rank aggregation of a [candidates, cells] table of image AUROC.
 
     Args:
         table: Image AUROC.
-        home: bool [candidates, cells], True where a candidate learned from the family of the cell; None for nowhere.
-            Such a cell does not count for it, and how it fares against the others there is taken from the cells that
-            neither learned from.
-        advantages: float64 [candidates], what is taken off each before they are compared; None for nothing. Whether a
-            cell is informative is not asked of what is left.
+        in_family_cells: bool [candidates, cells], True where a candidate learned from the family of the cell; None for
+            nowhere. Such a cell does not count for it, and how it fares against the others there is taken from the
+            cells that neither learned from.
+        advantages: float64 [candidates], subtracted from each before they are compared; None for nothing. Whether a
+            cell is informative is decided before the subtraction.
 
     Returns:
         float64 [candidates] in 0 to 1: the trimmed mean, over informative cells, of the share of the other candidates
@@ -130,10 +133,10 @@ def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None, advant
     """
     if len(table) == 1:
         return np.ones(1)
-    home = np.zeros(table.shape, bool) if home is None else home
-    useful = informative_cells(np.where(home, np.nan, table))
+    in_family_cells = np.zeros(table.shape, bool) if in_family_cells is None else in_family_cells
+    useful = informative_cells(np.where(in_family_cells, np.nan, table))
     level = table if advantages is None else table - advantages[:, None]
-    table, groups = level[:, useful], _alike(home[:, useful])
+    table, groups = level[:, useful], _alike(in_family_cells[:, useful])
     scores, shares = np.empty(len(table)), _beaten(table, groups)
     for learned, rows in groups:
         counted = shares[rows] if learned.all() else shares[rows][:, ~learned]
@@ -141,14 +144,14 @@ def rank_scores(table: Floats, home: npt.NDArray[np.bool_] | None = None, advant
     return scores
 
 
-def _alike(home: npt.NDArray[np.bool_]) -> list[_Group]:
+def _alike(in_family_cells: npt.NDArray[np.bool_]) -> list[_Group]:
     """Candidates that learned from the same cells: the cells, bool [cells], and the rows of the candidates."""
-    learned, group = np.unique(home, axis=0, return_inverse=True)
+    learned, group = np.unique(in_family_cells, axis=0, return_inverse=True)
     return [(cells, np.flatnonzero(group.ravel() == index)) for index, cells in enumerate(learned)]
 
 
 def _beaten(table: Floats, groups: Sequence[_Group]) -> Floats:
-    """Share of the others that each candidate beats in each cell, as far as neither was at home there."""
+    """Share of the others that each candidate beats in each cell, among families that neither learned from."""
     wins = np.zeros_like(table)
     for mine, rows in groups:
         for theirs, others in groups:
@@ -156,24 +159,24 @@ def _beaten(table: Floats, groups: Sequence[_Group]) -> Floats:
     return wins / (len(table) - 1)
 
 
-def _wins(own: Floats, others: Floats, away: npt.NDArray[np.bool_], itself: bool) -> Floats:
+def _wins(own: Floats, others: Floats, comparable: npt.NDArray[np.bool_], itself: bool) -> Floats:
     """How many of the others each candidate beats in each cell, a tie counting one half.
 
-    Where one of them is at home, the others count as they do on average away: since all pairs of two groups share
-    their cells, the average over pairs is that of the counts, and no pair need be looked at.
+    In cells of a family that one of them learned from, the others count as on average in the rest: since all pairs of
+    two groups share their cells, the average over pairs is that of the counts, and no pair need be looked at.
 
     Args:
         own: [candidates, cells].
         others: [others, cells].
-        away: bool [cells], True where neither is at home.
+        comparable: bool [cells], True where neither learned from the family.
         itself: Whether each candidate is among the others: it does not count.
     """
-    if not away.any():  # they have no ground in common: nothing is known
+    if not comparable.any():  # they have no cells in common: nothing is known
         return np.full(own.shape, (len(others) - itself) / 2)
     wins = np.zeros_like(own)
-    for column in np.flatnonzero(away):
+    for column in np.flatnonzero(comparable):
         ascending = np.sort(others[:, column])
         below, up_to = (np.searchsorted(ascending, own[:, column], side) for side in ("left", "right"))
         wins[:, column] = (below + up_to - itself) / 2
-    wins[:, ~away] = wins[:, away].mean(axis=1, keepdims=True)
+    wins[:, ~comparable] = wins[:, comparable].mean(axis=1, keepdims=True)
     return wins

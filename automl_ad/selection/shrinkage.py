@@ -11,12 +11,12 @@ from scipy import stats
 Floats = npt.NDArray[np.float64]
 
 NOISE = 0.2
-"""Variance of what a picture does to one candidate beside others, as a share of m (1 - m) at a mean placement m: on
-real sets it is 0.07 to 0.22. It stands in for pictures that are too few to tell."""
+"""Variance of what an image does to one candidate beside others, as a share of m (1 - m) at a mean placement m: on
+real sets it is 0.07 to 0.22. It stands in for images that are too few to tell."""
 NOISE_PICTURES = 2.0
-"""How many pictures that guess is worth."""
+"""How many images that guess is worth."""
 NORMALS_NOISE = 0.02
-"""Standard deviation, between candidates, of what other good pictures would make of the same defects: on real sets
+"""Standard deviation, between candidates, of what other good images would make of the same defects: on real sets
 0.01 to 0.03. However many the defects, those that they are placed among are a sample, too, and not tomorrow's."""
 
 
@@ -73,11 +73,11 @@ def placements(normals: Floats, defects: Floats) -> Floats:
 def posterior(prior: Floats, spread: float | Floats, evidence: Floats) -> Posterior:
     """Shrinks the mean placement of each candidate towards what was expected of it.
 
-    The placement of picture i by candidate t is modelled as ``a_t + b_i + e_ti``. The truth of the candidate, ``a_t``,
-    is normal about ``m_t + c``: the prior and an offset that all share and nobody knows. The difficulty of the picture,
-    ``b_i``, is the same for all candidates, which are compared on the same pictures, and cancels in the differences.
-    The residual ``e_ti`` has variance s², and g, ``NORMALS_NOISE``, stands for the good pictures that the defects are
-    placed among. With ``y_t`` the mean over k pictures and ``d_t`` the spread::
+    The placement of image i by candidate t is modelled as ``a_t + b_i + e_ti``. The truth of the candidate, ``a_t``,
+    is normal about ``m_t + c``: the prior and an offset that all share and nobody knows. The difficulty of the image,
+    ``b_i``, is the same for all candidates, which are compared on the same images, and cancels in the differences.
+    The residual ``e_ti`` has variance s², and g, ``NORMALS_NOISE``, stands for the good images that the defects are
+    placed among. With ``y_t`` the mean over k images and ``d_t`` the spread::
 
         v_t = d_t² + s²/k + g²        c = sum((y_t - m_t) / v_t) / sum(1 / v_t)        w_t = d_t² / v_t
         mean_t = m_t + c + w_t (y_t - m_t - c)        deviation_t² = d_t² (1 - w_t) + w_t² / sum(1 / v_t)
@@ -86,10 +86,10 @@ def posterior(prior: Floats, spread: float | Floats, evidence: Floats) -> Poster
     guess: ``NOISE`` q (1 - q), where q = (k p_.. + 1/2) / (k + 1) is the mean placement kept off 0 and 1. Many
     candidates are variations of a few: their residuals go together, so that T of them tell little more of s² than two
     would. The mean square therefore counts for k - 1 degrees of freedom, not (T - 1)(k - 1), beside ``NOISE_PICTURES``
-    for the guess, and with one picture the guess stands alone. That truths of like candidates go together as well does
+    for the guess, and with one image the guess stands alone. That truths of like candidates go together as well does
     no harm: then all contrasts shrink by the same share as long as both variances are pooled over the same pairs.
 
-    A candidate without a placement on every picture is left at its prior and the common offset; without any evidence
+    A candidate without a placement on every image is left at its prior and the common offset; without any evidence
     everything is as before. Where all lie so close together that some would come out above 1, all are lowered.
 
     Args:

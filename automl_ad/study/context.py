@@ -70,7 +70,7 @@ class StudyContext:
     ) -> None:
         """Fits a detector, part by part, to good images, and to anomalies drawn on them where a part learns from such.
 
-        ``report`` hears of each part.
+        ``report`` is called for each part.
         """
         for part in detector.parts:
             part.fit(normals, self.anomalies.of(part.settings.recipe, normals), budget or Budget(), report)

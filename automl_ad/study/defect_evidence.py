@@ -51,7 +51,7 @@ def gather_evidence(
         context: The study's images and backbones.
         records: Finished trials.
         images: The defects, at the study's largest working size.
-        listener: Told the progress.
+        listener: Called with progress.
 
     Raises:
         StoreError: The scores cannot be written, or are damaged.

@@ -1,4 +1,4 @@
-"""A few pictures of real defects, read as a study reads its images."""
+"""A few images of real defects, read as a study reads its images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class DefectImages:
-    """The pictures that could be read, each once.
+    """The images that could be read, each once.
 
     Attributes:
         paths: Their files, sorted.
@@ -34,14 +34,14 @@ class DefectImages:
 
     @classmethod
     def read(cls, folder: Path, normals: StudyImages) -> DefectImages:
-        """Reads the pictures of a folder with the preprocessing of a study.
+        """Reads the images of a folder with the preprocessing of a study.
 
         Args:
-            folder: Of 1 to `MOST` pictures; sub-folders count.
+            folder: Of 1 to `MOST` images; sub-folders count.
             normals: The good images of the study.
 
         Raises:
-            InputError: No such folder, no picture in it or none that can be read, too many of them, or one that is
+            InputError: No such folder, no image in it or none that can be read, too many of them, or one that is
                 among the good images.
         """
         paths = find_defects(folder)
@@ -61,10 +61,10 @@ class DefectImages:
 
 
 def find_defects(folder: Path) -> list[Path]:
-    """Lists the pictures of a folder of real defects, sorted.
+    """Lists the images of a folder of real defects, sorted.
 
     Raises:
-        InputError: No such folder, no picture in it, or more than `MOST`.
+        InputError: No such folder, no image in it, or more than `MOST`.
     """
     if folder.is_file():
         raise InputError(f"{folder} (--defects) is a file: give the folder that holds the pictures of defects.")
@@ -82,7 +82,7 @@ def find_defects(folder: Path) -> list[Path]:
 
 
 def _refuse_good_ones(first: dict[str, int], paths: Sequence[Path], normals: StudyImages) -> None:
-    """One picture cannot be good and defective; detectors learned from it, too."""
+    """One image cannot be good and defective; detectors learned from it, too."""
     for image in normals.images.pixels:
         row = first.get(pixel_hash(image))
         if row is not None:

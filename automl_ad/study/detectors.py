@@ -25,7 +25,7 @@ STATE = "state.safetensors"
 
 
 def save_state(detector: Detector, folder: StudyFolder, number: int) -> None:
-    """Writes the state of a trial's detector, if its method trains: what is computed in closed form is done sooner.
+    """Writes the state of a trial's detector, if its method trains; others are fitted again faster.
 
     Raises:
         StoreError: The folder cannot be written.
@@ -39,27 +39,27 @@ def restore_state(detector: Detector, folder: StudyFolder, number: int) -> bool:
     """Loads what ``save_state`` wrote into an unfitted detector; False where there is nothing that suits it."""
     try:
         detector.load_state(load((folder.trial(number) / STATE).read_bytes()))
-    except (OSError, SafetensorError, ValueError):  # dropped, damaged, or of another version
+    except (OSError, SafetensorError, ValueError):  # removed, damaged, or of another version
         return False
     return True
 
 
 def remove_states(folder: StudyFolder, kept: Collection[int]) -> None:
-    """Removes the states of all trials but some: those of large networks would fill the disk."""
+    """Removes the states of all trials but those named: large networks would fill the disk."""
     spared = {folder.trial(number) / STATE for number in kept}
     for path in set(folder.trials.glob(f"*/{STATE}")) - spared:
         path.unlink(missing_ok=True)
 
 
 def trial_detector(context: StudyContext, record: CandidateRecord) -> Detector:
-    """Trained once and kept, or fitted again to the same images, however long that takes."""
+    """The detector of a trial, fitted to the training split: restored, or fitted again however long that takes."""
     detector, lost = _restored(context, record)
     _fit(context, record, lost)
     return detector
 
 
 def available_trial_detector(context: StudyContext, record: CandidateRecord) -> Detector | None:
-    """The same if it can be had in seconds: None where what a training learned was not kept."""
+    """As `trial_detector`, but None where a trained state was not kept, so that it takes seconds at most."""
     detector, lost = _restored(context, record)
     if any(part.settings.trains for part in lost):
         return None
@@ -68,9 +68,9 @@ def available_trial_detector(context: StudyContext, record: CandidateRecord) -> 
 
 
 def _restored(context: StudyContext, record: CandidateRecord) -> tuple[Detector, list[Detector]]:
-    """The detector with all that was kept, and those of its parts that still are to be fitted."""
+    """The detector with every state that was kept, and the parts that are still to be fitted."""
     detector = context.build(configuration_of(record))
-    # What the members of an average learned lies with their own trials.
+    # The states of an ensemble's members lie with the members' own trials.
     numbers = [int(member["trial"]) for member in record.params.get("members", ())] or [record.number]
     parts = zip(detector.parts, numbers, strict=True)
     return detector, [part for part, number in parts if not restore_state(part, context.folder, number)]
@@ -88,12 +88,12 @@ Maps = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Good images as seen by detectors fitted to the others.
+    """Anomaly maps and scores of good images by detectors fitted to the others.
 
     Attributes:
         maps: float32 [n, h, w], of all images.
-        rows: One image of each group of near-duplicates, the one with the highest score: a picture saved twice
-            promises no more than once.
+        rows: One image of each group of near-duplicates, the one with the highest score: an image saved twice
+            counts once.
         calibration: Of these.
     """
 
@@ -103,14 +103,14 @@ class OutOfFold:
 
     @classmethod
     def of(cls, fit: Fit, normals: ImageSet, groups: Sequence[int], rule: ScoreAggregation, folds: int) -> OutOfFold:
-        """Fits a detector a fold; near-duplicates stay in one fold, or their scores would be of images all but seen.
+        """Fits a detector a fold; near-duplicates stay in one fold, so that no copy of an image is trained on.
 
         Args:
             fit: Makes a fitted detector of good images.
             normals: All of them.
             groups: Near-duplicate group of each.
             rule: Turns maps into scores.
-            folds: At most so many; fewer if there are fewer groups.
+            folds: Largest number of folds; fewer if there are fewer groups.
 
         Raises:
             ValueError: There are fewer than two groups.
@@ -124,9 +124,9 @@ class OutOfFold:
 def _maps(fit: Fit, normals: ImageSet, groups: npt.NDArray[np.int64], folds: int) -> Maps:
     splitter = GroupKFold(n_splits=min(folds, len(np.unique(groups))))
     parts: list[tuple[npt.NDArray[np.int64], Maps]] = []
-    for train, is_locked in splitter.split(groups, groups=groups):
-        parts.append((is_locked, fit(normals.take(train)).anomaly_maps(normals.take(is_locked))))
-    order = np.argsort(np.concatenate([is_locked for is_locked, _ in parts]))
+    for train, held_out in splitter.split(groups, groups=groups):
+        parts.append((held_out, fit(normals.take(train)).anomaly_maps(normals.take(held_out))))
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
     return np.concatenate([maps for _, maps in parts])[order]
 
 
@@ -136,13 +136,13 @@ def _highest(scores: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> 
     return np.array([rows[scores[rows].argmax()] for rows in members])
 
 
-def _unheard(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+def _ignore(done: int, total: int) -> None:
+    """Ignores progress."""
     del done, total
 
 
 def refit(
-    context: StudyContext, record: CandidateRecord, folds: int, tell: Callable[[int, int], None] = _unheard
+    context: StudyContext, record: CandidateRecord, folds: int, tell: Callable[[int, int], None] = _ignore
 ) -> CalibratedDetector:
     """Fits a candidate on all normals and calibrates it on folds that it did not see.
 

@@ -1,4 +1,4 @@
-"""Averages of the default and the best that differ from it: candidates of their own, formed of finished trials."""
+"""Ensembles of the baseline and the best candidates that differ from it: candidates built from finished trials."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from automl_ad.study.settings import StudySettings
 from automl_ad.study.trial import MAPS, SCORES, completed, describe_error, ended
 
 _LEAST_SPREAD = 1e-9
-"""Share of the size of scores that counts as no range at all: such a candidate says the same of every image."""
+"""Range of scores, relative to their magnitude, below which a candidate scores all images alike."""
 
 
 def add_ensembles(
@@ -39,46 +39,47 @@ def add_ensembles(
     context: StudyContext,
     settings: StudySettings,
     repository: Repository,
-    default: int,
+    baseline: int,
     listener: Listener,
 ) -> list[int]:
-    """Adds the averages of the default and the one or two best that differ from it, unless they are there.
+    """Adds the ensembles of the baseline and the one or two best candidates that differ from it, unless they exist.
 
-    The default has a seat in each: it is no clear loser on any product, and what leads on synthetic anomalies may be.
+    The baseline is a member of each: it was clearly behind on no real set, unlike candidates that lead on synthetic
+    anomalies.
 
     Args:
         study: Optuna's study, which gives them their numbers.
         context: The study's images, suites and backbones.
         settings: Of the study.
         repository: Where its trials are.
-        default: Trial number of the training-free default; where it is not usable, the best takes its seat.
-        listener: Told the progress.
+        baseline: Trial number of the training-free baseline; where it is not usable, the best takes its place.
+        listener: Called with progress.
 
     Returns:
-        Trial numbers of these averages; those that an earlier run formed of other trials are none of them.
+        Trial numbers of these ensembles, without those that an earlier run built from other trials.
 
     Raises:
         StoreError: Files or the database cannot be read or written.
     """
     tried = [record for record in repository.candidates(study.study_name) if record.method != ENSEMBLE]
     ranking = [record for record, _ in ranked(usable(tried, settings))]
-    ordered = sorted(ranking, key=lambda record: record.number != default)
+    ordered = sorted(ranking, key=lambda record: record.number != baseline)
     members = select_members(ordered, lambda record: member_of(context, record))
-    joiner, numbers = _EnsembleBuilder(context, members), []
+    builder, numbers = _EnsembleBuilder(context, members), []
     for count in range(2, len(members) + 1):
         configuration = ensemble_of(members[:count])
         numbers.append(reserved_number(study, configuration.digest))
         if repository.find_configuration(study.study_name, configuration.digest) is None:
-            listener(Event("average", "Averaging the best", count - 2, len(members) - 1))
-            repository.save_candidate(study.study_name, joiner.record(numbers[-1], configuration))
+            listener(Event("average", "Building an ensemble of the best", count - 2, len(members) - 1))
+            repository.save_candidate(study.study_name, builder.record(numbers[-1], configuration))
     return numbers
 
 
 def member_of(context: StudyContext, record: CandidateRecord) -> Member | None:
-    """A candidate with the scale of its image scores, by its own rule, of the proxy normals, which it did not see.
+    """A candidate as a member, with mean and standard deviation of its image scores on the validation normals.
 
     Returns:
-        None for a candidate whose scores or maps are not at hand, whose training was not kept, or which scores all
+        None for a candidate whose scores or maps are lost, whose trained state was not kept, or which scores all
         normals alike.
     """
     folder, configuration = context.folder.trial(record.number), configuration_of(record)
@@ -99,20 +100,20 @@ def member_of(context: StudyContext, record: CandidateRecord) -> Member | None:
 
 
 def ensemble_of(members: Sequence[tuple[CandidateRecord, Member]]) -> Configuration:
-    """The average of candidates as a configuration of its own."""
+    """The configuration of an ensemble."""
     side = int(members[0][0].params["side"])
     return Configuration.of(ENSEMBLE, side, {"members": [member.model_dump() for _, member in members]})
 
 
 def reserved_number(study: optuna.Study, digest: str) -> int:
-    """The number of an average among the trials of a study.
+    """The number of an ensemble among the trials of a study.
 
     It takes the place of a trial that failed, which the sampler passes over, so that no later trial gets its number;
-    asked again for the same average, the place is found again.
+    asked again for the same ensemble, the same number is found.
 
     Args:
         study: Optuna's study.
-        digest: Of the average's configuration.
+        digest: Of the ensemble's configuration.
     """
     if digest not in _reserved(study):
         study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={ENSEMBLE: digest}))
@@ -120,17 +121,17 @@ def reserved_number(study: optuna.Study, digest: str) -> int:
 
 
 def _reserved(study: optuna.Study) -> dict[str, int]:
-    """Numbers of averages by the digests of their configurations."""
+    """Numbers of ensembles by the digests of their configurations."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     return {str(trial.user_attrs[ENSEMBLE]): trial.number for trial in trials if ENSEMBLE in trial.user_attrs}
 
 
 class _EnsembleBuilder:
-    """Forms averages; those that share members share their detectors, too.
+    """Builds ensembles; those that share members share their detectors.
 
     Args:
         context: The study's images, suites and backbones.
-        members: Of the largest average.
+        members: Of the largest ensemble.
     """
 
     def __init__(self, context: StudyContext, members: Sequence[tuple[CandidateRecord, Member]]) -> None:
@@ -139,29 +140,29 @@ class _EnsembleBuilder:
         self._detectors: list[FeatureDetector] = []
 
     def record(self, number: int, configuration: Configuration) -> CandidateRecord:
-        """Scores an average of the first few members; a fault in it is recorded with its reason.
+        """Scores an ensemble of the first few members; a fault in it is recorded with its reason.
 
         Raises:
             StoreError: Files cannot be read or written.
         """
         started_at, start = utc_now(), time.monotonic()
         try:
-            record = self._formed(number, configuration)
+            record = self._built(number, configuration)
         except StoreError:
             raise
-        except Exception as error:  # one average's fault must not cost the study its answer
+        except Exception as error:  # one ensemble's fault must not cost the study its answer
             record = ended(number, configuration, "failed", describe_error(error))
         worker = f"{socket.gethostname()}:{os.getpid()}"
         total_s = time.monotonic() - start
         return replace(record, started_at=started_at, ended_at=utc_now(), worker=worker, total_s=total_s)
 
-    def _formed(self, number: int, configuration: Configuration) -> CandidateRecord:
+    def _built(self, number: int, configuration: Configuration) -> CandidateRecord:
         settings, start = configuration.parameters, time.monotonic()
         assert isinstance(settings, EnsembleSettings)
         detector = EnsembleDetector(settings, self._fitted(len(settings.members)))
         fit_s = time.monotonic() - start
         record = completed(self._context, number, configuration, detector, self._maps(settings.members))
-        save_holdout_scores(self._context, number, configuration.side, detector)  # while the detector is at hand
+        save_holdout_scores(self._context, number, configuration.side, detector)  # while the detector is available
         return replace(record, fit_s=fit_s)
 
     def _fitted(self, count: int) -> list[FeatureDetector]:
@@ -173,6 +174,6 @@ class _EnsembleBuilder:
         return self._detectors[:count]
 
     def _maps(self, members: Sequence[Member]) -> SuiteMaps:
-        """Maps of the proxy suite, from those that the members' trials kept."""
+        """Maps of the proxy suite, averaged from those that the members' trials kept."""
         kept = [load_arrays(self._context.folder.trial(member.trial) / MAPS) for member in members]
         return {kind: mean_maps([maps[kind] for maps in kept], members) for kind in ("normal", "anomaly")}

@@ -27,11 +27,11 @@ from automl_ad.study.trial import ended, run_trial
 from automl_ad.training import Budget
 
 STARTUP_TRIALS = 8
-"""Trials before the sampler's model takes over. The defaults count among them, so it mostly does so at once."""
+"""Trials before the sampler's model takes over. Default configurations count among them."""
 ATTEMPTS_ALLOWED = 3
 """How often a trial may be taken up again after the process died in it: the system kills what takes too much memory."""
-AVERAGES = 2
-"""Averages of the best that are checked with them; each costs about as much as its members, which are fitted once."""
+ENSEMBLES = 2
+"""Ensembles in the hold-out check; each costs about as much as its members, which are fitted once."""
 REPEATS_ALLOWED = 40
 """Repeated configurations in a row after which the space counts as used up."""
 
@@ -54,23 +54,23 @@ class Clock:
         return time.monotonic() - self.started
 
     def left(self, finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
-        """Seconds left for trials, after what the end of the study will need."""
+        """Seconds left for trials, after deducting what the end of the study will need."""
         return self.budget_s - self.elapsed - closing_time(finished, settings)
 
 
 def closing_time(finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
-    """Seconds expected for certifying the best few and their averages, from the trials so far."""
-    looks = settings.certified + (AVERAGES if settings.average else 0)
-    return sum(_second_look_s(record) for record in best_by_proxy(finished, looks))
+    """Seconds expected for the hold-out check and the ensembles, from the trials so far."""
+    finalists = settings.certified + (ENSEMBLES if settings.average else 0)
+    return sum(_recheck_s(record) for record in best_by_proxy(finished, finalists))
 
 
 def best_by_proxy(finished: Sequence[CandidateRecord], count: int) -> list[CandidateRecord]:
-    """So many candidates of the highest proxy scores, the best first."""
+    """The candidates with the highest proxy scores, the best first."""
     return sorted(finished, key=lambda record: -(record.proxy_score or 0))[:count]
 
 
-def _second_look_s(record: CandidateRecord) -> float:
-    """As long as the trial took, but what was trained is kept."""
+def _recheck_s(record: CandidateRecord) -> float:
+    """As long as the trial took without its training, the state of which is kept."""
     trained = (record.fit_s or 0) if configuration_of(record).trains else 0
     return (record.total_s or 0) - trained
 
@@ -119,7 +119,7 @@ def _done(
 ) -> bool:
     if len(records) >= settings.trials:
         return True
-    if not finished:  # the guard must run, however short the budget; but failures must not run on for ever
+    if not finished:  # the baseline must run, however short the budget; but failures must not go on for ever
         return bool(records) and clock.elapsed >= clock.budget_s
     typical = statistics.median(record.total_s or 0 for record in finished)
     return clock.left(finished, settings) < typical
@@ -138,10 +138,10 @@ def _step(
     trial = next_trial(study, settings.seed)
     configuration = suggest(trial, settings.methods, spaces)
     earlier = repository.find_configuration(study.study_name, configuration.digest)
-    if earlier is not None:  # a repeat, or a trial whose end the killed run had not yet told Optuna
+    if earlier is not None:  # a repeat, or a trial whose end the killed run had not yet reported to Optuna
         if earlier.number != trial.number:
             trial.set_user_attr("repeats", earlier.number)
-            # The score may have been settled since: the sampler is told what it was told of the other.
+            # The trial may have been rescored since: the sampler gets the value that it got for the first one.
             earlier = replace(earlier, proxy_score=study.get_trials(deepcopy=False)[earlier.number].value)
         _tell(study, trial, earlier, settings)
         return earlier.number == trial.number

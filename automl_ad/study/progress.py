@@ -34,7 +34,7 @@ class Event:
         total: Units expected in this stage, if known.
         elapsed_s: Seconds since the search began.
         left_s: Seconds expected until it ends, if known.
-        leader: The candidate that leads, in words.
+        leader: The leading candidate, described in a phrase.
     """
 
     stage: str

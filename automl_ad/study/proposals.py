@@ -28,9 +28,9 @@ def suggest(trial: BaseTrial, methods: Sequence[str], spaces: Mapping[int, Space
 
 
 def first_proposals(methods: Sequence[str], spaces: Mapping[int, Space]) -> list[dict[str, Any]]:
-    """Trial parameters of the defaults, the training-free default first, then cheap ones before those that train.
+    """Trial parameters of the defaults, the training-free baseline first, then cheap ones before those that train.
 
-    On a network, the training-free default is PatchCore, the most robust training-free method of independent
+    On a network, the training-free baseline is PatchCore, the most robust training-free method of independent
     benchmarks; on fixed filters it is PaDiM, since PatchCore's distances suit few, unlike channels badly.
     """
     side = next(iter(spaces))

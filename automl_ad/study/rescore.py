@@ -1,4 +1,4 @@
-"""Settles the scoring rules once all trials are known: each method gets one, and its trials are judged under it."""
+"""Chooses the score aggregation of each method once all trials are known, and rescores its trials under it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from automl_ad.study.trial import SCORES, score_fields
 
 
 def rescore_trials(context: StudyContext, study: str, repository: Repository) -> None:
-    """Gives all complete trials of a method the scoring rule that serves the method best; no detector runs again.
+    """Rescores all complete trials of a method under the score aggregation that is best for the method on average.
 
-    A trial was judged under the rule that was best when it ended: early ones under a rule that few had chosen. Averages
-    count as one method, too: each must not have the rule that happens to flatter it.
+    While the search ran, a trial was scored under the aggregation that was best when it ended, early ones therefore
+    with little evidence. Ensembles count as one method, so that none of them gets the aggregation that suits it by
+    chance. No detector runs again.
 
     Args:
         context: The study's suites and files.
@@ -32,12 +33,12 @@ def rescore_trials(context: StudyContext, study: str, repository: Repository) ->
         if record.state == "complete":
             by_method[record.method].append(record)
     for records in by_method.values():
-        for record in _settled(context, records):
+        for record in _rescored(context, records):
             repository.save_candidate(study, record)
 
 
-def _settled(context: StudyContext, records: Sequence[CandidateRecord]) -> list[CandidateRecord]:
-    """The trials of one method that another rule is to judge, judged by it."""
+def _rescored(context: StudyContext, records: Sequence[CandidateRecord]) -> list[CandidateRecord]:
+    """The trials of one method whose aggregation changes, rescored."""
     means = [record.cells["rules"] for record in records]
     rule = shared_aggregation(means)
     return [_judged(context, record, means) for record in records if record.rule != rule]

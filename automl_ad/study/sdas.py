@@ -17,7 +17,7 @@ from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.settings import Size
 
 SHARE_OF_BUDGET = 0.15
-"""Of a study's time budget, for training, gate and pictures together."""
+"""Of a study's time budget, for training, gate and images together."""
 RECORD, SHEET = "sdas.json", "sdas.png"
 
 

@@ -50,7 +50,7 @@ SUITES: dict[SuiteName, Split] = {"proxy": "validation", "certify": "holdout"}
 """The suites by the names that their folders, hashes and random streams keep, and the split that each is drawn on."""
 
 STOCKED, STOCKED_STRENGTHS = 48, (0.1, 0.5)
-"""Pictures of ``sdas`` that methods learn from, and the strengths that they may ask for (published: 0.1 to 0.2)."""
+"""Images of ``sdas`` that methods learn from, and the strengths that they may ask for (published: 0.1 to 0.2)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class StudyData:
     Attributes:
         normals: The good images.
         proxy, holdout: Suites at the largest working size.
-        stock: Opens the pictures of ``sdas`` that methods may learn from, and makes what is missing; see ``sources``.
+        stock: Opens the images of ``sdas`` that methods may learn from, and makes what is missing; see ``sources``.
         sources: Anomalies that methods can learn from in this study.
         warnings: What the suites had to do without, in sentences.
         coverage: The families that they hold, at which strengths; None if nobody kept it.
@@ -124,12 +124,12 @@ def prepare_sdas(
     Args:
         settings: Of the study.
         normals: Its images.
-        workspace: Its cache keeps models and their pictures.
+        workspace: Its cache keeps models and their images.
         device: Where to compute.
         judge: Makes the reference panel of the study; called only if there is something to judge.
-        pictures: How many pictures will be asked for.
-        budget: Time limit for all of it, the pictures included.
-        listener: Told what is going on.
+        pictures: How many images will be asked for.
+        budget: Time limit for all of it, the images included.
+        listener: Called with progress.
     """
     return prepare(
         SdasJob(
@@ -161,7 +161,7 @@ def draw_study_data(
         normals: Its images.
         folder: Its folder.
         device: Where detectors and diffusion models compute.
-        listener: Told what is going on.
+        listener: Called with progress.
 
     Raises:
         InputError: No family can be drawn on these images.
@@ -234,14 +234,14 @@ class _SuiteBuilder:
         )
 
     def _stock(self) -> PictureStock:
-        """The pictures to learn from; made when the suites were drawn, and again only if they were lost."""
+        """The images to learn from; made when the suites were drawn, and again only if they were lost."""
         outcome = self._prepare(Budget())
         if outcome.sdas is None:
             raise StoreError(f"The pictures of the family sdas are lost and cannot be made again: {outcome.reason}.")
         return self._stocked(outcome.sdas)
 
     def _stocked(self, sdas: Sdas) -> PictureStock:
-        """One picture of each of so many fit images, over all the strengths that methods ask for."""
+        """One image of each of so many training images, over all the strengths that methods ask for."""
         seed = derived_seed(self._settings.seed, "sdas/fit")
         pictures = self._normals.part("train").pictures
         bases = [pictures[place % len(pictures)] for place in range(STOCKED)]
@@ -264,7 +264,7 @@ class _SuiteBuilder:
             return self._drawn(Decision.of(Outcome(None, str(late), outcome.facts)), None)
 
     def _drawn(self, decision: Decision, sdas: Sdas | None) -> _Drawn:
-        """Both suites, with the family sdas if there are pictures of it and they can be used on this product."""
+        """Both suites, with the family sdas if there are images of it and they can be used on this product."""
         name = SdasFamily.name
         if sdas is None and self._settings.families == (name,):
             raise InputError(" ".join([*decision.warnings, "No other family was named; name more."]))
@@ -300,7 +300,7 @@ class _SuiteBuilder:
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
     def _coverage(self, sdas: Sdas | None) -> Coverage:
-        """Measured on the proxy images, which are more than the certify images, for both suites.
+        """Measured on the validation images, which are more than the hold-out images, for both suites.
 
         Raises:
             InputError: No family can be drawn.
@@ -323,7 +323,7 @@ class _SuiteBuilder:
 
     @property
     def _learned_from(self) -> bool:
-        """Whether a method of the study can learn from pictures of ``sdas``."""
+        """Whether a method of the study can learn from images of ``sdas``."""
         return any(SdasFamily.name in detector_class(name).learns_from for name in self._settings.methods)
 
     @cached_property

@@ -32,7 +32,7 @@ from automl_ad.training import Budget
 MOST = 100_000
 """Anomalies of one run."""
 _AT_ONCE = 256
-"""Bases that a family is told of at once; bounds the memory."""
+"""Base images per call of `AnomalyFamily.expect`; bounds the memory."""
 
 _Anomaly = tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], int]
 """Image, mask and the number of the base."""
@@ -78,10 +78,10 @@ def synthesize(
 
     Args:
         settings: As of a study on the same folder.
-        wish: What is to be drawn.
+        request: What is to be drawn.
         output: Folder that is new or empty.
         workspace: Where models are kept.
-        listener: Told what is going on.
+        listener: Called with progress.
 
     Returns:
         The ``synthesize`` answer: ``images`` (good ones that were read), ``family``, ``strength``, ``count``, ``seed``,
@@ -157,7 +157,7 @@ def _drawn(
 
 
 def _families(settings: StudySettings, name: str, context: Context, sdas: Sdas | None) -> Iterator[AnomalyFamily]:
-    """A family for each round; a diffusion model has other pictures of the same bases for every one."""
+    """A family for each round; a diffusion model has other images of the same bases for every one."""
     if sdas is None:
         yield from repeat(create_family(name, context))
     else:

@@ -25,7 +25,7 @@ class TrainingAnomalies:
     Args:
         seed: The study's seed.
         texture_dir: Folder of the user's own texture images.
-        stock: Makes or opens the pictures of ``sdas``; called only when a recipe wants them.
+        stock: Makes or opens the images of ``sdas``; called only when a recipe wants them.
     """
 
     def __init__(self, seed: int, texture_dir: Path | None, stock: Callable[[], PictureStock]) -> None:
@@ -38,7 +38,7 @@ class TrainingAnomalies:
         """The source of a recipe on good images, which alone it draws upon; None without a recipe.
 
         Raises:
-            StoreError: Pictures of ``sdas`` are wanted and lost.
+            StoreError: Images of ``sdas`` are wanted and lost.
         """
         if recipe is None:
             return None

@@ -59,8 +59,8 @@ def run_trial(
         number: Trial number.
         configuration: What to try.
         budget: Time limit of the fit.
-        trial: Optuna's, which is told how a training goes.
-        precedents: What every scoring rule gave earlier trials of the method.
+        trial: Optuna's trial, which gets intermediate values during training.
+        precedents: What every score aggregation gave earlier trials of the method.
 
     Returns:
         A record in state complete, pruned or failed.
@@ -143,7 +143,7 @@ def completed(
         configuration: Of the candidate.
         detector: Fitted.
         maps: Its maps of the proxy suite.
-        precedents: What every scoring rule gave other candidates of the method.
+        precedents: What every score aggregation gave other candidates of the method.
 
     Returns:
         The record, which lacks times and memory.
@@ -177,16 +177,16 @@ def completed(
 def score_fields(result: ProxyScore) -> dict[str, Any]:
     """What a record keeps of a proxy score."""
     return {
-        "rule": result.rule,
+        "rule": result.aggregation,
         "proxy_score": result.value,
         "interval_low": result.interval[0],
         "interval_high": result.interval[1],
         "families": result.families,
         "cells": {
             "cells": result.cells,
-            "located": result.located,
-            "rules": result.rules,
-            "home": sorted(result.home),
+            "located": result.localisation,
+            "rules": result.aggregations,
+            "home": sorted(result.learned),
             "advantage": result.advantage,
         },
     }

@@ -31,8 +31,8 @@ _PAST = 10
 def _label(row: TrialRow) -> str:
     marks = [
         word
-        for word, is_locked in (("picked", row.picked), ("winner", row.winner), ("tied", row.tied and not row.winner))
-        if is_locked
+        for word, applies in (("picked", row.picked), ("winner", row.winner), ("tied", row.tied and not row.winner))
+        if applies
     ]
     ending = f" ({', '.join(marks)})" if marks else ""
     return f"Trial {row.number}: {candidate(row.method, row.backbone)}, proxy score {score(row.proxy_score)}{ending}"

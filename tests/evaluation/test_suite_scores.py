@@ -19,12 +19,12 @@ from automl_ad.evaluation.suite import Suite
 from automl_ad.evaluation.suite_scores import (
     SuiteScores,
     aggregation_means,
-    away_cells,
     pooled,
     proxy_score,
     quick_score,
     score_suite,
     shared_aggregation,
+    unlearned_cells,
 )
 
 CELLS = ("texture/0.7", "texture/0.9", "poisson/0.7")
@@ -71,45 +71,45 @@ PLAN = BootstrapPlan(
 
 class TestAwayCells:
     def test_cells_of_the_families_learned_from_do_not_count(self) -> None:
-        assert away_cells(CELLS, {"texture"}) == ["poisson/0.7"]
-        assert away_cells(CELLS, {"poisson", "sdas"}) == ["texture/0.7", "texture/0.9"]
-        assert away_cells(CELLS, ()) == list(CELLS)
+        assert unlearned_cells(CELLS, {"texture"}) == ["poisson/0.7"]
+        assert unlearned_cells(CELLS, {"poisson", "sdas"}) == ["texture/0.7", "texture/0.9"]
+        assert unlearned_cells(CELLS, ()) == list(CELLS)
 
     def test_families_are_told_by_their_whole_name(self) -> None:
-        assert away_cells(["cutpaste/0.7", "cut/0.7"], {"cut"}) == ["cutpaste/0.7"]
+        assert unlearned_cells(["cutpaste/0.7", "cut/0.7"], {"cut"}) == ["cutpaste/0.7"]
 
     def test_where_nothing_else_is_left_all_count(self) -> None:
-        assert away_cells(CELLS, {"poisson", "texture"}) == list(CELLS)
+        assert unlearned_cells(CELLS, {"poisson", "texture"}) == list(CELLS)
 
 
 class TestProxyScore:
     def test_without_a_home_all_families_count_alike(self) -> None:
         found = proxy_score(TEXTURES, suite(), PLAN)
         # The cells are worth (1 + 0.75) / 2, (1 + 0.5) / 2 and (0.25 + 0) / 2.
-        assert (found.rule, found.value) == ("max", pytest.approx(((0.875 + 0.75) / 2 + 0.125) / 2))
+        assert (found.aggregation, found.value) == ("max", pytest.approx(((0.875 + 0.75) / 2 + 0.125) / 2))
         # Draws of poisson are 0.125, 0.25 and 0, of textures always the same.
         low, high = (0.8125 + 0) / 2, (0.8125 + 0.25) / 2
         assert found.interval == pytest.approx((low + 0.1 / 16, high - 0.1 / 16))
 
     def test_home_cells_do_not_count_in_the_value_nor_its_interval_nor_the_choice_of_the_rule(self) -> None:
         found = proxy_score(TEXTURES, suite(), PLAN, {"texture"})
-        assert (found.rule, found.value) == ("top1%", pytest.approx((0.75 + 0) / 2))
+        assert (found.aggregation, found.value) == ("top1%", pytest.approx((0.75 + 0) / 2))
         # Draws of poisson alone: (0.75 + 0) / 2, (1 + 0) / 2 and (0.5 + 0) / 2.
         assert found.interval == pytest.approx((0.2625, 0.4875))
-        assert found.rules["max"] == pytest.approx(0.25)
+        assert found.aggregations["max"] == pytest.approx(0.25)
 
     def test_cells_and_families_are_all_told_of(self) -> None:
         found = proxy_score(TEXTURES, suite(), PLAN, {"texture"})
         assert found.cells == pytest.approx({"texture/0.7": 0.25, "texture/0.9": 0.25, "poisson/0.7": 0.75})
-        assert found.located == pytest.approx({"texture/0.7": 0.75, "texture/0.9": 0.5, "poisson/0.7": 0.0})
+        assert found.localisation == pytest.approx({"texture/0.7": 0.75, "texture/0.9": 0.5, "poisson/0.7": 0.0})
         assert found.families == pytest.approx({"texture": (0.5 + 0.375) / 2, "poisson": 0.375})
-        assert list(found.rules) == RULES
+        assert list(found.aggregations) == RULES
 
     @pytest.mark.parametrize("home", [(), {"sdas"}, {"texture", "poisson"}, {"texture", "poisson", "sdas"}])
     def test_a_home_that_is_all_or_nothing_changes_nothing(self, home: Any) -> None:
         found = proxy_score(TEXTURES, suite(), PLAN, home)
-        assert found.home == set(home)
-        assert replace(found, home=frozenset()) == proxy_score(TEXTURES, suite(), PLAN)
+        assert found.learned == set(home)
+        assert replace(found, learned=frozenset()) == proxy_score(TEXTURES, suite(), PLAN)
 
     def test_an_advantage_is_taken_off_the_value_and_its_interval_alone(self) -> None:
         plain, less = (proxy_score(TEXTURES, suite(), PLAN, advantage=off) for off in (0.0, 0.05))
@@ -129,10 +129,13 @@ class TestProxyScore:
         """Alone it would take max, which gives it 0.625 instead of 0.5."""
         like = dict.fromkeys(RULES, 0.0) | {"max": 0.6, "top1%": 0.7}
         once, twice = (proxy_score(TEXTURES, suite(), PLAN, precedents=[like] * count) for count in (1, 2))
-        assert (once.rule, twice.rule) == ("max", "top1%")  # 1.225 / 2 against 1.2 / 2, 1.825 / 3 against 1.9 / 3
+        assert (once.aggregation, twice.aggregation) == (
+            "max",
+            "top1%",
+        )  # 1.225 / 2 against 1.2 / 2, 1.825 / 3 against 1.9 / 3
         assert twice.value == pytest.approx(((0.25 + 0.75 + 0.25 + 0.5) / 4 + (0.75 + 0) / 2) / 2)
         assert twice.cells == pytest.approx({"texture/0.7": 0.25, "texture/0.9": 0.25, "poisson/0.7": 0.75})
-        assert twice.rules == proxy_score(TEXTURES, suite(), PLAN).rules  # of the candidate alone
+        assert twice.aggregations == proxy_score(TEXTURES, suite(), PLAN).aggregations  # of the candidate alone
 
     def test_what_is_high_beside_the_anomaly_is_half_the_score(self) -> None:
         seen = scores(located=[HIGH] * 6, max=[HIGH] * 6)
@@ -148,9 +151,9 @@ class TestProxyScore:
     def test_value_rules_and_cells_agree(self, home: set[str], values: list[float], located: list[float]) -> None:
         made = scores(located, max=values, top1_=values[::-1])
         found = proxy_score(made, suite(), PLAN, home)
-        assert found.rules == aggregation_means(made, suite(), home)
-        assert found.rule == shared_aggregation([found.rules])
-        assert found.rules[found.rule] >= max(found.rules.values()) - 1e-6
+        assert found.aggregations == aggregation_means(made, suite(), home)
+        assert found.aggregation == shared_aggregation([found.aggregations])
+        assert found.aggregations[found.aggregation] >= max(found.aggregations.values()) - 1e-6
         families = {"texture", "poisson"} - home or {"texture", "poisson"}
         assert found.value == pytest.approx(np.mean([found.families[family] for family in families]))
         assert quick_score(made, suite(), home) == pytest.approx(found.value)
@@ -221,7 +224,7 @@ class TestPooled:
         both = pooled(self.SECOND, self.FIRST)
         assert both.normals["max"].tolist() == [3, 4, 1, 2]
         assert both.anomalies["max"].tolist() == [3.5, 1.5, 9]
-        assert both.located.tolist() == [1.5, 2.5, 0]
+        assert both.localisation.tolist() == [1.5, 2.5, 0]
 
 
 class TestScoreSuite:
@@ -239,7 +242,7 @@ class TestScoreSuite:
         assert list(found.normals) == list(found.anomalies) == RULES
         assert found.normals["max"].tolist() == [0] * 4
         assert found.anomalies["max"].tolist() == [4] * 6
-        assert found.located.tolist() == [1, 1, 1, 3, 3, 3]
+        assert found.localisation.tolist() == [1, 1, 1, 3, 3, 3]
 
     @pytest.mark.parametrize("kind", ["normal", "anomaly"])
     @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -255,4 +258,4 @@ class TestStoredScores:
         TEXTURES.save(tmp_path / "scores.npz")
         loaded = SuiteScores.load(tmp_path / "scores.npz")
         assert proxy_score(loaded, suite(), PLAN, {"texture"}) == proxy_score(TEXTURES, suite(), PLAN, {"texture"})
-        np.testing.assert_array_equal(loaded.located, TEXTURES.located)
+        np.testing.assert_array_equal(loaded.localisation, TEXTURES.localisation)

@@ -31,7 +31,7 @@ from automl_ad.study.progress import Event
 @pytest.fixture(scope="module")
 def pictures(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four good pictures, five with a bar, two without a label, and a file that is no picture."""
-    folder = tmp_path_factory.mktemp("tried")
+    folder = tmp_path_factory.mktemp("result")
     for place, label, count in (("test/good", "good", 4), ("test/bar", "defect/bar", 4), ("test/bar", "unlabelled", 2)):
         (folder / label).mkdir(parents=True)
         for path in sorted((parts / place).iterdir())[:count]:
@@ -96,9 +96,9 @@ def test_the_candidate_is_that_of_its_trial(study: Study, numbers: list[int], pa
         (tmp_path / "good").mkdir(exist_ok=True)
         Image.fromarray(shown).save(tmp_path / "good" / f"{row.index}.png")
     answer = try_images(study, numbers, tmp_path, tmp_path / "output")
-    for row, tried in zip(comparison.pictures, answer["pictures"], strict=False):
+    for row, result in zip(comparison.pictures, answer["pictures"], strict=False):
         for number in numbers:
-            assert tried["trials"][str(number)]["score"] == pytest.approx(row.scores[number], rel=1e-3)
+            assert result["trials"][str(number)]["score"] == pytest.approx(row.scores[number], rel=1e-3)
 
 
 def test_pictures_and_heat_can_be_looked_at(answer: dict[str, Any], output: Path) -> None:
@@ -131,17 +131,17 @@ def test_real_defects_rank_the_candidates_apart(study: Study, numbers: list[int]
     values = [row["posterior"] for row in real["trials"]]
     assert values == sorted(values, reverse=True)
     assert "This order weighs 5 real defects against what the search expected" in real["note"]
-    assert "The defects were held against 4 good ones of yours and" in real["note"]
+    assert "The defects were compared with 4 good ones of yours and" in real["note"]
     assert "apart from the search" in real["note"]
     assert "much of it is chance" in real["note"]
 
 
 def test_one_way_to_weigh_defects(study: Study, answer: dict[str, Any], numbers: list[int]) -> None:
-    """The order is that of the posterior of the command line, here over the pictures and candidates that were tried."""
+    """The order is that of the posterior of the command line, here over user images and candidates."""
     ranking = ranked(study.repository.candidates(study.name))
     order = [record.number for record, _ in ranking]
-    tried = [order.index(number) for number in numbers]
-    prior, spreads = (values[tried] for values in expected_gains_of(ranking))
+    result = [order.index(number) for number in numbers]
+    prior, spreads = (values[result] for values in expected_gains_of(ranking))
     shown = {
         label: np.array(
             [

@@ -77,6 +77,6 @@ def test_a_network_that_is_read_twice_counts_once(weights: Path) -> None:
     both = backbone_set(weights, "resnet18", "resnet18+filters").extractors
     deep, shallow = (Reading(both[name].backbone, levels) for name, levels in zip(both, ((-2,), (-3,)), strict=True))
     state = {"mean": torch.zeros(250_000)}
-    study_lock, together = (SimpleNamespace(state=state, readings=readings) for readings in ((deep,), (deep, shallow)))
+    single, together = (SimpleNamespace(state=state, readings=readings) for readings in ((deep,), (deep, shallow)))
     megabytes: Any = size_mb
-    assert megabytes(together) == megabytes(study_lock) > megabytes(SimpleNamespace(state=state, readings=())) == 1.0
+    assert megabytes(together) == megabytes(single) > megabytes(SimpleNamespace(state=state, readings=())) == 1.0

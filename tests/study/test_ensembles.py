@@ -275,8 +275,8 @@ class TestDifferent:
         assert self.found(context, [self.record(context, 4), self.record(context, 1, ridge=0.1)]) == [4]
 
     def test_having_no_backbone_is_none(self, context: Any) -> None:
-        study_lock = self.record(context, 1, "dfr")
-        ranking = [self.record(context, 4), replace(study_lock, backbone="none"), self.record(context, 2, "patchcore")]
+        single = self.record(context, 1, "dfr")
+        ranking = [self.record(context, 4), replace(single, backbone="none"), self.record(context, 2, "patchcore")]
         assert self.found(context, ranking) == [4, 1, 2]
 
     def test_all_are_of_the_best_ones_side(self, context: Any) -> None:

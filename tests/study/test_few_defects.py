@@ -268,10 +268,10 @@ def test_a_study_without_a_trial_within_the_limits_is_refused(
 def test_an_assessment_judges_the_leader_on_images_that_had_no_part_in_it(
     study: automl_ad.Study, few: Path, parts: Path
 ) -> None:
-    study_lock = study.assess(defects=few)
-    assert set(study_lock) == {"study", "defects"}
+    single = study.assess(defects=few)
+    assert set(single) == {"study", "defects"}
     both = study.assess(parts, defects=few)
-    assert both["defects"] == study_lock["defects"]
+    assert both["defects"] == single["defects"]
     judged = both["reranked"]
     assert judged["leader"] == both["defects"]["leader"]
     assert judged["images"] == {"good": 8, "defect": 6}

@@ -49,7 +49,7 @@ def context(tmp_path: Path) -> Any:
     """As much of a bench as the final check needs: it can fit nothing."""
     pixels = np.arange(4, dtype=np.uint8)[:, None, None, None] + np.zeros((4, 3, 32, 32), np.uint8)
     normals = SimpleNamespace(splits=SimpleNamespace(validation=(0, 1), holdout=(2, 3)))
-    suites = {"proxy": suite_of(50, "proxy"), "certify": suite_of(60, "0123456789abcdef-and-more")}
+    suites = {"proxy": suite_of(50, "proxy"), "holdout": suite_of(60, "0123456789abcdef-and-more")}
     views = SimpleNamespace(normals=ImageSet.of(pixels), **suites)
     data = SimpleNamespace(normals=normals, at=lambda side: views, **suites)
     return SimpleNamespace(data=data, seed=5, folder=StudyFolder(tmp_path, "parts"))
@@ -180,7 +180,7 @@ class TestFinalCheck:
         assert [pixels.tolist() for pixels in asked] == [[3, 1], [60] * 4]
         kept = SuiteScores.load(holdout_path(context, 7, 32))
         assert kept.normals["max"].tolist() == [3, 1]
-        assert kept.anomalies["max"].tolist() == kept.located.tolist() == [60] * 4
+        assert kept.anomalies["max"].tolist() == kept.localisation.tolist() == [60] * 4
 
 
 def ranking(*methods: str) -> list[tuple[CandidateRecord, float]]:

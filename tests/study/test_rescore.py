@@ -139,7 +139,7 @@ def test_the_order_in_which_trials_ended_does_not_matter(context: Any, repositor
     precedents = [repository.candidates("parts")[0].cells["rules"]]
     SHARP.save(context.folder.trial(1) / SCORES)
     later = proxy_score(SHARP, context.suite, context.plan, (), precedents)
-    assert later.rule == "top1%"  # as after settling
+    assert later.aggregation == "top1%"  # as after settling
     tried(context, repository, 1, SHARP)
     assert settled(context, repository)[1].proxy_score == pytest.approx(later.value)
 
