@@ -206,7 +206,7 @@ class _Marks:
 
 
 def _row(record: CandidateRecord, marks: _Marks, rank: int | None = None, rank_score: float | None = None) -> TrialRow:
-    number, certify = record.number, record.certify or {}
+    number = record.number
     return TrialRow(
         number=number,
         state=record.state,
@@ -219,13 +219,13 @@ def _row(record: CandidateRecord, marks: _Marks, rank: int | None = None, rank_s
         proxy_score=record.proxy_score,
         interval=record.interval,
         families=record.families,
-        cells=record.cells.get("cells", {}),
-        located=record.cells.get("located", {}),
-        rules=record.cells.get("rules", {}),
+        cells=record.image_auroc,
+        located=record.localisation_auroc,
+        rules=record.aggregations,
         home=record.learned_from,
         advantage=record.advantage,
-        certify_score=certify.get("value"),
-        certify_cells=certify.get("cells", {}),
+        certify_score=record.holdout_score,
+        certify_cells=record.holdout_auroc,
         latency_ms=record.latency_ms,
         size_mb=record.size_mb,
         peak_mb=record.peak_mb,

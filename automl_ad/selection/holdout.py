@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -94,8 +94,3 @@ def shortlist(
 def learned_families(records: Sequence[CandidateRecord]) -> frozenset[str]:
     """Families that some of the candidates learned from."""
     return frozenset[str]().union(*(record.learned_from for record in records))
-
-
-def holdout_summary(finalist: Finalist, cells: Mapping[str, float]) -> dict[str, object]:
-    """What the database keeps of the hold-out check."""
-    return {"value": finalist.value, "cells": dict(cells)}

@@ -118,7 +118,7 @@ def expected_gains_of(ranking: Ranking) -> tuple[Floats, Floats]:
     """`expected_gains` of the candidates of a study, at least one, with their rank scores."""
     records = [record for record, _ in ranking]
     index = {record.number: row for row, record in enumerate(records)}
-    values = np.array([np.nan if record.certify is None else record.certify["value"] for record in records])
+    values = np.array([np.nan if record.holdout_score is None else record.holdout_score for record in records])
     baseline = index.get(BASELINE_TRIAL)
     return expected_gains(
         np.array([score for _, score in ranking]),

@@ -26,8 +26,8 @@ SATURATED = 0.995
 """A cell in which three quarters of the candidates reach this image AUROC tells nothing more about them."""
 TRIM = 0.2
 """Share of a candidate's best and of its worst cells that do not count."""
-LEVELS = ("cells", "located")
-"""What a record keeps of every cell: image AUROC, and localisation AUROC unless it is of an early version."""
+CELL_METRICS = ("image_auroc", "localisation_auroc")
+"""What a record keeps of every cell."""
 
 
 class Limits(Protocol):
@@ -78,11 +78,12 @@ def ranked(records: Sequence[CandidateRecord]) -> list[tuple[CandidateRecord, fl
     """
     if not records:
         return []
-    cells = list(records[0].cells["cells"])
-    levels = [level for level in LEVELS if all(level in record.cells for record in records)]
-    table = np.array([[record.cells[level][cell] for level in levels for cell in cells] for record in records])
+    cells = list(records[0].image_auroc)
+    # Trials of early versions have no localisation AUROC.
+    metrics = [metric for metric in CELL_METRICS if all(getattr(record, metric) for record in records)]
+    table = np.array([[getattr(record, metric)[cell] for metric in metrics for cell in cells] for record in records])
     advantages = np.array([record.advantage for record in records])
-    scores = rank_scores(table, np.tile(in_family(records, cells), len(levels)), advantages)
+    scores = rank_scores(table, np.tile(in_family(records, cells), len(metrics)), advantages)
     pairs = zip(records, (float(score) for score in scores), strict=True)
     return sorted(pairs, key=lambda pair: (-round(pair[1], 9), pair[0].number))
 

@@ -74,7 +74,7 @@ def is_sqlite(url: URL) -> bool:
 def sqlite_file(url: str) -> Path | None:
     """The file of an SQLite URL; None for other databases and for one in memory."""
     parsed = _parse(url)
-    return _file(parsed) if is_sqlite(parsed) else None
+    return sqlite_path(parsed)
 
 
 def without_password(url: str) -> str:
@@ -130,7 +130,8 @@ def _create(url: URL) -> Engine:
         engine = create_engine(url, **_engine_arguments(url))
     except (ArgumentError, ImportError) as error:
         raise StoreError(
-            f"--storage {_shown(url)} needs a database driver that is not installed ({error}); install it or use SQLite"
+            f"--storage {shown_url(url)} needs a database driver that is not installed ({error}); install it or use "
+            "SQLite"
         ) from error
     if is_sqlite(url):
         event.listen(engine, "begin", _begin)
@@ -197,11 +198,11 @@ def _try_storage(url: URL, last_try: bool) -> RDBStorage | None:
             raise StoreError(_explain(url, str(error))) from error
         return None
     except RuntimeError as error:
-        raise StoreError(f"{_shown(url)} holds Optuna tables of another version: {error}") from error
+        raise StoreError(f"{shown_url(url)} holds Optuna tables of another version: {error}") from error
 
 
 def _prepare_file(url: URL, must_exist: bool) -> None:
-    path = _file(url)
+    path = sqlite_path(url)
     if path is None:
         return
     if must_exist and not path.exists():
@@ -212,14 +213,17 @@ def _prepare_file(url: URL, must_exist: bool) -> None:
         raise StoreError(f"{path.parent} cannot be created ({error.strerror}); choose another --workspace") from error
 
 
-def _file(url: URL) -> Path | None:
-    """The file behind an SQLite URL; none for a database in memory or for a ``file:`` address."""
+def sqlite_path(url: URL) -> Path | None:
+    """The file of an SQLite URL; None for other databases, one in memory or a ``file:`` address."""
+    if not is_sqlite(url):
+        return None
     name = url.database
     return None if not name or name == ":memory:" or name.startswith("file:") else Path(name)
 
 
-def _shown(url: URL) -> str:
-    return str((_file(url) if is_sqlite(url) else None) or url.render_as_string(hide_password=True))
+def shown_url(url: URL) -> str:
+    """The file or URL of a database, as messages show it."""
+    return str(sqlite_path(url) or url.render_as_string(hide_password=True))
 
 
 _REMEDIES = {
@@ -235,5 +239,5 @@ _REMEDIES = {
 def _explain(url: URL, fault: str) -> str:
     for sign, remedy in _REMEDIES.items():
         if sign in fault:
-            return f"{_shown(url)} {remedy}"
-    return f"{_shown(url)} cannot be used ({fault.strip().splitlines()[0]}); check the --storage URL"
+            return f"{shown_url(url)} {remedy}"
+    return f"{shown_url(url)} cannot be used ({fault.strip().splitlines()[0]}); check the --storage URL"

@@ -57,13 +57,16 @@ class CandidateRecord:
         method: Name of the detector's kind.
         backbone: Name of the feature extractor, if the method has one.
         params: The method's parameters.
-        rule: Name of the scoring rule that the proxy score uses.
+        rule: Name of the score aggregation that the proxy score uses.
         proxy_score: 0 to 1.
         interval_low: Lower end of the proxy score's interval.
         interval_high: Upper end.
         families: Score by anomaly family.
-        cells: What is known of each cell (family and severity), of each rule, of the families learned from,
-            and of what was taken off the proxy score.
+        image_auroc: Image AUROC by cell (family and severity).
+        localisation_auroc: Localisation AUROC by cell; empty for trials of early versions.
+        aggregations: Mean image AUROC under every score aggregation.
+        learned_from: Families of synthetic anomalies that the candidate learned from (in-family bias).
+        advantage: In-family bias that was subtracted from the proxy score, in AUROC.
         latency_ms: For one image, in milliseconds.
         size_mb: Of the detector, in megabytes.
         peak_mb: Highest memory in use, in megabytes.
@@ -72,7 +75,9 @@ class CandidateRecord:
         reason: Why the trial failed or was pruned.
         artifact: Path of its artifacts, relative to the study's folder.
         configuration_hash: Equal for trials of equal configuration.
-        certify: The outcome of the final check, if it took part.
+        holdout_score: Proxy score in the hold-out check, on the proxy and hold-out suites together; None if it took no
+            part.
+        holdout_auroc: Image AUROC by cell of the hold-out suite; empty if it took no part.
         started_at: When the trial began, aware, UTC.
         ended_at: When its result was known, aware, UTC.
         worker: Who ran it, as ``host:pid``.
@@ -88,7 +93,11 @@ class CandidateRecord:
     interval_low: float | None = None
     interval_high: float | None = None
     families: Mapping[str, Any] = field(default_factory=dict)
-    cells: Mapping[str, Any] = field(default_factory=dict)
+    image_auroc: Mapping[str, Any] = field(default_factory=dict)
+    localisation_auroc: Mapping[str, Any] = field(default_factory=dict)
+    aggregations: Mapping[str, Any] = field(default_factory=dict)
+    learned_from: frozenset[str] = frozenset()
+    advantage: float = 0.0
     latency_ms: float | None = None
     size_mb: float | None = None
     peak_mb: float | None = None
@@ -97,20 +106,11 @@ class CandidateRecord:
     reason: str | None = None
     artifact: str | None = None
     configuration_hash: str | None = None
-    certify: Mapping[str, Any] | None = None
+    holdout_score: float | None = None
+    holdout_auroc: Mapping[str, Any] = field(default_factory=dict)
     started_at: datetime | None = None
     ended_at: datetime | None = None
     worker: str | None = None
-
-    @property
-    def learned_from(self) -> frozenset[str]:
-        """Families of synthetic anomalies that the candidate learned from: on these it plays at home."""
-        return frozenset(self.cells.get("home", ()))
-
-    @property
-    def advantage(self) -> float:
-        """What was taken off its proxy score, in AUROC: how much better its kind looks on synthetic anomalies."""
-        return float(self.cells.get("advantage", 0.0))
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -146,7 +146,7 @@ class Revision:
 
     Attributes:
         last: Highest trial number; None before the first trial.
-        changes: Grows with every other change: of certify values, the answer, picks, settings, warnings, or a trial
+        changes: Grows with every other change: of hold-out scores, the answer, picks, settings, warnings, or a trial
             that was not new.
     """
 

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import Engine, Row, Select, func, inspect, null, select, update
+from sqlalchemy import Engine, Row, Select, func, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from automl_ad.errors import StoreError, StudyError
+from automl_ad.errors import StudyError
 from automl_ad.store.database import read_only, store_errors
+from automl_ad.store.migrations import create_tables, upgrade
 from automl_ad.store.records import CandidateRecord, PickRecord, Revision, StudyRecord
-from automl_ad.store.tables import SCHEMA_VERSION, Base, CandidateRow, PickRow, SchemaRow, StudyRow
+from automl_ad.store.tables import Base, CandidateRow, PickRow, SchemaRow, StudyRow
 
 Record = TypeVar("Record", StudyRecord, CandidateRecord, PickRecord)
 
@@ -31,20 +32,22 @@ class Repository:
     """
 
     def __init__(self, engine: Engine) -> None:
-        """Creates the tables where they are missing.
+        """Creates the tables where they are missing, and upgrades those of an earlier version.
 
         Args:
             engine: From `database.open_engine`.
 
         Raises:
-            StoreError: The tables were made by another version of this program.
+            StoreError: The tables are of a newer version, or cannot be upgraded.
         """
         self._engine = engine
         self._reader = read_only(engine)
         with store_errors(engine.url):
-            if not inspect(self._reader).has_table(SchemaRow.__tablename__):
-                self._create_tables()
-            self._check_version()
+            if inspect(self._reader).has_table(SchemaRow.__tablename__):
+                upgrade(engine)
+            else:
+                create_tables(engine)
+                upgrade(engine)  # another process, of another version, may have been faster
 
     def create_study(self, study: StudyRecord) -> StudyRecord:
         """Adds a study and returns it as stored.
@@ -104,16 +107,25 @@ class Repository:
                 _count_change(session, identity)  # readers that ask for what comes after the last would miss it
             session.merge(CandidateRow(study_id=identity, **asdict(candidate)))
 
-    def set_holdout(self, study: str, number: int, certify: Mapping[str, Any]) -> None:
-        """Records how a trial fared in the final check, and leaves the rest of it alone."""
+    def set_holdout(self, study: str, number: int, score: float, image_auroc: Mapping[str, float]) -> None:
+        """Records the outcome of the hold-out check for a trial, and leaves the rest of it alone.
+
+        Args:
+            study: Name of the study.
+            number: Trial number.
+            score: Proxy score on the proxy and hold-out suites together.
+            image_auroc: By cell of the hold-out suite.
+        """
         with self._changing(study) as (session, row):
             _check_number(session, study, number)
-            session.get_one(CandidateRow, (row.id, number)).certify = dict(certify)
+            trial = session.get_one(CandidateRow, (row.id, number))
+            trial.holdout_score, trial.holdout_auroc = score, dict(image_auroc)
 
     def clear_holdout(self, study: str) -> None:
-        """Takes all outcomes of the final check back, before they are found anew."""
+        """Removes all outcomes of the hold-out check, before they are computed again."""
         with self._changing(study) as (session, row):
-            session.execute(update(CandidateRow).where(CandidateRow.study_id == row.id).values(certify=null()))
+            own = update(CandidateRow).where(CandidateRow.study_id == row.id)
+            session.execute(own.values(holdout_score=None, holdout_auroc={}))
 
     def candidates(self, study: str, since: int | None = None) -> list[CandidateRecord]:
         """The study's trials in the order of their numbers.
@@ -154,13 +166,6 @@ class Repository:
             if without is not None:
                 counted = counted.where(CandidateRow.method != without)
             return {row.state: row.trials for row in session.execute(counted)}
-
-    def certified(self, study: str) -> dict[int, Mapping[str, Any]]:
-        """The outcomes of the final check, by number of the trials that took part."""
-        with self._reading() as session:
-            own = CandidateRow.study_id == _identity(session, study).id
-            chosen = select(CandidateRow.number, CandidateRow.certify).where(own, CandidateRow.certify.is_not(None))
-            return {number: certify for number, certify in session.execute(chosen) if certify is not None}
 
     def revision(self, study: str) -> Revision:
         """What a reader compares to learn whether anything is new; no JSON is read for it."""
@@ -203,24 +208,6 @@ class Repository:
             row = _study_row(session, study)
             _count_change(session, row.id)
             yield session, row
-
-    def _create_tables(self) -> None:
-        # One transaction: nobody ever sees the tables without their version.
-        with Session(self._engine) as session, session.begin():
-            Base.metadata.create_all(session.connection())
-            if session.get(SchemaRow, 1) is None:
-                session.add(SchemaRow(id=1, version=SCHEMA_VERSION))
-
-    def _check_version(self) -> None:
-        with Session(self._reader) as session:
-            row = session.get(SchemaRow, 1)
-            found = None if row is None else row.version
-        if found != SCHEMA_VERSION:
-            shown = self._engine.url.render_as_string(hide_password=True)
-            raise StoreError(
-                f"{shown} holds tables of version {found}, this program reads version {SCHEMA_VERSION}; "
-                "use the program that made it, or name another --storage"
-            )
 
 
 def _record(kind: type[Record], row: Base) -> Record:

@@ -11,8 +11,10 @@ from sqlalchemy.types import TypeDecorator
 
 from automl_ad.store.plain_json import plain
 
-SCHEMA_VERSION = 2
-"""Raised by every change of these tables that an older program could not read."""
+SCHEMA_VERSION = 3
+"""Raised by every change of these tables; `migrations` upgrades databases of earlier schemas."""
+OLDEST_SCHEMA = 2
+"""The oldest that can be upgraded."""
 
 
 class PlainJson(TypeDecorator[Any]):
@@ -24,6 +26,21 @@ class PlainJson(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Makes a value plain before it is written."""
         return plain(value)
+
+
+class NameSet(TypeDecorator[frozenset[str]]):
+    """A set of names, kept as a sorted JSON list."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> list[str]:
+        """Sorts the names before they are written."""
+        return sorted(value or ())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> frozenset[str]:
+        """Makes a set of the list."""
+        return frozenset(value or ())
 
 
 class FiniteFloat(TypeDecorator[float]):
@@ -104,7 +121,11 @@ class CandidateRow(Base):
     interval_low: Mapped[float | None] = mapped_column(FiniteFloat)
     interval_high: Mapped[float | None] = mapped_column(FiniteFloat)
     families: Mapped[dict[str, Any]] = mapped_column(PlainJson)
-    cells: Mapped[dict[str, Any]] = mapped_column(PlainJson)
+    image_auroc: Mapped[dict[str, Any]] = mapped_column(PlainJson, server_default="{}")
+    localisation_auroc: Mapped[dict[str, Any]] = mapped_column(PlainJson, server_default="{}")
+    aggregations: Mapped[dict[str, Any]] = mapped_column(PlainJson, server_default="{}")
+    learned_from: Mapped[frozenset[str]] = mapped_column(NameSet, server_default="[]")
+    advantage: Mapped[float] = mapped_column(FiniteFloat, server_default="0")
     latency_ms: Mapped[float | None] = mapped_column(FiniteFloat)
     size_mb: Mapped[float | None] = mapped_column(FiniteFloat)
     peak_mb: Mapped[float | None] = mapped_column(FiniteFloat)
@@ -113,7 +134,8 @@ class CandidateRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     artifact: Mapped[str | None] = mapped_column(Text)
     configuration_hash: Mapped[str | None] = mapped_column(Text, index=True)
-    certify: Mapped[dict[str, Any] | None] = mapped_column(PlainJson)
+    holdout_score: Mapped[float | None] = mapped_column(FiniteFloat)
+    holdout_auroc: Mapped[dict[str, Any]] = mapped_column(PlainJson, server_default="{}")
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     worker: Mapped[str | None] = mapped_column(Text)

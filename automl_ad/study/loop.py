@@ -152,7 +152,7 @@ def _step(
             trial.number, configuration, "failed", f"Ended the process {ATTEMPTS_ALLOWED} times; out of memory?"
         )
     else:
-        precedents = [each.cells["rules"] for each in finished if each.method == configuration.method]
+        precedents = [each.aggregations for each in finished if each.method == configuration.method]
         record = run_trial(context, trial.number, configuration, budget, trial, precedents)
     repository.save_candidate(study.study_name, record)
     _tell(study, trial, record, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from automl_ad.evaluation.suite_scores import SuiteScores, proxy_score, shared_aggregation
@@ -39,17 +39,17 @@ def rescore_trials(context: StudyContext, study: str, repository: Repository) ->
 
 def _rescored(context: StudyContext, records: Sequence[CandidateRecord]) -> list[CandidateRecord]:
     """The trials of one method whose aggregation changes, rescored."""
-    means = [record.cells["rules"] for record in records]
+    means = [record.aggregations for record in records]
     rule = shared_aggregation(means)
     return [_judged(context, record, means) for record in records if record.rule != rule]
 
 
-def _judged(context: StudyContext, record: CandidateRecord, means: Sequence[dict[str, float]]) -> CandidateRecord:
+def _judged(context: StudyContext, record: CandidateRecord, means: Sequence[Mapping[str, float]]) -> CandidateRecord:
     path = context.folder.trial(record.number) / SCORES
     if not path.is_file():
         return record  # one trial's lost file must not cost the others their answer
     scores = SuiteScores.load(path)
     suite, home = context.data.at(int(record.params["side"])).proxy, record.learned_from
-    others = [each for each in means if each is not record.cells["rules"]]
+    others = [each for each in means if each is not record.aggregations]
     result = proxy_score(scores, suite, context.plan, home, others, advantage=record.advantage)
     return replace(record, **score_fields(result))

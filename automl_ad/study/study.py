@@ -22,7 +22,7 @@ from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyErro
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.selection.decision import Decision, Finalist, decide, limitations
 from automl_ad.selection.few_defects import Choice, among_defects, judge_leader, rerank
-from automl_ad.selection.holdout import holdout_summary, learned_families, shortlist
+from automl_ad.selection.holdout import learned_families, shortlist
 from automl_ad.selection.lead_model import lead_models_for
 from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline, ranked, usable
 from automl_ad.store.artifacts import StudyFolder, remove_leftovers
@@ -171,10 +171,10 @@ class Study:
         files = sorted(self.folder.trial(number).glob("*")) if self.folder.trial(number).is_dir() else []
         return row | {
             "rule": record.rule,
-            "cells": record.cells.get("cells", {}),
-            "located": record.cells.get("located", {}),
-            "rules": record.cells.get("rules", {}),
-            "certify": record.certify,
+            "cells": dict(record.image_auroc),
+            "located": dict(record.localisation_auroc),
+            "rules": dict(record.aggregations),
+            "certify": _holdout(record),
             "timings": {"fit_s": record.fit_s, "total_s": record.total_s},
             "artifacts": [str(path) for path in files],
         }
@@ -478,7 +478,7 @@ class Study:
         except Exception as error:  # one candidate's fault must not cost the others their answer
             warnings.append(f"Trial {record.number} failed on the certify images: {describe_error(error)}")
             return None
-        self._repository.set_holdout(self.name, record.number, holdout_summary(finalist, cells))
+        self._repository.set_holdout(self.name, record.number, finalist.value, cells)
         return finalist
 
     def _answer(
@@ -593,7 +593,7 @@ def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | N
         "interval": record.interval,
         "families": dict(record.families),
         "advantage": record.advantage,
-        "certify_score": record.certify["value"] if record.certify else None,
+        "certify_score": record.holdout_score,
         "latency_ms": record.latency_ms,
         "size_mb": record.size_mb,
         "peak_mb": record.peak_mb,
@@ -606,8 +606,14 @@ def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | N
     }
 
 
+def _holdout(record: CandidateRecord) -> dict[str, Any] | None:
+    if record.holdout_score is None:
+        return None
+    return {"value": record.holdout_score, "cells": dict(record.holdout_auroc)}
+
+
 def _scored_as_now(record: CandidateRecord) -> bool:
-    return "located" in record.cells and record.advantage == configuration_of(record).parameters.advantage
+    return bool(record.localisation_auroc) and record.advantage == configuration_of(record).parameters.advantage
 
 
 def _why_none(records: list[CandidateRecord]) -> str:

@@ -182,13 +182,11 @@ def score_fields(result: ProxyScore) -> dict[str, Any]:
         "interval_low": result.interval[0],
         "interval_high": result.interval[1],
         "families": result.families,
-        "cells": {
-            "cells": result.cells,
-            "located": result.localisation,
-            "rules": result.aggregations,
-            "home": sorted(result.learned),
-            "advantage": result.advantage,
-        },
+        "image_auroc": result.cells,
+        "localisation_auroc": result.localisation,
+        "aggregations": result.aggregations,
+        "learned_from": result.learned,
+        "advantage": result.advantage,
     }
 
 

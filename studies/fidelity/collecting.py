@@ -64,8 +64,8 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         default=place.get(BASELINE_TRIAL),
         seconds=_seconds(study),
         appearance=whole_picture_aurocs(normals.images.pixels, pixels, labels),
-        image_cells=_table(records, "cells", cells),
-        localisation_cells=_table(records, "located", cells),
+        image_cells=_table(records, "image_auroc", cells),
+        localisation_cells=_table(records, "localisation_auroc", cells),
         home=in_family(records, cells),
         proxy=np.array([record.proxy_score for record in records], dtype=np.float64),
         good=np.array([_good_scores(context, record) for record in records]),
@@ -115,8 +115,8 @@ def _good_scores(context: StudyContext, record: CandidateRecord) -> Floats:
     return SuiteScores.load(context.folder.trial(record.number) / SCORES).normals[str(record.rule)]
 
 
-def _table(records: list[CandidateRecord], level: str, cells: list[str]) -> Floats:
-    return np.array([[record.cells[level][cell] for cell in cells] for record in records], dtype=np.float64)
+def _table(records: list[CandidateRecord], metric: str, cells: list[str]) -> Floats:
+    return np.array([[getattr(record, metric)[cell] for cell in cells] for record in records], dtype=np.float64)
 
 
 def _shown(

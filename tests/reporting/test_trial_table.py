@@ -31,11 +31,16 @@ def as_study(workspace: Path, repository: Repository) -> Study:
 def repository(tmp_path: Path) -> Repository:
     """Ten trials: number 3 failed, number 4 is too slow, and number 7 learned from textures."""
     repository = make_study(tmp_path, settings={"max_latency_ms": 100})
-    learned = candidate(7)
     changes = {
-        3: {"state": "failed", "reason": "Out of memory.", "proxy_score": None, "interval_low": None, "cells": {}},
+        3: {
+            "state": "failed",
+            "reason": "Out of memory.",
+            "proxy_score": None,
+            "interval_low": None,
+            "image_auroc": {},
+        },
         4: {"latency_ms": 200.0},
-        7: {"cells": dict(learned.cells) | {"home": ["texture"]}},
+        7: {"learned_from": frozenset({"texture"})},
     }
     for number in range(10):
         repository.save_candidate("made", candidate(number, **changes.get(number, {})))
@@ -125,7 +130,7 @@ def test_whatever_else_changes_is_seen(repository: Repository) -> None:
     table.refresh()
     assert [row.number for row in table.rows if row.picked] == [5]
     repository.add_pick("made", PickRecord(number=None))
-    repository.set_holdout("made", 2, {"value": 0.75, "cells": {"texture/0.7": 0.75}})
+    repository.set_holdout("made", 2, 0.75, {"texture/0.7": 0.75})
     repository.set_answer("made", {"winner": {"trial": 2}, "tied": [2, 5]})
     table.refresh()
     assert not any(row.picked for row in table.rows)

@@ -46,7 +46,7 @@ def record(number: int, value: float | None, members: tuple[int, ...] = ()) -> C
         method="average" if members else "padim",
         backbone="resnet18",
         params={"members": [{"trial": member} for member in members]} if members else {},
-        certify=None if value is None else {"value": value, "cells": {}},
+        holdout_score=value,
     )
 
 

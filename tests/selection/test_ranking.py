@@ -251,10 +251,15 @@ def candidate(
     located: Sequence[float] | None = None,
 ) -> CandidateRecord:
     """A record; without ``home`` and ``located`` one of the time before either was kept."""
-    cells: dict[str, object] = {"cells": dict(zip(CELLS, values, strict=True)), "rules": {"max": 0.5}}
-    cells |= {} if home is None else {"home": list(home)}
-    cells |= {} if located is None else {"located": dict(zip(CELLS, located, strict=True))}
-    return CandidateRecord(number=number, state="complete", method=method, cells=cells)
+    return CandidateRecord(
+        number=number,
+        state="complete",
+        method=method,
+        image_auroc=dict(zip(CELLS, values, strict=True)),
+        localisation_auroc={} if located is None else dict(zip(CELLS, located, strict=True)),
+        aggregations={"max": 0.5},
+        learned_from=frozenset(home or ()),
+    )
 
 
 def order(*records: CandidateRecord) -> list[int]:
@@ -300,7 +305,7 @@ def test_an_advantage_is_taken_off_before_candidates_are_ranked() -> None:
     steady = candidate(0, STEADY, [], located=STEADY)
     for advantage, wanted in ((0.0, [1.0, 0.0]), (0.1, [0.5, 0.5]), (0.2, [0.0, 1.0])):
         plain = candidate(1, [value + 0.05 for value in STEADY], [], located=[value + 0.15 for value in STEADY])
-        taken = replace(plain, cells={**plain.cells, "advantage": advantage})
+        taken = replace(plain, advantage=advantage)
         scores = {record.number: score for record, score in ranked([steady, taken])}
         assert [scores[1], scores[0]] == wanted
         assert taken.advantage == advantage
@@ -310,7 +315,7 @@ def test_a_cell_that_all_have_solved_says_nothing_of_those_with_an_advantage_eit
     """All but one cell are solved by all; in that one, candidate 1 is the best even with less."""
     rows = [[1.0] * 4 + [value] for value in (0.6, 0.9, 0.5)]
     records = [candidate(number, row, [], located=row) for number, row in enumerate(rows)]
-    records[1] = replace(records[1], cells={**records[1].cells, "advantage": 0.2})
+    records[1] = replace(records[1], advantage=0.2)
     assert [(record.number, score) for record, score in ranked(records)] == [(1, 1.0), (0, 0.5), (2, 0.0)]
 
 

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from automl_ad.errors import StoreError, StudyError
@@ -34,7 +33,11 @@ CANDIDATE = CandidateRecord(
     interval_low=0.85,
     interval_high=0.94,
     families={"cutpaste": 0.88},
-    cells={"cutpaste/1": {"auroc": 0.7, "weight": 1}},
+    image_auroc={"cutpaste/0.7": 0.7},
+    localisation_auroc={"cutpaste/0.7": 0.6},
+    aggregations={"max": 0.7, "top1%": 0.8},
+    learned_from=frozenset({"texture", "sdas"}),
+    advantage=0.1,
     latency_ms=12.5,
     size_mb=3.0,
     peak_mb=200.0,
@@ -140,21 +143,22 @@ class TestCandidates:
         assert (stored.proxy_score, stored.interval_low, stored.interval) == (None, None, None)
         assert stored.families == {"a": 0.5, "b": None, "c": [1, 2]}
 
-    def test_certify_is_set_alone(self, filled):
-        filled.set_holdout("parts", 3, {"score": 0.8})
-        assert filled.candidate("parts", 3) == replace(CANDIDATE, certify={"score": 0.8})
+    def test_the_holdout_check_is_set_alone(self, filled):
+        filled.set_holdout("parts", 3, 0.8, {"cutpaste/0.7": 0.75})
+        expected = replace(CANDIDATE, holdout_score=0.8, holdout_auroc={"cutpaste/0.7": 0.75})
+        assert filled.candidate("parts", 3) == expected
 
-    def test_certify_is_cleared_for_one_study_at_once(self, filled):
+    def test_the_holdout_check_is_cleared_for_one_study_at_once(self, filled):
         filled.create_study(replace(STUDY, name="other"))
         filled.save_candidate("other", replace(CANDIDATE, number=5))
         filled.save_candidate("parts", replace(CANDIDATE, number=7))
         for study, number in (("parts", 3), ("parts", 7), ("other", 5)):
-            filled.set_holdout(study, number, {"value": number})
-        assert filled.certified("parts") == {3: {"value": 3}, 7: {"value": 7}}
+            filled.set_holdout(study, number, float(number), {"a/0.7": 1.0})
+        assert [record.holdout_score for record in filled.candidates("parts")] == [3, 7]
         filled.clear_holdout("parts")
-        assert filled.certified("parts") == {}
+        assert [record.holdout_score for record in filled.candidates("parts")] == [None, None]
         assert filled.candidate("parts", 3) == CANDIDATE
-        assert filled.certified("other") == {5: {"value": 5}}
+        assert filled.candidate("other", 5).holdout_score == 5
 
     def test_only_those_after_a_number(self, filled):
         filled.save_candidate("parts", replace(CANDIDATE, number=0))
@@ -174,7 +178,7 @@ class TestCandidates:
             filled.candidate("parts", 9)
         filled.create_study(replace(STUDY, name="empty"))
         with pytest.raises(StudyError, match="has no trial 0; it has no trials yet"):
-            filled.set_holdout("empty", 0, {})
+            filled.set_holdout("empty", 0, 0.5, {})
 
     def test_unknown_state_is_refused(self, filled):
         with pytest.raises(IntegrityError):
@@ -220,7 +224,7 @@ class TestRevision:
     @pytest.mark.parametrize(
         ("change", "given"),
         [
-            ("set_holdout", (3, {"value": 0.5})),
+            ("set_holdout", (3, 0.5, {})),
             ("clear_holdout", ()),
             ("set_answer", (None,)),
             ("set_warnings", (["dark"],)),
@@ -247,15 +251,8 @@ class TestRevision:
 class TestSchema:
     def test_tables_carry_the_prefix(self, repository, path):
         names = [row[0] for row in sqlite3.connect(path).execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        assert len(names) == 4
+        assert len(names) == 5
         assert all(name.startswith("automl_ad_") for name in names)
-
-    def test_another_version_is_refused(self, repository, path):
-        engine = open_engine(f"sqlite:///{path}")
-        with engine.begin() as connection:
-            connection.execute(text("UPDATE automl_ad_schema SET version = 7"))
-        with pytest.raises(StoreError, match=r"a\.db holds tables of version 7, this program reads version 2"):
-            Repository(engine)
 
     def test_reading_works_while_another_process_writes(self, filled, path):
         writer = sqlite3.connect(path, isolation_level=None)

@@ -15,8 +15,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.suite import Suite
 from automl_ad.evaluation.suite_scores import BOOTSTRAP_DRAWS, SuiteScores
-from automl_ad.selection.decision import Finalist
-from automl_ad.selection.holdout import holdout_summary, learned_families, shortlist
+from automl_ad.selection.holdout import learned_families, shortlist
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study import holdout
@@ -100,7 +99,7 @@ class TestFinalCheck:
         """Their draws are paired: who scores alike has the same draws, whoever of them learned from a family."""
         check = HoldoutCheck(context, {"texture"})
         one, other = (
-            check.finalist(replace(keep(context, number), cells={"home": home}))[0]
+            check.finalist(replace(keep(context, number), learned_from=frozenset(home)))[0]
             for number, home in enumerate((["texture"], []))
         )
         np.testing.assert_array_equal(one.draws, other.draws)
@@ -108,7 +107,7 @@ class TestFinalCheck:
     def test_an_advantage_is_taken_off_the_value_and_its_draws(self, context: Any) -> None:
         check, candidate = HoldoutCheck(context, ()), keep(context, 3)
         plain, _ = check.finalist(candidate)
-        less, cells = check.finalist(replace(candidate, cells={"advantage": 0.1}))
+        less, cells = check.finalist(replace(candidate, advantage=0.1))
         assert less.value == pytest.approx(plain.value - 0.1)
         np.testing.assert_allclose(less.draws, plain.draws - 0.1)
         assert cells == {"texture/0.7": 1.0, "poisson/0.7": 0.25}
@@ -207,13 +206,8 @@ def test_the_best_few_are_joined_by_the_default_and_by_the_averages_that_compete
 
 
 def test_what_some_learned_from_is_what_any_of_them_did() -> None:
-    texture, both = record(cells={"home": ["texture"]}), record(cells={"home": ["sdas", "texture"]})
+    texture, both = (record(learned_from=frozenset(names)) for names in (["texture"], ["sdas", "texture"]))
     assert learned_families([record(), texture]) == {"texture"}
-    assert learned_families([both, record(cells={"home": ["cutpaste"]})]) == {"texture", "sdas", "cutpaste"}
-    assert learned_families([record(), record(cells={"home": []})]) == frozenset()
+    assert learned_families([both, record(learned_from=frozenset({"cutpaste"}))]) == {"texture", "sdas", "cutpaste"}
+    assert learned_families([record(), record(number=4)]) == frozenset()
     assert learned_families([]) == frozenset()
-
-
-def test_the_database_keeps_the_value_and_the_cells() -> None:
-    made = Finalist(3, 0.9, np.zeros(2), 12.0)
-    assert holdout_summary(made, {"texture/0.7": 0.8}) == {"value": 0.9, "cells": {"texture/0.7": 0.8}}

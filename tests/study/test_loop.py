@@ -83,7 +83,7 @@ def test_a_trial_hears_of_the_rules_of_its_own_method(
     monkeypatch.setattr(loop, "run_trial", run)
     rules = {"padim": {"max": 0.9}, "dfr": {"max": 0.1}}
     ran = [
-        CandidateRecord(number=number, state="complete", method=method, cells={"rules": rules[method]})
+        CandidateRecord(number=number, state="complete", method=method, aggregations=rules[method])
         for number, method in enumerate(["padim", "dfr", "padim"])
     ]
     assert step(study, repository, parts, monkeypatch, ran)

@@ -105,9 +105,9 @@ def test_trials_of_a_method_are_judged_by_the_rule_that_serves_it_best(context: 
     assert (first.rule, second.rule) == ("top1%", "top1%")
     assert first.proxy_score == pytest.approx((0.5 + 1 + 1 + 0.875) / 4)
     assert first.families == pytest.approx({"texture": 0.75, "poisson": 0.9375})
-    assert first.cells["cells"] == pytest.approx({"texture/0.7": 0.5, "poisson/0.7": 1.0})
-    assert first.cells["located"] == before.cells["located"]
-    assert first.cells["rules"] == pytest.approx(before.cells["rules"])
+    assert first.image_auroc == pytest.approx({"texture/0.7": 0.5, "poisson/0.7": 1.0})
+    assert first.localisation_auroc == before.localisation_auroc
+    assert first.aggregations == pytest.approx(before.aggregations)
     assert first.interval != before.interval
     assert first.interval is not None
     assert first.interval[0] < first.proxy_score < first.interval[1]
@@ -118,7 +118,7 @@ def test_all_else_that_is_known_of_a_trial_stays(context: Any, repository: Repos
     other = tried(context, repository, 1, BROAD)
     after, same = settled(context, repository)
     assert same == other  # had that rule already
-    changed = {"rule", "proxy_score", "interval_low", "interval_high", "families", "cells"}
+    changed = {"rule", "proxy_score", "interval_low", "interval_high", "families", "image_auroc"}
     for name, value in vars(before).items():
         assert (getattr(after, name) == value) == (name not in changed), name
 
@@ -136,7 +136,7 @@ def test_settling_again_changes_nothing(context: Any, repository: Repository, mo
 def test_the_order_in_which_trials_ended_does_not_matter(context: Any, repository: Repository) -> None:
     """Each was judged with those before it in mind; in the end all know of all."""
     tried(context, repository, 0, BROAD)
-    precedents = [repository.candidates("parts")[0].cells["rules"]]
+    precedents = [repository.candidates("parts")[0].aggregations]
     SHARP.save(context.folder.trial(1) / SCORES)
     later = proxy_score(SHARP, context.suite, context.plan, (), precedents)
     assert later.aggregation == "top1%"  # as after settling

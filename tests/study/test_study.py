@@ -67,7 +67,7 @@ def scored(study: automl_ad.Study) -> list[dict[str, Any]]:
 def measured(repository: Repository) -> dict[int, tuple[Any, ...]]:
     """What was measured of each trial, whatever rule it is judged by in the end."""
     return {
-        record.number: (record.configuration_hash, record.ended_at, str(record.cells["rules"]))
+        record.number: (record.configuration_hash, record.ended_at, str(record.aggregations))
         for record in repository.candidates("parts")
     }
 
@@ -176,15 +176,14 @@ def test_trials_of_a_method_share_a_scoring_rule(study: automl_ad.Study) -> None
     assert all(len(shared) == 1 for shared in rules.values())
 
 
-@pytest.mark.parametrize("early", [{"located": None}, {"advantage": 0.09}])
+@pytest.mark.parametrize("early", [{"localisation_auroc": {}}, {"advantage": 0.09}])
 def test_a_study_that_an_early_version_scored_otherwise_is_not_gone_on_with(
     parts: Path, tmp_path: Path, early: dict[str, Any]
 ) -> None:
     """One that did not look at places, or knew another advantage."""
     made = run(parts, tmp_path, trials=1)
     (record,) = made.repository.candidates("parts")
-    cells = {level: values for level, values in {**record.cells, **early}.items() if values is not None}
-    made.repository.save_candidate("parts", replace(record, cells=cells))
+    made.repository.save_candidate("parts", replace(record, **early))
     with pytest.raises(StudyError, match=r"earlier version, which scored candidates otherwise; give .* --name"):
         run(parts, tmp_path, trials=2)
     assert made.answer()["winner"]["trial"] == 0  # still there
@@ -600,9 +599,8 @@ def test_a_study_with_a_method_that_learns_from_anomalies(
     assert any("learned from anomalies of texture:" in gap for gap in answer["unknown"])
     check = HoldoutCheck(study.context(), {"texture"})
     for record in study.repository.candidates("parts"):
-        assert record.certify is not None
         finalist, cells = check.finalist(record)
-        assert record.certify == {"value": pytest.approx(finalist.value), "cells": pytest.approx(cells)}
+        assert (record.holdout_score, record.holdout_auroc) == (pytest.approx(finalist.value), pytest.approx(cells))
 
     number = next(number for number, method in methods.items() if method == "realnet")
     bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial=number))

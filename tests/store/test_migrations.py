@@ -1,0 +1,268 @@
+"""Databases of earlier schemas are upgraded when they are opened, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, inspect
+
+from automl_ad.errors import StoreError
+from automl_ad.store import migrations
+from automl_ad.store.database import open_engine
+from automl_ad.store.records import PickRecord
+from automl_ad.store.repository import Repository
+from automl_ad.store.tables import SCHEMA_VERSION
+
+SCHEMA_2 = """
+CREATE TABLE automl_ad_schema (id INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (id));
+CREATE TABLE automl_ad_studies (
+  id INTEGER NOT NULL, name TEXT NOT NULL, created_at DATETIME NOT NULL, settings JSON NOT NULL, meaning JSON NOT NULL,
+  images TEXT NOT NULL, fingerprint TEXT NOT NULL, suite_hash TEXT, splits JSON NOT NULL, warnings JSON NOT NULL,
+  answer JSON, changes INTEGER NOT NULL, PRIMARY KEY (id), UNIQUE (name)
+);
+CREATE TABLE automl_ad_candidates (
+  study_id INTEGER NOT NULL, number INTEGER NOT NULL, state TEXT NOT NULL, method TEXT NOT NULL, backbone TEXT,
+  params JSON NOT NULL, rule TEXT, proxy_score FLOAT, interval_low FLOAT, interval_high FLOAT, families JSON NOT NULL,
+  cells JSON NOT NULL, latency_ms FLOAT, size_mb FLOAT, peak_mb FLOAT, fit_s FLOAT, total_s FLOAT, reason TEXT,
+  artifact TEXT, configuration_hash TEXT, certify JSON, started_at DATETIME, ended_at DATETIME, worker TEXT,
+  PRIMARY KEY (study_id, number), CHECK (state IN ('running', 'complete', 'pruned', 'failed')),
+  FOREIGN KEY(study_id) REFERENCES automl_ad_studies (id)
+);
+CREATE INDEX automl_ad_candidates_by_state ON automl_ad_candidates (study_id, state);
+CREATE INDEX ix_automl_ad_candidates_configuration_hash ON automl_ad_candidates (configuration_hash);
+CREATE TABLE automl_ad_picks (
+  id INTEGER NOT NULL, study_id INTEGER NOT NULL, number INTEGER, note TEXT NOT NULL, who TEXT NOT NULL,
+  at DATETIME NOT NULL, PRIMARY KEY (id),
+  FOREIGN KEY(study_id, number) REFERENCES automl_ad_candidates (study_id, number),
+  FOREIGN KEY(study_id) REFERENCES automl_ad_studies (id)
+);
+INSERT INTO automl_ad_schema VALUES (1, 2);
+INSERT INTO automl_ad_studies VALUES
+  (1, 'parts', '2026-03-01 12:00:00.000000', '{}', '{}', '/data', 'abab', NULL, '{}', '[]', NULL, 3);
+"""
+"""What version 0.1.0 created, on SQLite."""
+CELLS = {
+    "cells": {"texture/0.7": 0.6, "speck/0.7": 0.7},
+    "located": {"texture/0.7": 0.5, "speck/0.7": 0.9},
+    "rules": {"max": 0.65, "top1%": 0.66},
+    "home": ["sdas", "texture"],
+    "advantage": 0.1,
+}
+TRIALS = [
+    (0, "complete", CELLS, {"value": 0.72, "cells": {"texture/0.7": 0.61}}),
+    (1, "complete", {"cells": {"texture/0.7": 0.4}, "rules": {"max": 0.4}}, None),  # of an early version
+    (2, "failed", {}, None),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database of schema 2 with trials and a pick."""
+    path = tmp_path / "automl_ad.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(SCHEMA_2)
+        for number, state, cells, certify in TRIALS:
+            row = (1, number, state, "padim", "{}", "{}", json.dumps(cells), certify and json.dumps(certify))
+            columns = "study_id, number, state, method, params, families, cells, certify"
+            connection.execute(f"INSERT INTO automl_ad_candidates ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO automl_ad_picks VALUES (1, 1, 0, 'fast', 'Ada', '2026-03-02 12:00:00.000000')")
+    connection.close()
+    return path
+
+
+def opened(path: Path) -> Repository:
+    return Repository(open_engine(f"sqlite:///{path}"))
+
+
+def version_of(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        return int(connection.execute("SELECT version FROM automl_ad_schema").fetchone()[0])
+
+
+def copy_of(path: Path) -> Path:
+    return path.with_name("automl_ad.db.version-2.bak")
+
+
+def test_trials_keep_all_that_was_known_of_them(path: Path) -> None:
+    whole, early, failed = opened(path).candidates("parts")
+    assert whole.image_auroc == CELLS["cells"]
+    assert whole.localisation_auroc == CELLS["located"]
+    assert whole.aggregations == CELLS["rules"]
+    assert (whole.learned_from, whole.advantage) == ({"sdas", "texture"}, 0.1)
+    assert (whole.holdout_score, whole.holdout_auroc) == (0.72, {"texture/0.7": 0.61})
+    assert (early.image_auroc, early.localisation_auroc) == ({"texture/0.7": 0.4}, {})
+    assert (early.learned_from, early.advantage, early.holdout_score, early.holdout_auroc) == (set(), 0, None, {})
+    assert (failed.state, failed.image_auroc) == ("failed", {})
+
+
+def test_studies_and_picks_stay(path: Path) -> None:
+    repository = opened(path)
+    assert repository.get_study("parts").fingerprint == "abab"
+    assert [(pick.number, pick.note) for pick in repository.picks("parts")] == [(0, "fast")]
+    repository.add_pick("parts", PickRecord(number=1))  # foreign keys still hold
+    assert repository.revision("parts").changes == 4
+
+
+def test_the_copy_is_what_the_file_was(path: Path) -> None:
+    opened(path)
+    assert version_of(path) == SCHEMA_VERSION
+    assert version_of(copy_of(path)) == 2
+    with sqlite3.connect(copy_of(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM automl_ad_candidates").fetchone() == (3,)
+    assert sorted(item.name for item in path.parent.iterdir() if "tmp" in item.name) == []
+
+
+def test_what_is_only_in_the_write_ahead_log_is_copied_too(path: Path) -> None:
+    writer = sqlite3.connect(path)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("UPDATE automl_ad_studies SET fingerprint = 'cdcd'")
+    writer.commit()  # no checkpoint while the connection is open
+    opened(path)
+    with sqlite3.connect(copy_of(path)) as connection:
+        assert connection.execute("SELECT fingerprint FROM automl_ad_studies").fetchone() == ("cdcd",)
+    writer.close()
+
+
+def test_a_copy_that_exists_is_not_overwritten(path: Path) -> None:
+    copy_of(path).write_text("mine")
+    assert len(opened(path).candidates("parts")) == 3
+    assert copy_of(path).read_text() == "mine"
+
+
+def test_an_upgraded_database_is_as_a_new_one(path: Path, tmp_path: Path) -> None:
+    def described(file: Path) -> dict[str, list[tuple[str, str, bool]]]:
+        inspector = inspect(open_engine(f"sqlite:///{file}"))
+        return {
+            table: sorted(
+                (column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(table)
+            )
+            for table in inspector.get_table_names()
+        }
+
+    opened(path), opened(tmp_path / "new.db")
+    assert described(path) == described(tmp_path / "new.db")
+    assert opened(path).candidates("parts") == opened(path).candidates("parts")  # opened again, nothing happens
+
+
+def test_a_newer_schema_is_refused_in_one_sentence(path: Path) -> None:
+    opened(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE automl_ad_schema SET version = 7")
+    with pytest.raises(StoreError, match=r"holds tables of version 7, .* versions 2 to 3; upgrade automl-ad, or"):
+        opened(path)
+
+
+def test_an_older_schema_than_the_oldest_is_refused(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE automl_ad_schema SET version = 1")
+    with pytest.raises(StoreError, match=r"holds tables of version 1, .* use the version that made it"):
+        opened(path)
+    assert not copy_of(path).exists()
+
+
+def test_a_fault_half_way_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("alembic.op.drop_column", broken)
+        with pytest.raises(RuntimeError, match="power cut"):
+            opened(path)
+    with sqlite3.connect(path) as connection:
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(automl_ad_candidates)")}
+    assert version_of(path) == 2
+    assert "cells" in columns
+    assert "image_auroc" not in columns
+    assert opened(path).candidate("parts", 0).image_auroc == CELLS["cells"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_process_that_is_killed_half_way_leaves_the_database_as_it_was(path: Path) -> None:
+    code = f"""
+        import os, signal, alembic.op
+        from automl_ad.store.database import open_engine
+        from automl_ad.store.repository import Repository
+        alembic.op.drop_column = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        Repository(open_engine("sqlite:///{path}"))
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert version_of(path) == 2
+    assert opened(path).candidate("parts", 0).image_auroc == CELLS["cells"]
+
+
+def test_two_processes_that_upgrade_at_once_end_well(path: Path) -> None:
+    code = f"""
+        import sys
+        from automl_ad.store.database import open_engine
+        from automl_ad.store.repository import Repository
+        print("ready", flush=True)
+        sys.stdin.readline()
+        print(len(Repository(open_engine("sqlite:///{path}")).candidates("parts")))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, **pipes) for _ in range(3)]  # type: ignore[call-overload]
+    for process in running:
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in running:
+        out, err = process.communicate(timeout=60)
+        assert (out, err, process.returncode) == ("3\n", "", 0)
+    assert version_of(path) == SCHEMA_VERSION
+
+
+@pytest.fixture
+def unwritable(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Repository]:
+    """Opens the database as a user who may only read it; root may write everywhere, so SQLite is asked to refuse."""
+    engine = open_engine(f"sqlite:///{path}")
+
+    def refuse(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("PRAGMA query_only = ON")
+
+    event.listen(engine, "connect", refuse)
+    engine.dispose()
+    return lambda: Repository(engine)
+
+
+def test_a_file_that_may_only_be_read_is_named_with_the_remedy(
+    path: Path, unwritable: Callable[[], Repository]
+) -> None:
+    with pytest.raises(StoreError, match=r"\.db was made by an earlier version .* has to be upgraded, .* cannot be"):
+        unwritable()
+    assert version_of(path) == 2
+
+
+def test_one_of_the_present_schema_that_may_only_be_read_can_be_read(path: Path) -> None:
+    opened(path)
+    engine = open_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", lambda connection, record: connection.execute("PRAGMA query_only = ON"))
+    engine.dispose()
+    assert len(Repository(engine).candidates("parts")) == 3
+
+
+def test_without_room_for_a_copy_nothing_is_upgraded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: str, target: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StoreError, match=r"\.bak cannot be written .* is not upgraded without a copy; free the"):
+        opened(path)
+    assert version_of(path) == 2
+    assert [item.name for item in path.parent.iterdir() if ".bak" in item.name] == []
+
+
+def test_every_schema_has_a_revision() -> None:
+    names = sorted(item.stem for item in (Path(migrations.__file__).parent / "versions").glob("v*.py"))
+    assert names[-1] == f"v{SCHEMA_VERSION:04d}"
