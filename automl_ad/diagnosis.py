@@ -21,6 +21,7 @@ PACKAGES = (
     "timm",
     "optuna",
     "sqlalchemy",
+    "alembic",
     "numpy",
     "scikit-learn",
     "scipy",
