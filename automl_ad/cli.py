@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from automl_ad.durations import parse_duration
 from automl_ad.errors import AutomlAdError, InputError, NoCandidateError
+from automl_ad.formatting import parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.bundle.figures import percent
 from automl_ad.bundle.svg import (
     BLUE,
     FAINT,
@@ -24,6 +23,7 @@ from automl_ad.bundle.svg import (
     upright,
     words,
 )
+from automl_ad.formatting import rate
 
 _Floats = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def roc_plot(good: _Floats, bad: _Floats, threshold: float) -> str:
     parts += [segment((x.start, y.start), (x.end, y.end), GREY, "4 4"), curve(x, y, points)]
     parts += [dot(x.at(100 * alarms), y.at(100 * found)), dot(196, 302)]
     parts += [words(208, 306, "at the threshold"), words(208, 322, "dashed: chance")]
-    said = f"At the threshold {percent(alarms)} of good images are called anomalous, {percent(found)} of defects found"
+    said = f"At the threshold {rate(alarms)} of good images are called anomalous, {rate(found)} of defects found"
     return drawing(400, 400, "ROC curve", said, parts)
 
 

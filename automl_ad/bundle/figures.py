@@ -5,12 +5,11 @@ Imports nothing that is slow or that may be missing: every command prints by way
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NONE = "–"
+from automl_ad.formatting import interval, number, rate, rate_interval
 
 
 @dataclass(frozen=True)
@@ -59,33 +58,13 @@ def figures(answer: Mapping[str, Any]) -> list[Figure]:
     return ranks + shares + marks
 
 
-def percent(share: float) -> str:
-    """A share, 0 to 1, as text such as "4.88 %"."""
-    return f"{100 * share:.3g} %"
-
-
-def percent_interval(bounds: tuple[float, float]) -> str:
-    """An interval of shares as text."""
-    return f"{percent(bounds[0])} to {percent(bounds[1])}"
-
-
-def score(value: float | None) -> str:
-    """A figure between 0 and 1 with three digits, or a dash."""
-    return f"{value:.3f}" if value is not None and math.isfinite(value) else NONE
-
-
-def score_interval(bounds: tuple[float, float] | None) -> str:
-    """An interval of such figures, or a dash."""
-    return f"{score(bounds[0])} to {score(bounds[1])}" if bounds else NONE
-
-
 def escapes_sentence(answer: Mapping[str, Any]) -> str:
     """How many defective images were missed, and that nobody promised anything about it."""
     count, of = round(answer["escapes"] * answer["images"]["defect"]), answer["images"]["defect"]
     verb = "not rejected" if answer.get("review") else "missed"
     return (
-        f"{count} of {of} defective images were {verb} ({percent(answer['escapes'])}, 90 % interval "
-        f"{percent_interval(answer['escapes_interval'])}); good images alone can promise nothing about that."
+        f"{count} of {of} defective images were {verb} ({rate(answer['escapes'])}, 90 % interval "
+        f"{rate_interval(answer['escapes_interval'])}); good images alone can promise nothing about that."
     )
 
 
@@ -97,8 +76,8 @@ def review_sentence(answer: Mapping[str, Any]) -> str:
     good, defect, held = review["good"], review["defect"], review["good"]["reject"] + review["good"]["review"]
     return (
         f"{good['review']} good and {defect['review']} defective images lie between the thresholds and go to review; "
-        f"{defect['pass']} defective ones pass. Rejected or reviewed are {percent(held / answer['images']['good'])} of "
-        f"the good images; at most {percent(review['promised'])} were promised."
+        f"{defect['pass']} defective ones pass. Rejected or reviewed are {rate(held / answer['images']['good'])} of "
+        f"the good images; at most {rate(review['promised'])} were promised."
     )
 
 
@@ -107,15 +86,13 @@ def marked_sentence(answer: Mapping[str, Any]) -> str:
     if answer.get("marked_good") is None:
         return ""
     return (
-        f"On good images {percent(answer['marked_good'])} of the pixels are marked on average; at most "
-        f"{percent(answer['marked_promised'])} were promised."
+        f"On good images {rate(answer['marked_good'])} of the pixels are marked on average; at most "
+        f"{rate(answer['marked_promised'])} were promised."
     )
 
 
 def _figure(answer: Mapping[str, Any], key: str, name: str, unit: str, meaning: str) -> Figure:
     value, bounds = answer.get(key), answer.get(f"{key}_interval")
     if unit.startswith("of "):
-        shown = NONE if value is None else percent(value)
-        return Figure(name, shown, percent_interval(bounds) if bounds else NONE, unit, meaning)
-    shown = NONE if value is None else f"{value:.4f}"
-    return Figure(name, shown, score_interval(bounds), unit, meaning)
+        return Figure(name, rate(value), rate_interval(bounds), unit, meaning)
+    return Figure(name, number(value, 4), interval(bounds), unit, meaning)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.bundle.figures import percent, percent_interval
 from automl_ad.bundle.runtime import Threshold
 from automl_ad.evaluation.proportions import chance_by_calibration, chance_of_as_many, exact_interval
+from automl_ad.formatting import rate, rate_interval
 
 LEVEL = 0.05
 """A promise counts as broken when chance would explain the overkill more seldom than this."""
@@ -39,8 +39,8 @@ def promise_figures(
     kept = chance >= LEVEL
     fit = "is compatible with" if kept else "is more than chance makes of"
     note = (
-        f"{alarms} of {of} good images were called anomalous ({percent(alarms / of)}, 90 % interval "
-        f"{percent_interval(exact_interval(alarms, of))}), which {fit} the promise of at most {percent(promised)} "
+        f"{alarms} of {of} good images were called anomalous ({rate(alarms / of)}, 90 % interval "
+        f"{rate_interval(exact_interval(alarms, of))}), which {fit} the promise of at most {rate(promised)} "
         f"overkill ({_TEST}: p {_chance(chance)})."
     )
     if not kept:
