@@ -137,8 +137,8 @@ def _use() -> Iterator[str]:
     yield (
         "`decision` in `bundle.json` may be edited: `overkill` (at most this share of good parts is rejected), "
         "`review` (null, or a larger share: parts that score between the two thresholds are to be reviewed), `mask` "
-        "(at most this share of a good part's pixels is marked) and `threshold` (null, or a raw score that replaces the "
-        "threshold of `overkill`). Everything else is protected by checksums."
+        "(at most this share of a good part's pixels is marked) and `threshold` (null, or a raw score that replaces "
+        "the threshold of `overkill`). Everything else is protected by checksums."
     )
 
 
