@@ -49,7 +49,7 @@ except ImportError:  # the copy in a bundle
         """An image, folder or option cannot be used as given."""
 
     class BundleError(Exception):  # type: ignore[no-redef]
-        """A bundle is incomplete, altered or of another version."""
+        """A bundle is incomplete, altered or has another schema version."""
 
 
 Array = npt.NDArray[np.uint8]
