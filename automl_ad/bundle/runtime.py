@@ -384,7 +384,7 @@ def _why(path: Path, fault: Exception) -> str:
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return "is empty (0 bytes): copy it again or remove it."
     if isinstance(fault, UnidentifiedImageError):
-        return "is not an image, whatever its name says: remove it or save it again as PNG or JPEG."
+        return "is not an image, despite its name: remove it or save it again as PNG or JPEG."
     return "is damaged or cut short: copy it again or remove it."
 
 
@@ -1277,8 +1277,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="predict.py", description="Scores images with an exported bundle.")
     parser.add_argument("images", nargs="+", metavar="IMAGES", help="an image, several, or a folder of images")
-    home = Path(__file__).resolve().parent
-    parser.add_argument("--bundle", type=Path, default=home, help="folder or .zip file (default: where this file lies)")
+    here = Path(__file__).resolve().parent
+    parser.add_argument(
+        "--bundle", type=Path, default=here, help="folder or .zip file (default: the folder of this file)"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="writes a heatmap and a mask of each image there")
     shares = {
         "overkill": "share of good parts that may be rejected (false positive rate), such as 0.01",

@@ -179,7 +179,7 @@ def _static_files(contents: BundleContents) -> dict[str, bytes]:
         runtime.CALIBRATION: contents.calibration.encode(),
         PROGRAM: program,
         REQUIREMENTS: requirements.encode(),
-        **{SAMPLES + name: picture for name, picture in contents.samples.items()},
+        **{SAMPLES + name: image for name, image in contents.samples.items()},
     }
 
 
