@@ -384,7 +384,7 @@ def _why(path: Path, fault: Exception) -> str:
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return "is empty (0 bytes): copy it again or remove it."
     if isinstance(fault, UnidentifiedImageError):
-        return "is not an image, despite its name: remove it or save it again as PNG or JPEG."
+        return "is not an image, whatever its name says: remove it or save it again as PNG or JPEG."
     return "is damaged or cut short: copy it again or remove it."
 
 
