@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from automl_ad.durations import parse_duration
 from automl_ad.errors import AutomlAdError, InputError, NoCandidateError
+from automl_ad.formatting import parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -479,9 +479,9 @@ def dashboard(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:
     """Look at studies, compare candidates, pick and export in a browser; Ctrl-C ends it, searches go on."""
-    from automl_ad.dashboard_server import Place, serve
+    from automl_ad.dashboard_server import Endpoint, serve
 
-    def say(place: Place) -> None:
+    def say(place: Endpoint) -> None:
         if place.token is not None:
             _note(
                 f"Warning: whoever can reach {address} and knows the token in this URL sees your pictures and starts "
@@ -490,7 +490,7 @@ def dashboard(
         print(place.url, flush=True)
 
     try:
-        code = serve(workspace, storage, port=port, address=address, browser=browser, say=say)
+        code = serve(workspace, storage, port=port, address=address, browser=browser, announce=say)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if code:

@@ -1,4 +1,4 @@
-"""Starts the dashboard: Streamlit in a process of its own, reachable from this machine alone unless told otherwise."""
+"""Starts the dashboard: Streamlit in its own process, by default reachable from this machine only."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _START_S, _STOP_S = 60.0, 5.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the dashboard can be reached.
+class Endpoint:
+    """Address of a running dashboard.
 
     Attributes:
-        address: What the server listens on.
+        address: Network address that the server listens on.
         port: 1 to 65535.
-        token: What readers must know; None where only this machine can reach it.
+        token: Access token; None if only this machine can reach the server.
     """
 
     address: str
@@ -43,7 +43,7 @@ class Place:
 
     @property
     def url(self) -> str:
-        """What to open in a browser."""
+        """URL for a browser, with the token."""
         host = socket.gethostname() if self.address in ("0.0.0.0", "::") else self.address
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{self.port}/" + (f"?token={self.token}" if self.token else "")
@@ -56,35 +56,37 @@ def serve(
     port: int | None = None,
     address: str = LOOPBACK,
     browser: bool = True,
-    say: Callable[[Place], None],
+    announce: Callable[[Endpoint], None],
 ) -> int:
-    """Serves the dashboard until it is interrupted.
+    """Runs the dashboard server until it is interrupted.
 
     Args:
-        workspace: Folder of studies; the default one when None.
-        storage: Database URL; that of ``AUTOML_AD_STORAGE``, else the workspace's SQLite file, when None.
-        port: The first free one from 8501 when None.
-        address: Of the network interface to listen on; any but loopback gets a token.
-        browser: Whether to open a browser window, where only this machine can reach the dashboard.
-        say: Called once with where it will be.
+        workspace: Folder of studies; the default workspace when None.
+        storage: Database URL; when None that of ``AUTOML_AD_STORAGE``, else the workspace's SQLite file.
+        port: Port to listen on; the first free port from 8501 when None.
+        address: Address of the network interface to listen on; any but loopback requires a token.
+        browser: Whether to open a browser window; never done if a token is required.
+        announce: Called once with the endpoint, before the server starts.
 
     Returns:
         The server's exit code.
 
     Raises:
         InputError: Streamlit or the pages are missing, or the address or port cannot be used.
-        KeyboardInterrupt: Interrupted; jobs go on.
+        KeyboardInterrupt: The user interrupted the server; jobs keep running.
     """
     app = app_file()
     if importlib.util.find_spec("streamlit") is None:
         raise InputError("The dashboard needs the package streamlit; install it with `pip install streamlit`.")
     token = None if is_loopback(address) else secrets.token_urlsafe(24)
-    place = Place(address, free_port(address) if port is None else usable_port(address, port), token)
-    say(place)
-    known = environment(os.environ, workspace_folder(workspace), storage, token)
-    server = subprocess.Popen(command(app, place), env=known, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    endpoint = Endpoint(address, free_port(address) if port is None else usable_port(address, port), token)
+    announce(endpoint)
+    variables = environment(os.environ, workspace_folder(workspace), storage, token)
+    server = subprocess.Popen(
+        command(app, endpoint), env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     if browser and token is None and _has_screen():
-        threading.Thread(target=_open_browser, args=(place, server), daemon=True).start()
+        threading.Thread(target=_open_browser, args=(endpoint, server), daemon=True).start()
     try:
         return server.wait()
     finally:
@@ -92,10 +94,10 @@ def serve(
 
 
 def app_file() -> Path:
-    """The dashboard's first file: inside the installed package, or beside it in a source tree.
+    """The dashboard's entry script: inside the installed package, or beside it in a source tree.
 
     Raises:
-        InputError: It is not there.
+        InputError: It is missing.
     """
     package = Path(__file__).resolve().parent
     for folder in (package, package.parent):
@@ -104,11 +106,11 @@ def app_file() -> Path:
     raise InputError(f"The dashboard's pages are missing beside {package}; install automl-ad again.")
 
 
-def command(app: Path, place: Place) -> list[str]:
-    """The command line of the server; nothing in it is secret."""
+def command(app: Path, endpoint: Endpoint) -> list[str]:
+    """The command line of the server; it contains no secrets."""
     options = {
-        "server.address": place.address,
-        "server.port": place.port,
+        "server.address": endpoint.address,
+        "server.port": endpoint.port,
         "server.headless": "true",
         "server.fileWatcherType": "none",
         "server.maxUploadSize": UPLOAD_MB,
@@ -116,11 +118,11 @@ def command(app: Path, place: Place) -> list[str]:
         "client.toolbarMode": "minimal",
         "global.developmentMode": "false",
         "logger.level": "warning",
-        "logger.hideWelcomeMessage": "true",  # it would ask a server on the internet for this machine's address
+        "logger.hideWelcomeMessage": "true",  # otherwise Streamlit asks an internet server for this machine's address
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
-    # A page of another site must not reach us through a name of its own that it points at this machine.
-    hosts = {"localhost", LOOPBACK, "::1", place.address} if place.token is None else set()
+    # DNS rebinding: a page of another site must not reach the server through a host name that resolves to this machine.
+    hosts = {"localhost", LOOPBACK, "::1", endpoint.address} if endpoint.token is None else set()
     flags += [f"--server.allowedHosts={host}" for host in sorted(hosts)]
     return [sys.executable, "-m", "streamlit", "run", str(app), *flags]
 
@@ -128,18 +130,18 @@ def command(app: Path, place: Place) -> list[str]:
 def environment(
     inherited: Mapping[str, str], workspace: Path, storage: str | None, token: str | None
 ) -> dict[str, str]:
-    """What the pages learn from their environment: workspace, database and token."""
-    known = dict(inherited) | {WORKSPACE_VARIABLE: str(workspace)}
+    """Environment variables of the server: workspace, database and token."""
+    variables = dict(inherited) | {WORKSPACE_VARIABLE: str(workspace)}
     given = {STORAGE_VARIABLE: storage or inherited.get(STORAGE_VARIABLE), TOKEN_VARIABLE: token}
     for name, value in given.items():
-        known.pop(name, None)
+        variables.pop(name, None)
         if value is not None:
-            known[name] = value
-    return known
+            variables[name] = value
+    return variables
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Whether an address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -147,27 +149,29 @@ def is_loopback(address: str) -> bool:
 
 
 def free_port(address: str) -> int:
-    """The first port from 8501 that nobody listens on.
+    """The first free port from 8501.
 
     Raises:
-        InputError: The address is none of this machine, or a hundred ports are taken.
+        InputError: The address does not belong to this machine, or a hundred ports are taken.
     """
     for port in range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
         if _is_free(address, port):
             return port
     raise InputError(
-        f"Ports {FIRST_PORT} to {FIRST_PORT + PORTS_TRIED - 1} are all taken; name a free one with --port."
+        f"Ports {FIRST_PORT} to {FIRST_PORT + PORTS_TRIED - 1} are all taken; give a free one with --port."
     )
 
 
 def usable_port(address: str, port: int) -> int:
-    """The port, if nobody listens on it.
+    """Returns the port if it is free.
 
     Raises:
-        InputError: It is taken, or the address is none of this machine.
+        InputError: It is taken, or the address does not belong to this machine.
     """
     if not _is_free(address, port):
-        raise InputError(f"--port {port} is taken or not allowed; give another, or leave it out to get a free one.")
+        raise InputError(
+            f"--port {port} is taken or not permitted; give another port, or leave the option out to use a free one."
+        )
     return port
 
 
@@ -177,9 +181,11 @@ def _is_free(address: str, port: int) -> bool:
         with socket.socket(family, kind, protocol) as probe:
             probe.bind((target[0], 0))
     except (OSError, UnicodeError) as error:
-        raise InputError(f"--address {address!r} is no address of this machine; leave it out or give one.") from error
+        raise InputError(
+            f"--address {address!r} is not an address of this machine; leave it out or give one."
+        ) from error
     with socket.socket(family, kind, protocol) as probe:
-        if sys.platform != "win32":  # there it would allow two servers on one port
+        if sys.platform != "win32":  # on Windows it would allow two servers on one port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(target)
@@ -189,25 +195,25 @@ def _is_free(address: str, port: int) -> bool:
 
 
 def _has_screen() -> bool:
-    """Whether a browser has somewhere to open; without, Python might take one that draws into this terminal."""
+    """Whether there is a display; without one, Python may open a text-mode browser in this terminal."""
     return sys.platform in ("win32", "darwin") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def _open_browser(place: Place, server: subprocess.Popen[bytes]) -> None:
-    """Opens the page once the server answers."""
+def _open_browser(endpoint: Endpoint, server: subprocess.Popen[bytes]) -> None:
+    """Opens the page as soon as the server accepts connections."""
     deadline = time.monotonic() + _START_S
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            socket.create_connection((place.address, place.port), timeout=1).close()
+            socket.create_connection((endpoint.address, endpoint.port), timeout=1).close()
         except OSError:
             time.sleep(0.1)
             continue
-        webbrowser.open(place.url)
+        webbrowser.open(endpoint.url)
         return
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """Leaves no server behind; Ctrl-C in a terminal has reached it already."""
+    """Terminates the server if it is still running; Ctrl-C in a terminal has already reached it."""
     if server.poll() is not None:
         return
     server.terminate()

@@ -1,4 +1,4 @@
-"""Looks at the machine: what is installed, what it can compute on, where it can write, what would be slow and why."""
+"""Checks the environment: installed packages, devices, backbones, writable folders, and what would be slow and why."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ PACKAGES = (
     "plotly",
     "pandas",
 )
-"""What the product stands on."""
+"""Packages whose versions are reported."""
 
 WELL_KNOWN = ("resnet18", "wide_resnet50_2", "resnet50", "mobilenetv2_100", "efficientnet_b0", "densenet169")
-"""Backbones looked for in the hub cache; a weights folder is listed whole."""
+"""Backbones that are looked up in the hub cache; of a weights folder all files are listed."""
 
 EMBEDDED = "embedded"
 
@@ -53,11 +53,11 @@ _FEW_CORES = 2
 _LITTLE_MEMORY_MB = 4096
 _LITTLE_DISK_MB = 2048
 _PAIR_REMEDY = "install the two together again: pip install --force-reinstall torch torchvision"
-_IDLE_GPU = "an NVIDIA driver is here but torch cannot use it; install a CUDA build of torch and torchvision."
+_IDLE_GPU = "an NVIDIA driver is installed but torch cannot use it; install a CUDA build of torch and torchvision."
 
 
 def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None = None) -> dict[str, Any]:
-    """Examines this machine without changing it and without raising for what it finds.
+    """Checks this machine without changing it; problems are returned, not raised.
 
     Args:
         workspace: Folder of studies; else ``AUTOML_AD_WORKSPACE``, else ``./automl_ad_workspace``.
@@ -65,8 +65,8 @@ def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None =
 
     Returns:
         ``version``, ``python``, ``platform``, ``packages`` {name: version or None}, ``devices`` [{"device", "name",
-        "cores", "memory_mb"}], ``backbones`` [{"name", "source"}] (source None: not at hand), ``hub_reachable`` (None:
-        could not be asked), ``places`` [{"what", "path", "writable", "free_mb"}], ``problems`` and ``advice``
+        "cores", "memory_mb"}], ``backbones`` [{"name", "source"}] (source None: not available), ``hub_reachable``
+        (None: not checked), ``places`` [{"what", "path", "writable", "free_mb"}], ``problems`` and ``advice``
         [sentences].
     """
     packages = {name: _version(name) for name in PACKAGES}
@@ -84,7 +84,7 @@ def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None =
         "backbones": backbones,
         "hub_reachable": reachable,
         "places": places,
-        "problems": problems + _closed(places),
+        "problems": problems + _unwritable(places),
         "advice": _advice(devices, backbones, reachable, places),
     }
 
@@ -102,19 +102,19 @@ def _missing(packages: dict[str, str | None]) -> list[str]:
 
 
 def _import_faults(packages: Mapping[str, str | None]) -> dict[str, str]:
-    """Imports the heavy packages; the first that fails, with a sentence (empty if it is not installed at all).
+    """Imports the heavy packages; returns the first that fails, with a sentence (empty if it is not installed).
 
-    In this order, because each stands on the ones before it. A torchvision built for another torch fails only when it
-    is imported, with a remark on its operator ``nms``.
+    In this order, because each depends on the ones before it. A torchvision built for another torch fails only on
+    import, with a message about its operator ``nms``.
     """
     for name in ("torch", "torchvision", "timm"):
         fault = _import_fault(name) if packages[name] else ""
         if fault is not None:
-            return {name: fault and _on_import(name, packages, fault)}
+            return {name: fault and _import_problem(name, packages, fault)}
     return {}
 
 
-def _on_import(name: str, packages: Mapping[str, str | None], fault: str) -> str:
+def _import_problem(name: str, packages: Mapping[str, str | None], fault: str) -> str:
     version = f"{name} {packages[name]}"
     if name == "torchvision":
         return f"{version} does not fit torch {packages['torch']} ({fault}); {_PAIR_REMEDY}"
@@ -130,7 +130,7 @@ def _import_fault(name: str) -> str | None:
 
 
 def _devices(*, torch_works: bool) -> tuple[list[dict[str, Any]], list[str]]:
-    """The processor, then the GPUs that torch can use; and what is wrong with those."""
+    """The CPU, then the GPUs that torch can use; and problems with them."""
     cpu = {"device": "cpu", "name": _cpu_name(), "cores": usable_cores(), "memory_mb": _memory_mb()}
     if not torch_works:
         return [cpu], []
@@ -139,7 +139,7 @@ def _devices(*, torch_works: bool) -> tuple[list[dict[str, Any]], list[str]]:
     try:
         gpus = [_gpu(torch.cuda.get_device_properties(i), i) for i in range(torch.cuda.device_count())]
     except (RuntimeError, AssertionError) as fault:
-        return [cpu], [f"the GPUs cannot be asked ({fault}); update the driver or run with --device cpu."]
+        return [cpu], [f"querying the GPUs failed ({fault}); update the driver or run with --device cpu."]
     idle = not gpus and shutil.which("nvidia-smi") is not None
     return [cpu, *gpus], [_IDLE_GPU] if idle else []
 
@@ -170,10 +170,10 @@ def usable_cores() -> int:
 
 
 def _memory_mb() -> float | None:
-    """Memory of the machine, or of the container if that is less."""
+    """Memory of the machine, or the limit of the container if that is lower."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
-    except (AttributeError, ValueError, OSError):  # a system without sysconf, or without these names
+    except (AttributeError, ValueError, OSError):  # a platform without sysconf or without these names
         return None
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
@@ -183,7 +183,7 @@ def _memory_mb() -> float | None:
 
 
 def _backbones(folder: Path | None, *, works: bool) -> tuple[list[dict[str, Any]], bool | None, list[str]]:
-    """The backbones, whether the hub answers, and what is wrong with the weights folder."""
+    """The backbones, whether the hub is reachable, and problems with the weights folder."""
     found: list[dict[str, Any]] = [{"name": EMBEDDED, "source": "built in"}]
     if not works:
         return found, None, []
@@ -229,7 +229,7 @@ def _hub_cache() -> Path:
 
 
 def _place(what: str, path: Path) -> dict[str, Any]:
-    """Tries to write where ``path`` is or would be created; leaves nothing behind."""
+    """Checks whether ``path`` can be written, or created in its nearest existing parent."""
     nearest = next(folder for folder in (path, *path.parents) if folder.exists())
     return {"what": what, "path": str(path), "writable": _writable(nearest), "free_mb": _free_mb(nearest)}
 
@@ -249,9 +249,9 @@ def _free_mb(folder: Path) -> float | None:
         return None
 
 
-def _closed(places: Iterable[Mapping[str, Any]]) -> list[str]:
+def _unwritable(places: Iterable[Mapping[str, Any]]) -> list[str]:
     return [
-        f"{place['path']} ({place['what']}) is not writable; name another place."
+        f"{place['path']} ({place['what']}) is not writable; choose another folder."
         for place in places
         if not place["writable"]
     ]
@@ -263,51 +263,51 @@ def _advice(
     reachable: bool | None,
     places: list[dict[str, Any]],
 ) -> list[str]:
-    advice = _on_speed(devices[0], has_gpu=len(devices) > 1) + _on_memory(devices[0]) + _on_disk(places)
-    network_at_hand = any(item["source"] and item["name"] != EMBEDDED for item in backbones)
-    return advice + ([] if network_at_hand else [_on_weights(reachable)])
+    advice = _speed_advice(devices[0], has_gpu=len(devices) > 1) + _memory_advice(devices[0]) + _disk_advice(places)
+    has_network = any(item["source"] and item["name"] != EMBEDDED for item in backbones)
+    return advice + ([] if has_network else [_weights_advice(reachable)])
 
 
-def _on_speed(cpu: dict[str, Any], *, has_gpu: bool) -> list[str]:
+def _speed_advice(cpu: dict[str, Any], *, has_gpu: bool) -> list[str]:
     advice = []
     if not has_gpu:
         advice.append(
-            f"no GPU: a quick search takes minutes on {cpu['cores']} cores, but thorough and faithful train "
-            "networks, which takes a CPU very long; run those on a machine with a GPU."
+            f"no GPU: a quick search takes minutes on {cpu['cores']} cores, but the presets thorough and faithful "
+            "train networks, which is very slow on a CPU; run them on a machine with a GPU."
         )
     if cpu["cores"] <= _FEW_CORES:
         advice.append(
-            f"only {cpu['cores']} cores can be used: let nothing else run beside a search, since two jobs at "
-            "once slow each other far more than twofold."
+            f"only {cpu['cores']} cores can be used: run nothing else during a search, since two jobs at once slow "
+            "each other down by far more than a factor of two."
         )
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit() and int(threads) < cpu["cores"]:
         advice.append(
-            f"OMP_NUM_THREADS={threads} holds every computation to {threads} of {cpu['cores']} cores; unset it."
+            f"OMP_NUM_THREADS={threads} limits every computation to {threads} of {cpu['cores']} cores; unset it."
         )
     return advice
 
 
-def _on_memory(cpu: dict[str, Any]) -> list[str]:
+def _memory_advice(cpu: dict[str, Any]) -> list[str]:
     memory = cpu["memory_mb"]
     if memory is None or memory >= _LITTLE_MEMORY_MB:
         return []
     return [f"only {memory / 1024:.1f} GiB of memory: large trials may fail, so keep --image-size at 256 or below."]
 
 
-def _on_disk(places: list[dict[str, Any]]) -> list[str]:
+def _disk_advice(places: list[dict[str, Any]]) -> list[str]:
     tight = [place for place in places if place["free_mb"] is not None and place["free_mb"] < _LITTLE_DISK_MB]
     return [
-        f"only {place['free_mb'] / 1024:.1f} GiB free for {place['what']} at {place['path']}: a search keeps maps and "
-        "features there, so make room."
+        f"only {place['free_mb'] / 1024:.1f} GiB free for {place['what']} at {place['path']}: a search stores maps and "
+        "features there; free some space."
         for place in tight
     ]
 
 
-def _on_weights(reachable: bool | None) -> str:
+def _weights_advice(reachable: bool | None) -> str:
     if reachable:
-        return "no ImageNet backbone at hand: the first search downloads the one that it needs from the model hub."
+        return "no ImageNet weights found: the first search downloads those that it needs from the model hub."
     return (
-        "no ImageNet backbone at hand and no model hub: searches use the embedded backbone; to add one, put a file "
-        "such as resnet18.safetensors into a folder named by --weights-dir or AUTOML_AD_WEIGHTS."
+        "no ImageNet weights found and the model hub is not reachable: searches use the embedded backbone; to add one, "
+        "put a file such as resnet18.safetensors into the folder given by --weights-dir or AUTOML_AD_WEIGHTS."
     )

@@ -1,10 +1,10 @@
-"""The errors that a user can cause and mend: one sentence each, naming the file or option and the remedy."""
+"""Errors caused by the user's input or environment: one sentence each, naming the file or option and a remedy."""
 
 from __future__ import annotations
 
 
 class AutomlAdError(Exception):
-    """Base of every error that is the input's fault; the command line prints it and exits with code 2."""
+    """Base class of errors that the user can fix; the command line prints the message and exits with code 2."""
 
 
 class InputError(AutomlAdError):
@@ -12,7 +12,7 @@ class InputError(AutomlAdError):
 
 
 class WeightsError(AutomlAdError):
-    """Backbone weights that were asked for by name cannot be had, or do not hold the levels asked for."""
+    """Requested backbone weights are not available, or lack the requested levels."""
 
 
 class StoreError(AutomlAdError):
@@ -20,7 +20,7 @@ class StoreError(AutomlAdError):
 
 
 class StudyError(AutomlAdError):
-    """A study does not exist, was made with other settings, or holds no usable candidate."""
+    """A study does not exist, has other settings, or has no usable candidate."""
 
 
 class NoCandidateError(StudyError):
@@ -28,12 +28,12 @@ class NoCandidateError(StudyError):
 
 
 class BundleError(AutomlAdError):
-    """A bundle is incomplete, altered or of another version."""
+    """A bundle is incomplete, altered or has another schema version."""
 
 
 def describe_error_to_user(error: BaseException) -> str:
-    """What a user who did not see it happen is told of an error."""
+    """One sentence about an error, for a user who has not seen its traceback."""
     if isinstance(error, AutomlAdError):
         return str(error)
     message = (str(error).splitlines() or [""])[0]
-    return f"An unexpected fault ended it: {type(error).__name__}{': ' if message else ''}{message}"
+    return f"Unexpected error: {type(error).__name__}{': ' if message else ''}{message}"

@@ -1,4 +1,4 @@
-"""Where studies and caches are kept when nothing else is said; imports no package, for the doctor asks here too."""
+"""The default folder of studies and caches; imports no third-party package, since the doctor command uses it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 WORKSPACE_VARIABLE = "AUTOML_AD_WORKSPACE"
 STORAGE_VARIABLE = "AUTOML_AD_STORAGE"
-"""Carries the database URL from process to process: unlike arguments, other users cannot read it."""
+"""Passes the database URL between processes: unlike arguments, other users cannot read it."""
 TOKEN_VARIABLE = "AUTOML_AD_DASHBOARD_TOKEN"
-"""Carries what readers of a dashboard that others can reach must know."""
+"""Passes the access token of a dashboard that is reachable from other machines."""
 DEFAULT_WORKSPACE = "automl_ad_workspace"
 
 
 def workspace_folder(given: str | Path | None) -> Path:
-    """The workspace given, else that of ``AUTOML_AD_WORKSPACE``, else the default below the present folder."""
+    """The given folder, else that of ``AUTOML_AD_WORKSPACE``, else the default in the current directory."""
     return Path(given or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE).absolute()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from automl_ad import dashboard_server
 from automl_ad.cli import app
-from automl_ad.dashboard_server import Place, command, environment, free_port, is_loopback, usable_port
+from automl_ad.dashboard_server import Endpoint, command, environment, free_port, is_loopback, usable_port
 from automl_ad.errors import InputError
 
 PATIENCE_S = 90
@@ -48,7 +48,7 @@ def test_a_port_that_is_taken_is_refused_or_passed_over(taken: socket.socket, mo
     monkeypatch.setattr(dashboard_server, "FIRST_PORT", port)
     assert free_port("127.0.0.1") > port
     monkeypatch.setattr(dashboard_server, "PORTS_TRIED", 1)
-    with pytest.raises(InputError, match="name a free one with --port"):
+    with pytest.raises(InputError, match="give a free one with --port"):
         free_port("127.0.0.1")
 
 
@@ -59,19 +59,19 @@ def test_addresses_of_other_machines_are_refused(address: str) -> None:
 
 
 def test_the_command_line_holds_no_secret_and_keeps_to_this_machine() -> None:
-    flags = command(Path("app.py"), Place("127.0.0.1", 8600, None))
+    flags = command(Path("app.py"), Endpoint("127.0.0.1", 8600, None))
     assert flags[:5] == [sys.executable, "-m", "streamlit", "run", "app.py"]
     wanted = {"--server.address=127.0.0.1", "--server.port=8600", "--server.headless=true"}
     wanted |= {"--browser.gatherUsageStats=false", "--server.fileWatcherType=none", "--client.toolbarMode=minimal"}
     wanted |= {"--server.allowedHosts=localhost", "--server.allowedHosts=127.0.0.1"}
     assert wanted <= set(flags)
-    shown = command(Path("app.py"), Place("0.0.0.0", 8600, "secret"))
+    shown = command(Path("app.py"), Endpoint("0.0.0.0", 8600, "secret"))
     assert not [flag for flag in shown if "secret" in flag or "allowedHosts" in flag]
 
 
 def test_streamlit_knows_every_flag() -> None:
     config = pytest.importorskip("streamlit.config")
-    flags = command(Path("app.py"), Place("127.0.0.1", 8600, None))[5:]
+    flags = command(Path("app.py"), Endpoint("127.0.0.1", 8600, None))[5:]
     assert {flag[2:].partition("=")[0] for flag in flags} <= set(config._config_options_template)
 
 
@@ -89,9 +89,9 @@ def test_pages_learn_the_rest_from_their_environment() -> None:
 
 
 def test_urls_can_be_opened() -> None:
-    assert Place("127.0.0.1", 8501, None).url == "http://127.0.0.1:8501/"
-    assert Place("::1", 8501, None).url == "http://[::1]:8501/"
-    assert Place("0.0.0.0", 8501, "t0-k_n").url == f"http://{socket.gethostname()}:8501/?token=t0-k_n"
+    assert Endpoint("127.0.0.1", 8501, None).url == "http://127.0.0.1:8501/"
+    assert Endpoint("::1", 8501, None).url == "http://[::1]:8501/"
+    assert Endpoint("0.0.0.0", 8501, "t0-k_n").url == f"http://{socket.gethostname()}:8501/?token=t0-k_n"
 
 
 def test_the_pages_are_found_in_a_source_tree_and_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,9 @@ def test_a_place_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     report = doctor(tmp_path / "file" / "workspace")
     assert report["places"][0]["writable"] is False
-    assert report["problems"] == [f"{tmp_path / 'file' / 'workspace'} (workspace) is not writable; name another place."]
+    assert report["problems"] == [
+        f"{tmp_path / 'file' / 'workspace'} (workspace) is not writable; choose another folder."
+    ]
 
 
 def test_scarcity_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:

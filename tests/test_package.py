@@ -12,8 +12,7 @@ import pytest
 
 import automl_ad
 from automl_ad.diagnosis import PACKAGES
-from automl_ad.durations import format_duration, parse_duration
-from automl_ad.errors import AutomlAdError, InputError, NoCandidateError, StudyError
+from automl_ad.errors import AutomlAdError, NoCandidateError, StudyError
 
 HEAVY = {
     "torch",
@@ -91,55 +90,3 @@ def test_the_doctor_knows_every_dependency() -> None:
 def test_a_search_without_candidate_is_a_study_error() -> None:
     assert issubclass(NoCandidateError, StudyError)
     assert issubclass(StudyError, AutomlAdError)
-
-
-@pytest.mark.parametrize(
-    ("given", "seconds"),
-    [
-        ("90", 90),
-        ("90s", 90),
-        ("10m", 600),
-        ("1.5h", 5400),
-        ("1h30m", 5400),
-        ("1h 5m 2.5s", 3902.5),
-        (" 2M ", 120),
-        ("0.5", 0.5),
-        (45, 45),
-        (1.5, 1.5),
-    ],
-)
-def test_durations_are_read(given: str | float, seconds: float) -> None:
-    assert parse_duration(given) == seconds
-
-
-NO_DURATIONS = ["", "0", "0s", "0h0m", "-5", "-5s", "ten", "10x", "1h30", "30s10m", "1e3", "nan", "inf", "1,5h", "٣"]
-
-
-@pytest.mark.parametrize("given", [*NO_DURATIONS, "9" * 400, 0, -1.0, float("nan"), float("inf")])
-def test_other_durations_are_refused_in_one_sentence(given: str | float) -> None:
-    with pytest.raises(InputError, match=r"--time-budget .* not a usable length of time") as caught:
-        parse_duration(given)
-    assert "\n" not in str(caught.value)
-
-
-def test_the_option_of_a_bad_duration_is_named() -> None:
-    with pytest.raises(InputError, match=r"^--wait '0'"):
-        parse_duration("0", "--wait")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (4.24, "4.2 s"),
-        (9.96, "10 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (200, "3 min 20 s"),
-        (3599.7, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-        (100_000, "27 h 47 min"),
-    ],
-)
-def test_durations_are_written(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text

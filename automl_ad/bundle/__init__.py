@@ -1,1 +1,1 @@
-"""The exported winner: one folder or zip file that holds all it takes to judge new images."""
+"""The exported winner: one self-contained folder or zip file for prediction on new images."""

@@ -1,4 +1,4 @@
-"""What a bundle's promises are computed from: scores and pixels of normals by detectors that did not see them."""
+"""Calibration data of a bundle: out-of-fold scores and pixel values of good images, from which guarantees follow."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from automl_ad.evaluation.metrics import finite_scores, resize_maps
 from automl_ad.methods.base import Detector
 
 LEVELS = 256
-"""Map values at which the share of normal pixels above is kept."""
+"""Number of map values at which the share of normal pixels above is stored."""
 _HIGHEST_SHARE, _LOWEST_SHARE = 0.5, 1e-6
 _SAMPLED = 2_000_000
-"""Pixels looked at to choose these values; the shares are then counted over all pixels."""
+"""Pixels sampled to choose these values; the shares are then counted over all pixels."""
 _BLOCK = 64
-"""Maps enlarged at once; bounds the memory."""
+"""Maps enlarged at a time; bounds the memory."""
 
 Floats = npt.NDArray[np.float64]
 Maps = npt.NDArray[np.float32]
@@ -27,12 +27,12 @@ Maps = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Normals as seen by detectors that did not learn from them.
+    """Out-of-fold scores and pixel statistics of good images: each was scored by a detector not fitted to it.
 
     Attributes:
-        scores: float64 [n], one an image.
+        scores: float64 [n], one per image.
         pixel_shares: float64 [k], descending, 0 to 1.
-        pixel_values: float64 [k], ascending: exactly the share at the same place of all pixels lies above.
+        pixel_values: float64 [k], ascending; the share of all pixels above ``pixel_values[i]`` is ``pixel_shares[i]``.
     """
 
     scores: Floats
@@ -41,15 +41,15 @@ class Calibration:
 
     @classmethod
     def of(cls, scores: npt.ArrayLike, maps: Maps, size: tuple[int, int]) -> Calibration:
-        """Counts the pixels of maps at the size at which a bundle marks them.
+        """Computes the calibration; pixels are counted at the working size, at which a bundle marks them.
 
         Args:
-            scores: [n], out-of-fold scores of distinct normals.
+            scores: [n], out-of-fold scores of distinct good images.
             maps: [n, h, w], their out-of-fold maps.
             size: (height, width) of the working size.
 
         Raises:
-            ValueError: There are no scores, they are no vector, or one is not finite.
+            ValueError: There are no scores, they are not a vector, or one is not finite.
         """
         checked = finite_scores(scores, "calibration scores").astype(np.float64)
         if checked.ndim != 1 or not len(checked):
@@ -58,12 +58,12 @@ class Calibration:
         return cls(checked, _shares_above(values, maps, size), values)
 
     def moved(self, scores: npt.ArrayLike, before: Maps, after: Maps) -> Calibration:
-        """The calibration of a graph in another precision, of which no fold has been made.
+        """The calibration of a graph in another precision, without running the folds again.
 
         Args:
-            scores: [n], what the precision adds to the score of each image.
-            before, after: [m, H, W], maps of normals in both precisions; each pixel value moves by what the quantile at
-                its share does.
+            scores: [n], change of each image's score by the precision.
+            before, after: [m, H, W], maps of good images in fp32 and in the new precision; each pixel value is shifted
+                by the change of the quantile at its share.
         """
         levels = 1 - self.pixel_shares
         added = np.quantile(after, levels) - np.quantile(before, levels)
@@ -71,7 +71,7 @@ class Calibration:
         return Calibration(self.scores + np.asarray(scores, np.float64), self.pixel_shares, values)
 
     def encode(self) -> bytes:
-        """As JSON, whose numbers read back exactly."""
+        """The content of ``calibration.json``; floats round-trip exactly."""
         content = {
             "scores": self.scores.tolist(),
             "pixel_shares": self.pixel_shares.tolist(),
@@ -81,17 +81,17 @@ class Calibration:
 
 
 def _candidates(maps: Maps) -> Floats:
-    """Values that spread the upper half of the pixels, finer the rarer they are; ascending, no two alike."""
+    """Distinct ascending quantiles of the upper half of the pixels, geometrically spaced towards the highest."""
     flat = maps.reshape(-1)
     shares = np.geomspace(_HIGHEST_SHARE, _LOWEST_SHARE, LEVELS)
-    # Enlarging interpolates, so no enlarged pixel lies above the highest of the maps: that value closes the table.
+    # Enlarging interpolates, so no enlarged pixel exceeds the maximum of the maps: that value ends the table.
     return np.unique(np.append(np.quantile(flat[:: 1 + len(flat) // _SAMPLED], 1 - shares), flat.max()).astype(float))
 
 
 def _shares_above(values: Floats, maps: Maps, size: tuple[int, int]) -> Floats:
     above, count = np.zeros(len(values)), 0
     for pixels in _enlarged(maps, size):
-        places = np.searchsorted(values, pixels, side="left")  # how many of the values each pixel lies above
+        places = np.searchsorted(values, pixels, side="left")  # number of values below each pixel
         reached = np.bincount(places, minlength=len(values) + 1)
         above += np.cumsum(reached[::-1])[::-1][1:]
         count += pixels.size

@@ -1,4 +1,4 @@
-"""Real metrics of a bundle on labelled images."""
+"""Metrics of a bundle on labelled images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.bundle.evaluation_report import Scored, prepare_folder, write_report
-from automl_ad.bundle.guarantees import promise_figures
+from automl_ad.bundle.guarantees import check_guarantee
 from automl_ad.bundle.pixel_evaluating import Map, MarkedPixels, Mask, mark, mean_interval, pixel_figures
-from automl_ad.bundle.runtime import Bundle, Judgement, Threshold
+from automl_ad.bundle.runtime import Bundle, Prediction, Threshold
 from automl_ad.data.labelled import LabelledImage
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import InputError
@@ -29,15 +29,15 @@ _ALL = ""
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """One labelled image, what the bundle says of it, and what is kept of its map.
+class _ScoredImage:
+    """One labelled image, its score, and what the metrics need of its map.
 
     Attributes:
         image: The image.
         score: NaN when there is an error.
-        error: Why there is no score.
-        pixels: Map and mask at the working size, where the two can be compared.
-        marked: What the threshold on pixels marks.
+        error: Why there is no score; None if there is one.
+        pixels: Map and mask at the working size; None without a mask or where no image has one.
+        marked: The pixels above the mask threshold.
     """
 
     image: LabelledImage
@@ -48,76 +48,76 @@ class _Judged:
 
 
 def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | None = None) -> dict[str, Any]:
-    """Judges labelled images and compares.
+    """Scores labelled images and computes metrics with intervals.
 
     Images that cannot be read are left out and listed. Pixel metrics are computed at the working size, over good
     images (without a mask: all normal) and over the defects that have a mask; without any mask they are None.
 
-    All intervals are of 90 %. Those of ``overkill`` and ``escapes`` are exact binomial ones; the others come from one
-    bootstrap over images, drawn within the good and within the defective ones (for ``by_defect`` within each type).
+    All intervals are 90 % intervals. Those of ``overkill`` and ``escapes`` are exact binomial intervals; the others
+    come from one bootstrap over images, stratified by good and defective (in ``by_defect`` by each type).
 
     Args:
         bundle: A loaded bundle.
         labelled: Good and defective images.
-        output: Folder for ``evaluation.html`` and ``evaluation.json``; created if needed. None for no report.
+        output: Folder for ``evaluation.html`` and ``evaluation.json``; created if needed. None writes no report.
 
     Returns:
         The ``evaluate`` answer: ``images`` (counts of ``good`` and ``defect``), ``image_auroc``, ``image_ap``,
         ``pixel_auroc``, ``pixel_ap``, ``aupro`` (each with ``<key>_interval``), ``iap``, ``iap90``, ``threshold``,
-        ``overkill`` and ``escapes`` (shares at the bundle's threshold, each with ``<key>_interval``), ``promised`` (the
-        overkill that the threshold promises), ``promise_kept`` (whether a one-sided binomial test at 5 % lets the
-        observed overkill pass), ``promise_note`` (the same in sentences), ``by_defect`` (for each type ``image_auroc``
-        against all good images and its interval, ``n``, and the counts ``found`` and ``escapes``), ``errors``
-        (``path``, ``error``) and ``report`` (path of the page, or None).
+        ``overkill`` (false positive rate) and ``escapes`` (false negative rate; both at the bundle's threshold, each
+        with ``<key>_interval``), ``promised`` (the guaranteed overkill), ``promise_kept`` (whether a one-sided binomial
+        test at 5 % does not reject the guarantee), ``promise_note`` (the same in sentences), ``by_defect`` (for each
+        type ``image_auroc`` against all good images and its interval, ``n``, and the counts ``found`` and ``escapes``),
+        ``errors`` (``path``, ``error``) and ``report`` (path of the page, or None).
 
         For a bundle with a review threshold also ``review``: ``threshold``, ``promised``, and for ``good`` and
-        ``defect`` the counts ``reject``, ``review`` and ``pass``. For one with a threshold on pixels also
+        ``defect`` the counts ``reject``, ``review`` and ``pass``. For one with a mask threshold also
         ``mask_threshold``, ``mask_iou`` (mean over the defects with a mask, or None), ``marked_good`` (mean marked
-        share of good images), both with ``<key>_interval``, and ``marked_promised`` (what that share should not
-        exceed).
+        share of good images), both with ``<key>_interval``, and ``marked_promised`` (the guaranteed upper bound of
+        that share).
 
     Raises:
         InputError: No good or no defective image can be read, a mask cannot, or ``output`` cannot be written.
     """
     if output is not None:
         prepare_folder(output)
-    everything = _judge(bundle, labelled)
-    judged = [item for item in everything if item.error is None]
-    labels = np.array([item.image.anomalous for item in judged], dtype=bool)
+    everything = _scored_images(bundle, labelled)
+    scored = [item for item in everything if item.error is None]
+    labels = np.array([item.image.anomalous for item in scored], dtype=bool)
     _require_both(labels, len(everything))
-    answer = _figures(bundle, judged, labels) | {
+    answer = _figures(bundle, scored, labels) | {
         "errors": [{"path": str(item.image.path), "error": item.error} for item in everything if item.error],
         "report": None,
     }
     if output is not None:
-        scored = [Scored(item.image, item.score) for item in judged]
-        answer["report"] = str(write_report(bundle, answer, scored, output))
+        shown = [Scored(item.image, item.score) for item in scored]
+        answer["report"] = str(write_report(bundle, answer, shown, output))
     return answer
 
 
-def _judge(bundle: Bundle, labelled: Sequence[LabelledImage]) -> list[_Judged]:
+def _scored_images(bundle: Bundle, labelled: Sequence[LabelledImage]) -> list[_ScoredImage]:
     preprocessing, pixels = Preprocessing.model_validate(bundle.manifest["preprocessing"]), bundle.mask_threshold()
     compare = any(image.mask is not None for image in labelled)
-    judgements = bundle.judge([image.path for image in labelled])
+    predictions = bundle.raw_predictions([image.path for image in labelled])
     return [
-        _judged(image, judgement, preprocessing, compare, pixels)
-        for image, judgement in zip(labelled, judgements, strict=True)
+        _scored_image(image, prediction, preprocessing, compare, pixels)
+        for image, prediction in zip(labelled, predictions, strict=True)
     ]
 
 
-def _judged(
-    image: LabelledImage, judgement: Judgement, preprocessing: Preprocessing, compare: bool, threshold: Threshold
-) -> _Judged:
-    if judgement.error is not None or judgement.anomaly_map is None:
-        return _Judged(image, judgement.score, judgement.error)
-    anomaly_map, mask = judgement.anomaly_map, _mask(image, preprocessing)
-    # Maps are large and images may be many: what nothing is compared with is not kept.
+def _scored_image(
+    image: LabelledImage, prediction: Prediction, preprocessing: Preprocessing, compare: bool, threshold: Threshold
+) -> _ScoredImage:
+    if prediction.error is not None or prediction.anomaly_map is None:
+        return _ScoredImage(image, prediction.score, prediction.error)
+    anomaly_map, mask = prediction.anomaly_map, _mask(image, preprocessing)
+    # Maps are large: those that no pixel metric needs are not kept.
     pixels = (anomaly_map, mask) if compare and mask is not None else None
-    return _Judged(image, judgement.score, None, pixels, mark(anomaly_map, mask, threshold.value))
+    return _ScoredImage(image, prediction.score, None, pixels, mark(anomaly_map, mask, threshold.value))
 
 
 def _mask(image: LabelledImage, preprocessing: Preprocessing) -> Mask | None:
-    """None for a defect without a mask: it has anomalous pixels at places unknown."""
+    """The ground truth mask; None for a defect without one, since the positions of its pixels are unknown."""
     if image.mask is not None:
         return preprocessing.mask(image.mask)
     return None if image.anomalous else np.zeros((preprocessing.height, preprocessing.width), dtype=np.bool_)
@@ -127,16 +127,16 @@ def _require_both(labels: npt.NDArray[np.bool_], given: int) -> None:
     for kind, count in (("good", int((~labels).sum())), ("defective", int(labels.sum()))):
         if not count:
             raise InputError(
-                f"Of the {given} labelled images no {kind} one can be judged: give readable images of both kinds."
+                f"None of the {given} labelled images is a readable {kind} one: give readable images of both kinds."
             )
 
 
-def _figures(bundle: Bundle, judged: Sequence[_Judged], labels: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    scores = np.array([item.score for item in judged], dtype=np.float64)
-    types = np.array([item.image.defect for item in judged])[labels]
+def _figures(bundle: Bundle, scored: Sequence[_ScoredImage], labels: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    scores = np.array([item.score for item in scored], dtype=np.float64)
+    types = np.array([item.image.defect for item in scored])[labels]
     good, bad, threshold = scores[~labels], scores[labels], bundle.threshold()
     plan = _plan(bundle, len(good), types)
-    weights = np.empty((len(plan.normals), len(judged)))
+    weights = np.empty((len(plan.normals), len(scored)))
     weights[:, ~labels], weights[:, labels] = plan.normals, plan.cells[_ALL]
     return {
         "images": {"good": len(good), "defect": len(bad)},
@@ -144,25 +144,25 @@ def _figures(bundle: Bundle, judged: Sequence[_Judged], labels: npt.NDArray[np.b
         "image_auroc_interval": list(interval(plan.cell(_ALL, good, bad))),
         "image_ap": image_ap(scores, labels),
         "image_ap_interval": _ap_interval(scores, labels, weights),
-        **_pixel_figures(judged, weights),
+        **_pixel_figures(scored, weights),
         "threshold": threshold.value,
-        **_share("overkill", good > threshold.value),
-        **promise_figures(good, threshold, bundle.calibration),
-        **_share("escapes", bad <= threshold.value),
+        **_rate("overkill", good > threshold.value),
+        **check_guarantee(good, threshold, bundle.calibration),
+        **_rate("escapes", bad <= threshold.value),
         **_review(bundle, good, bad),
-        **_marked(bundle, judged, weights),
+        **_marked(bundle, scored, weights),
         "by_defect": _by_defect(plan, good, bad, types, threshold.value),
     }
 
 
 def _plan(bundle: Bundle, good: int, types: npt.NDArray[np.str_]) -> BootstrapPlan:
-    """One resampling of the good images for all figures; all defects first, then each type on its own."""
+    """One resampling of the good images for all metrics; all defects first, then each type."""
     seed = bundle.manifest["facts"].get("seed") or 0
     counts = {str(name): int((types == name).sum()) for name in np.unique(types)}
     return BootstrapPlan.draw(good, {_ALL: len(types)} | counts, rng=np.random.default_rng(seed))
 
 
-def _share(name: str, chosen: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _rate(name: str, chosen: npt.NDArray[np.bool_]) -> dict[str, Any]:
     count, of = int(chosen.sum()), len(chosen)
     return {name: count / of, f"{name}_interval": list(exact_interval(count, of))}
 
@@ -190,9 +190,9 @@ def _by_defect(
     return answer
 
 
-def _pixel_figures(judged: Sequence[_Judged], weights: _Floats) -> dict[str, Any]:
-    kept = [index for index, item in enumerate(judged) if item.pixels is not None]
-    pixels = [item.pixels for item in judged if item.pixels is not None]
+def _pixel_figures(scored: Sequence[_ScoredImage], weights: _Floats) -> dict[str, Any]:
+    kept = [index for index, item in enumerate(scored) if item.pixels is not None]
+    pixels = [item.pixels for item in scored if item.pixels is not None]
     return pixel_figures([each for each, _ in pixels], [mask for _, mask in pixels], weights[:, kept])
 
 
@@ -212,10 +212,10 @@ def _decisions(scores: _Floats, reject: float, review: float) -> dict[str, int]:
     return {decision: int(count) for decision, count in counts.items()}
 
 
-def _marked(bundle: Bundle, judged: Sequence[_Judged], weights: _Floats) -> dict[str, Any]:
+def _marked(bundle: Bundle, scored: Sequence[_ScoredImage], weights: _Floats) -> dict[str, Any]:
     threshold = bundle.mask_threshold()
-    overlaps = {i: j.marked.iou for i, j in enumerate(judged) if j.marked and j.marked.iou is not None}
-    shares = {i: j.marked.share for i, j in enumerate(judged) if j.marked and not j.image.anomalous}
+    overlaps = {i: j.marked.iou for i, j in enumerate(scored) if j.marked and j.marked.iou is not None}
+    shares = {i: j.marked.share for i, j in enumerate(scored) if j.marked and not j.image.anomalous}
     return {
         "mask_threshold": threshold.value,
         **_mean("mask_iou", overlaps, weights),
@@ -225,6 +225,6 @@ def _marked(bundle: Bundle, judged: Sequence[_Judged], weights: _Floats) -> dict
 
 
 def _mean(name: str, values: dict[int, float], weights: _Floats) -> dict[str, Any]:
-    """The mean of what some of the images have, by their places, and its interval."""
+    """The mean of the values, by position of their images, and its interval."""
     mean = float(np.mean(list(values.values()))) if values else None
     return {name: mean, f"{name}_interval": mean_interval(list(values.values()), weights[:, list(values)])}

@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from automl_ad.bundle.evaluation_gallery import Exhibit, Scored, exhibits
 from automl_ad.bundle.evaluation_plots import roc_plot, score_plot
-from automl_ad.bundle.figures import escapes_sentence, figures, marked_sentence, review_sentence, score, score_interval
+from automl_ad.bundle.figures import escapes_sentence, figures, marked_sentence, review_sentence
 from automl_ad.bundle.runtime import Bundle, p_values
 from automl_ad.data.labelled import GOOD
 from automl_ad.errors import InputError, StoreError
+from automl_ad.formatting import NONE, interval, score
 from automl_ad.store.artifacts import write_atomically
 from automl_ad.store.plain_json import plain
 
@@ -128,7 +129,7 @@ def _facts(bundle: Bundle, answer: Answer) -> str:
     facts, counts, (height, width) = manifest["facts"], answer["images"], bundle.size
     shown = {
         "Bundle": bundle.path,
-        "Study": f"{facts.get('study', '–')}, trial {facts.get('trial', '–')}",
+        "Study": f"{facts.get('study', NONE)}, trial {facts.get('trial', NONE)}",
         "Method": f"{manifest['method']}, scores by the rule {manifest['rule']}",
         "Backbone": manifest["backbone"]["name"],
         "Images": f"{counts['good']} good and {counts['defect']} defective, judged at {width} x {height} pixels",
@@ -160,7 +161,7 @@ def _by_defect(answer: Answer) -> str:
             kind["found"],
             kind["escapes"],
             score(kind["image_auroc"]),
-            score_interval(kind["image_auroc_interval"]),
+            interval(kind["image_auroc_interval"]),
         )
         for name, kind in answer["by_defect"].items()
     ]

@@ -89,7 +89,7 @@ def bundle_contents(
         graph=graph,
         precision=precision,
         preprocessing=images.preprocessing,
-        rule=winner.rule,
+        aggregation=winner.rule,
         calibration=calibration,
         decision=Decision(overkill=overkill.overkill, mask=marking.overkill),
         map_range=winner.map_range,

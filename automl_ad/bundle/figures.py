@@ -1,16 +1,15 @@
-"""The figures of an evaluation as words, the same in the terminal and on the page.
+"""The figures of an evaluation as table rows and sentences, for the terminal and the HTML report.
 
-Imports nothing that is slow or that may be missing: every command prints by way of this.
+Imports nothing heavy: the console tables of every command import this module.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NONE = "–"
+from automl_ad.formatting import interval, number, rate, rate_interval
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,10 @@ class Figure:
 
     Attributes:
         name: What was measured.
-        value: With its unit; a dash where it could not be measured.
-        interval: 90 % interval; a dash where there is none.
+        value: With its unit; a dash where it is missing.
+        interval: 90 % interval; a dash where it is missing.
         unit: What the value is a share of, or its range.
-        meaning: For readers who do not know the name.
+        meaning: A short definition.
     """
 
     name: str
@@ -33,89 +32,68 @@ class Figure:
 
 
 _RANKS = (
-    ("image_auroc", "image AUROC", "0 to 1", "chance that a defective image scores above a good one"),
+    ("image_auroc", "image AUROC", "0 to 1", "probability that a defective image scores above a good one"),
     ("image_ap", "image AP", "0 to 1", "average precision of the image scores"),
-    ("pixel_auroc", "pixel AUROC", "0 to 1", "the same for pixels; needs masks"),
+    ("pixel_auroc", "pixel AUROC", "0 to 1", "the same over pixels; needs masks"),
     ("pixel_ap", "pixel AP", "0 to 1", "average precision of the pixel scores"),
-    ("aupro", "AUPRO", "0 to 1", "overlap with each defect, large or small"),
-    ("iap", "IAP", "0 to 1", "pixel precision averaged over the defects found"),
+    ("aupro", "AUPRO", "0 to 1", "area under the per-region overlap curve; each defect counts the same"),
+    ("iap", "IAP", "0 to 1", "instance average precision: pixel precision averaged over the defects found"),
     ("iap90", "IAP@90", "0 to 1", "pixel precision when 90 % of the defects are found"),
 )
-_SHARES = (
-    ("overkill", "overkill", "of good images", "good images called anomalous"),
-    ("escapes", "escapes", "of defective images", "defective images missed"),
+_RATES = (
+    ("overkill", "overkill", "of good images", "false positive rate: good images rejected"),
+    ("escapes", "escapes", "of defective images", "false negative rate: defective images not rejected"),
 )
-_MARKS = (
-    ("mask_iou", "mask IoU", "0 to 1", "how well marked pixels cover the defects and nothing else"),
-    ("marked_good", "marked on good", "of the pixels", "pixels marked on a good image, on average"),
+_MASKS = (
+    ("mask_iou", "mask IoU", "0 to 1", "intersection over union of marked and defective pixels"),
+    ("marked_good", "marked on good", "of the pixels", "share of pixels marked on a good image, on average"),
 )
 
 
 def figures(answer: Mapping[str, Any]) -> list[Figure]:
-    """The figures of an ``evaluate`` answer, from ranks to decisions; those of masks only where the bundle has any."""
-    ranks = [_figure(answer, key, *words) for key, *words in _RANKS]
-    shares = [_figure(answer, key, *words) for key, *words in _SHARES]
-    marks = [_figure(answer, key, *words) for key, *words in _MARKS if key in answer]
-    return ranks + shares + marks
-
-
-def percent(share: float) -> str:
-    """A share, 0 to 1, as text such as "4.88 %"."""
-    return f"{100 * share:.3g} %"
-
-
-def percent_interval(bounds: tuple[float, float]) -> str:
-    """An interval of shares as text."""
-    return f"{percent(bounds[0])} to {percent(bounds[1])}"
-
-
-def score(value: float | None) -> str:
-    """A figure between 0 and 1 with three digits, or a dash."""
-    return f"{value:.3f}" if value is not None and math.isfinite(value) else NONE
-
-
-def score_interval(bounds: tuple[float, float] | None) -> str:
-    """An interval of such figures, or a dash."""
-    return f"{score(bounds[0])} to {score(bounds[1])}" if bounds else NONE
+    """The figures of an ``evaluate`` answer: rank metrics, error rates, and mask metrics where the bundle has them."""
+    ranks = [_figure(answer, key, *texts) for key, *texts in _RANKS]
+    rates = [_figure(answer, key, *texts) for key, *texts in _RATES]
+    masks = [_figure(answer, key, *texts) for key, *texts in _MASKS if key in answer]
+    return ranks + rates + masks
 
 
 def escapes_sentence(answer: Mapping[str, Any]) -> str:
-    """How many defective images were missed, and that nobody promised anything about it."""
+    """The escape rate (false negative rate), and that there is no guarantee on it."""
     count, of = round(answer["escapes"] * answer["images"]["defect"]), answer["images"]["defect"]
     verb = "not rejected" if answer.get("review") else "missed"
     return (
-        f"{count} of {of} defective images were {verb} ({percent(answer['escapes'])}, 90 % interval "
-        f"{percent_interval(answer['escapes_interval'])}); good images alone can promise nothing about that."
+        f"{count} of {of} defective images were {verb}: escapes (false negative rate) {rate(answer['escapes'])}, "
+        f"90 % interval {rate_interval(answer['escapes_interval'])}; calibration on good images gives no guarantee on "
+        "escapes."
     )
 
 
 def review_sentence(answer: Mapping[str, Any]) -> str:
-    """How many images lie between the two thresholds; empty without a review."""
+    """How many images score between the two thresholds; empty without a review threshold."""
     review = answer.get("review")
     if not review:
         return ""
     good, defect, held = review["good"], review["defect"], review["good"]["reject"] + review["good"]["review"]
     return (
-        f"{good['review']} good and {defect['review']} defective images lie between the thresholds and go to review; "
-        f"{defect['pass']} defective ones pass. Rejected or reviewed are {percent(held / answer['images']['good'])} of "
-        f"the good images; at most {percent(review['promised'])} were promised."
+        f"{good['review']} good and {defect['review']} defective images score between the thresholds and go to review; "
+        f"{defect['pass']} defective ones pass. {rate(held / answer['images']['good'])} of the good images are "
+        f"rejected or reviewed; the guarantee is at most {rate(review['promised'])}."
     )
 
 
 def marked_sentence(answer: Mapping[str, Any]) -> str:
-    """What was promised of the marked pixels; empty for a bundle that marks none."""
+    """The share of marked pixels on good images and its guarantee; empty for a bundle without a mask threshold."""
     if answer.get("marked_good") is None:
         return ""
     return (
-        f"On good images {percent(answer['marked_good'])} of the pixels are marked on average; at most "
-        f"{percent(answer['marked_promised'])} were promised."
+        f"On good images {rate(answer['marked_good'])} of the pixels are marked on average; the guarantee is at most "
+        f"{rate(answer['marked_promised'])}."
     )
 
 
 def _figure(answer: Mapping[str, Any], key: str, name: str, unit: str, meaning: str) -> Figure:
     value, bounds = answer.get(key), answer.get(f"{key}_interval")
     if unit.startswith("of "):
-        shown = NONE if value is None else percent(value)
-        return Figure(name, shown, percent_interval(bounds) if bounds else NONE, unit, meaning)
-    shown = NONE if value is None else f"{value:.4f}"
-    return Figure(name, shown, score_interval(bounds), unit, meaning)
+        return Figure(name, rate(value), rate_interval(bounds), unit, meaning)
+    return Figure(name, number(value, 4), interval(bounds), unit, meaning)

@@ -1,4 +1,4 @@
-"""The two ways to read a bundle back: its graph, to judge images, and its detector in torch, to go on with it."""
+"""Loads a bundle: as an ONNX graph for prediction, or as a torch detector."""
 
 from __future__ import annotations
 
@@ -27,31 +27,29 @@ __all__ = ["Bundle", "load_bundle", "load_detector"]
 
 
 def load_bundle(path: str | Path, device: str = "cpu", threads: int | None = None) -> Bundle:
-    """Loads a bundle to judge images with: the runtime that lies in it, which here also reads 16-bit colour.
+    """Loads a bundle for prediction with its runtime, which here also reads 16-bit colour images.
 
     Args:
-        path: Its folder or zip file.
+        path: Folder or zip file of the bundle.
         device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
-        threads: Threads of the graph; as many as there are cores when None.
+        threads: Threads of ONNX Runtime; one per core when None.
 
     Raises:
-        BundleError: A file is missing or altered, or the bundle is of another version.
-        InputError: The device or the number of threads cannot be had.
+        BundleError: A file is missing or altered, or the bundle has another schema version.
+        InputError: The device is not available, or ``threads`` is below 1.
     """
     return runtime.load_bundle(path, device, threads, read_image)
 
 
 def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detector:
-    """Rebuilds the detector of a bundle in torch, from its weights.
-
-    Nothing else is needed: neither the hub nor a folder of weights.
+    """Rebuilds the torch detector of a bundle from its weights; needs neither a hub nor a weights folder.
 
     Args:
-        path: What the export wrote.
+        path: Folder or zip file of the bundle.
         device: Where the detector runs.
 
     Raises:
-        BundleError: A file is missing or altered, or the bundle is of another version.
+        BundleError: A file is missing or altered, or the bundle has another schema version.
     """
     content, files = read_bundle(Path(path), (WEIGHTS,))
     try:
@@ -59,7 +57,7 @@ def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detec
         return _detector(manifest, load_tensors(files[WEIGHTS]), device)
     except (AutomlAdError, SafetensorError, ValueError, KeyError) as error:
         made = content.get("versions", {})
-        reason = _first_fault(error) if isinstance(error, ValidationError) else error
+        reason = _first_error(error) if isinstance(error, ValidationError) else error
         raise BundleError(
             f"Bundle {path} cannot be rebuilt by this version ({reason}); export it again or install the versions that "
             f"wrote it: automl-ad {made.get('automl_ad')}, torch {made.get('torch')}, timm {made.get('timm')}."
@@ -70,29 +68,29 @@ def _detector(manifest: Manifest, tensors: dict[str, Tensor], device: torch.devi
     kind = candidate_class(manifest.method)
     backbones = manifest.backbone.each or (manifest.backbone,)
     extractors = {
-        facts.name: FeatureExtractor(_backbone(facts, _below(prefix, tensors)), device)
+        facts.name: FeatureExtractor(_backbone(facts, _with_prefix(prefix, tensors)), device)
         for prefix, facts in zip(backbone_prefixes(len(backbones)), backbones, strict=True)
     }
     settings = kind.settings_type.model_validate(manifest.settings)
     detector = kind.build(settings, extractors.__getitem__, manifest.facts.seed)
-    detector.load_state(_below(DETECTOR_PREFIX, tensors))
+    detector.load_state(_with_prefix(DETECTOR_PREFIX, tensors))
     return detector
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _backbone(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
     network_tag = facts.weights_tag.partition("+")[0]
     backbone = build_backbone(facts.name, Weights(tensors, facts.weights_origin, network_tag) if tensors else None)
-    # Fixed filters and levels are code, not tensors: those of another version would map differently without a word.
+    # Fixed filters and levels are code, not tensors: another version of the code would silently compute other features.
     if backbone.weights_tag != facts.weights_tag:
-        raise ValueError(f"its features are those of {facts.weights_tag}, here they would be {backbone.weights_tag}")
+        raise ValueError(f"it needs the features {facts.weights_tag}, but this version computes {backbone.weights_tag}")
     return backbone
 
 
-def _first_fault(error: ValidationError) -> str:
-    """The first of the faults that were found, on one line."""
-    fault = error.errors()[0]
-    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+def _first_error(error: ValidationError) -> str:
+    """The first validation error, on one line."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""``bundle.json``: what a bundle is, where it came from, and the digests of its files."""
+"""``bundle.json``: description, provenance and file digests of a bundle."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class _Section(BaseModel):
 
 
 class Decision(_Section):
-    """What counts as anomalous; the one section that may be edited by hand.
+    """What is called anomalous; the only section that may be edited by hand.
 
     Attributes:
-        overkill: At most this share of good parts is rejected.
-        review: None, or a larger share: parts between the two are to be looked at.
+        overkill: At most this share of good parts is rejected (false positive rate).
+        review: None, or a larger share: parts that score between the two thresholds are to be reviewed.
         mask: At most this share of a good part's pixels is marked, on average.
-        threshold: None, or a raw score above which parts are rejected whatever ``overkill`` says.
+        threshold: None, or a raw score that replaces the threshold of ``overkill``.
     """
 
     overkill: Share
@@ -38,15 +38,15 @@ class Decision(_Section):
 
 
 class BackboneFacts(_Section):
-    """The feature extractor of a bundle, or the several of an average.
+    """The backbone of a bundle, or the backbones of an ensemble.
 
     Attributes:
         name: Backbone name.
-        levels: Levels that the detector reads.
-        weights_origin: Where the weights came from, for reports.
-        weights_tag: Names the weights and fixed filters; the rebuilt backbone must have the same.
-        licence: Of the weights, as far as it is known.
-        each: Where there are several, the facts of each; what is said above is then of all.
+        levels: Feature levels that the detector uses; empty for several backbones.
+        weights_origin: Source of the weights, for reports.
+        weights_tag: Identifies the weights and fixed filters; the rebuilt backbone must have the same tag.
+        licence: Licence of the weights, if known.
+        each: For several backbones, the facts of each; the fields above then join them.
     """
 
     name: str
@@ -58,23 +58,22 @@ class BackboneFacts(_Section):
 
 
 class StudyFacts(_Section):
-    """Where a bundle came from.
+    """Provenance of a bundle.
 
     Attributes:
         study: Name of the study.
         trial: Number of the trial.
-        images: Good images that the detector was fitted to.
+        images: Number of good images that the detector was fitted to.
         suite: Hash of the proxy suite.
-        fingerprint: Digest of the images that the study saw.
-        proxy_score: What the suite said of the trial, 0 to 1.
-        interval: Interval of the proxy score.
-        families: The same by family of synthetic anomalies.
-        learned_from: Families that it learned from, which count for nothing in the proxy score.
-        advantage: What was taken off the proxy score, and off none of the families: its kind looks that much better
-            on synthetic anomalies.
-        latency_ms: Milliseconds an image in torch, when it was tried.
-        size_mb: Megabytes of the fitted detector.
-        peak_mb: Megabytes of memory at most, when it was tried.
+        fingerprint: Digest of the images of the study.
+        proxy_score: Proxy score of the trial, 0 to 1.
+        interval: 90 % interval of the proxy score.
+        families: Proxy score by family of synthetic anomalies.
+        learned_from: Families that it was trained on, which are left out of the proxy score.
+        advantage: In-family bias that was subtracted from the proxy score, but not from the scores of the families.
+        latency_ms: Milliseconds per image in torch, measured in the trial.
+        size_mb: Size of the fitted detector in megabytes.
+        peak_mb: Peak memory in megabytes, measured in the trial.
         seed: Seed of the study.
     """
 
@@ -95,13 +94,13 @@ class StudyFacts(_Section):
 
 
 class Speed(_Section):
-    """How fast the graph was on the machine that wrote it.
+    """Speed of the graph on the exporting machine.
 
     Attributes:
-        latency_ms: Median milliseconds of one image alone.
-        images_s: Images a second in batches of eight.
-        threads: Processor cores at hand.
-        size_mb: Megabytes of the graph.
+        latency_ms: Median milliseconds of a batch of one.
+        images_s: Images per second in batches of eight.
+        threads: Number of CPU cores.
+        size_mb: Size of the graph in megabytes.
     """
 
     latency_ms: float
@@ -111,7 +110,7 @@ class Speed(_Section):
 
 
 class Versions(_Section):
-    """Software that wrote the bundle."""
+    """Versions of the software that wrote the bundle."""
 
     automl_ad: str
     torch: str
@@ -121,23 +120,23 @@ class Versions(_Section):
 
 
 class Manifest(_Section):
-    """Everything about a bundle but its graph, tensors and calibration.
+    """Content of ``bundle.json``; graph, weights and calibration are files of their own.
 
     Attributes:
         schema_version: Version of this layout.
-        decision: What counts as anomalous.
+        decision: What is called anomalous.
         method: Name of the method.
         settings: Its settings, as JSON.
-        backbone: The feature extractor.
-        preprocessing: How a file becomes the graph's input.
-        rule: Name of the rule that turns a map into a score; the graph applies it.
-        precision: Numbers that the graph computes with.
-        map_range: Map values of normal pixels, (usual, highest): the scale of the heatmaps.
-        facts: Where the bundle came from.
-        parity: How far the graph's answers are from the detector's in torch.
-        speed: How fast the graph is.
-        versions: Software that wrote it.
-        files: SHA-256 of each other file.
+        backbone: The backbone or backbones.
+        preprocessing: From an image file to the graph's input.
+        rule: Name of the score aggregation, which is part of the graph.
+        precision: Numerical precision of the graph.
+        map_range: Map values of normal pixels, (usual, highest); scales the heatmaps.
+        facts: Provenance.
+        parity: Differences between the outputs of the graph and of the torch detector.
+        speed: Speed of the graph.
+        versions: Versions of the software that wrote it.
+        files: SHA-256 of every other file, by name.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -156,12 +155,12 @@ class Manifest(_Section):
     files: dict[str, Digest]
 
     def encode(self) -> bytes:
-        """The bytes of ``bundle.json``, with the checksum of all but the decision."""
+        """The bytes of ``bundle.json``, with a checksum over everything except the decision."""
         return encode_manifest(self.model_dump(mode="json"))
 
 
 def encode_manifest(content: Mapping[str, Any]) -> bytes:
-    """A manifest as the bytes of its file, with a fresh checksum right after the schema version."""
+    """A manifest as the bytes of its file, with a new checksum right after the schema version."""
     plain = {key: value for key, value in content.items() if key not in ("schema_version", "checksum")}
     head = {"schema_version": content["schema_version"], "checksum": manifest_checksum(content)}
     return json.dumps(head | plain, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""A fitted detector as ONNX, and such a graph run by ONNX Runtime."""
+"""Exports a fitted detector as ONNX, and runs such a graph with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ import torch
 from torch import nn
 
 from automl_ad.bundle.graph import DetectorGraph
-from automl_ad.bundle.silence import silence
+from automl_ad.bundle.silence import silenced
 from automl_ad.errors import BundleError
 from automl_ad.evaluation.aggregation import ScoreAggregation
 from automl_ad.methods.base import BACKBONE_JOINT, Detector
 
 OPSET = 18
-"""The oldest that torch's exporter speaks natively."""
+"""The oldest opset that torch's exporter writes without conversion."""
 BATCH = 8
 INPUT, OUTPUTS = "images", ("map", "score")
 
 _LIMIT = 2**31 - 1
-"""Bytes of a protobuf message, and so of a graph in one file."""
-_WITHOUT_BOUND = 2**62
-_MOST_IMAGES = 2**16
-"""Images of a batch that the exporter must allow for."""
+"""Maximum size of a protobuf message, and so of a graph in one file, in bytes."""
+_UNLIMITED = 2**62
+_MAX_BATCH = 2**16
+"""Upper bound of the dynamic batch size that is declared to the exporter."""
 
 
-def export_graph(detector: Detector, rule: ScoreAggregation, size: tuple[int, int]) -> bytes:
-    """Writes a detector, enlarged maps and the scoring rule as one graph.
+def export_graph(detector: Detector, aggregation: ScoreAggregation, size: tuple[int, int]) -> bytes:
+    """Exports detector, enlarging of maps and score aggregation as one graph.
 
-    Equal detectors give equal bytes, which hold nothing of the machine that they were made on. The detector stays as
-    it is.
+    Equal detectors give equal bytes, which are independent of the machine. The detector is not modified.
 
     Args:
-        detector: Fitted.
-        rule: Turns its maps into scores.
+        detector: A fitted detector.
+        aggregation: Turns its maps into scores.
         size: (H, W) of the images, in pixels.
 
     Returns:
@@ -46,15 +45,15 @@ def export_graph(detector: Detector, rule: ScoreAggregation, size: tuple[int, in
         ``score``, float32 [n].
 
     Raises:
-        BundleError: The detector cannot be written as such a graph.
+        BundleError: The detector cannot be exported to ONNX.
     """
-    with _undisturbed():
+    with _isolated():
         module = copy.deepcopy(detector.to_module()).cpu().to(memory_format=torch.contiguous_format).eval()
-        _require_room(sum(tensor.nbytes for tensor in module.state_dict().values()), detector.name)
+        _check_size(sum(tensor.nbytes for tensor in module.state_dict().values()), detector.name)
         try:
-            model = _exported(DetectorGraph(module, rule, size), size)
-            _require_room(model.ByteSize(), detector.name)
-            _require_plain(model)
+            model = _exported(DetectorGraph(module, aggregation, size), size)
+            _check_size(model.ByteSize(), detector.name)
+            _check_operators(model)
         except ImportError as error:
             raise BundleError(f"Writing ONNX needs the package {error.name or error}; install it.") from error
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
@@ -67,10 +66,10 @@ def export_graph(detector: Detector, rule: ScoreAggregation, size: tuple[int, in
 
 
 def run_graph(model: bytes, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Runs a graph on the CPU, a few images at a time and on as many threads as torch uses.
+    """Runs a graph on the CPU in batches, with as many threads as torch uses.
 
     Args:
-        model: What `export_graph` gives.
+        model: Return value of `export_graph`.
         images: uint8 [N, H, W, 3], N at least 1.
 
     Returns:
@@ -86,7 +85,7 @@ def run_graph(model: bytes, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[
 
 
 def session_of(model: bytes) -> Any:
-    """A session of ONNX Runtime on the CPU, on as many threads as torch uses.
+    """An ONNX Runtime session on the CPU, with as many threads as torch uses.
 
     Raises:
         BundleError: ONNX Runtime cannot read the graph.
@@ -95,19 +94,19 @@ def session_of(model: bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # fatal: what is wrong comes as an exception
+    options.log_severity_level = 4  # fatal only: errors are raised as exceptions
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no base of their own
+    except Exception as error:  # its exceptions have no common base class
         raise BundleError(f"ONNX Runtime cannot read the graph ({_reason(error)}); export it again.") from error
 
 
 def _exported(graph: nn.Module, size: tuple[int, int]) -> Any:
-    """The graph as an ``onnx.ModelProto``, with all constants computed and nothing said of where it comes from."""
+    """The graph as an ``onnx.ModelProto``, with constants folded and debug information removed."""
     from onnxscript import optimizer
 
     example = torch.zeros(2, *size, 3, dtype=torch.uint8)
-    batch = torch.export.Dim("n", min=1, max=_MOST_IMAGES)
+    batch = torch.export.Dim("n", min=1, max=_MAX_BATCH)
     program = torch.onnx.export(
         graph,
         (example,),
@@ -120,15 +119,15 @@ def _exported(graph: nn.Module, size: tuple[int, int]) -> Any:
         verbose=False,
     )
     assert program is not None
-    # Slices and transposes of weights, however large, are taken here and not at every start of a session.
-    optimizer.optimize(program.model, input_size_limit=_WITHOUT_BOUND, output_size_limit=_WITHOUT_BOUND)
+    # Slices and transposes of weights, however large, are folded here instead of at every start of a session.
+    optimizer.optimize(program.model, input_size_limit=_UNLIMITED, output_size_limit=_UNLIMITED)
     model = program.model_proto
     strip(model)
     return model
 
 
 def strip(model: Any) -> None:
-    """Removes the notes of an ``onnx.ModelProto``: they name files of this machine and change from run to run."""
+    """Removes doc strings and metadata of an ``onnx.ModelProto``: they hold local paths and change from run to run."""
     for noted in (model, model.graph):
         noted.doc_string = ""
         del noted.metadata_props[:]
@@ -139,7 +138,7 @@ def strip(model: Any) -> None:
         del part.metadata_props[:]
 
 
-def _require_room(size: int, name: str) -> None:
+def _check_size(size: int, name: str) -> None:
     if size > _LIMIT:
         raise BundleError(
             f"Detector {name} takes {size / 2**30:.1f} GiB, and a graph in one file at most 2 GiB; export a trial with "
@@ -147,10 +146,10 @@ def _require_room(size: int, name: str) -> None:
         )
 
 
-def _require_plain(model: Any) -> None:
+def _check_operators(model: Any) -> None:
     domains = {entry.domain for entry in model.opset_import if entry.domain not in ("", "ai.onnx")}
     if domains or model.functions:
-        raise ValueError(f"it needs operators of {', '.join(sorted(domains)) or 'its own'}")
+        raise ValueError(f"it needs operators of {', '.join(sorted(domains)) or 'local functions'}")
 
 
 def _backbones(detector: Detector) -> str:
@@ -158,14 +157,14 @@ def _backbones(detector: Detector) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what started it all."""
+    """The first line of the root cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Lets the exporter work on the CPU and in silence, whatever the surroundings have set."""
-    with silence(), torch.device("cpu"), torch.inference_mode(False), torch.no_grad():
+def _isolated() -> Iterator[None]:
+    """Runs the exporter on the CPU and without output, whatever default device or inference mode the caller has set."""
+    with silenced(), torch.device("cpu"), torch.inference_mode(False), torch.no_grad():
         yield

@@ -1,4 +1,4 @@
-"""Whether a graph says what the detector says that it was made from."""
+"""Compares the outputs of an exported graph with those of its detector."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from automl_ad.errors import BundleError
 from automl_ad.evaluation.metrics import Floats, image_auroc, resize_maps
 
 LARGEST_RELATIVE = 1e-3
-"""By how much of their spread scores of a float32 graph may differ."""
+"""Tolerance for the scores of a float32 graph, as a share of their standard deviation."""
 STRAY_SHARE = 0.03
-"""Share of the images that may differ by more, of a detector that chooses among channels; one image always may."""
+"""Share of the images that may exceed it if the detector chooses among channels; at least one image."""
 LARGEST_LOSS = 0.05
-"""Image AUROC that a graph of fewer bits may cost."""
+"""Largest loss of image AUROC by a lower precision."""
 _LEAST_SPREAD = 1e-3
-"""Share of the size of scores that counts as their spread at least: of less, float32 leaves too few digits."""
+"""Lower bound of the spread as a share of the largest score: below it float32 has too few significant digits."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How a graph's answers differ from the detector's.
+    """Differences between the outputs of a graph and of its detector.
 
     Attributes:
-        images: How many were compared.
+        images: Number of images compared.
         largest: Largest absolute difference of scores.
         spread: Standard deviation of the detector's scores.
-        relative: ``largest`` as a share of ``spread``, which counts as a thousandth of the largest score at least.
-        beyond: Images whose score differs by more than a float32 graph's may.
+        relative: ``largest`` as a share of ``spread``, which is taken as at least a thousandth of the largest score.
+        beyond: Number of images whose score differs by more than the tolerance of a float32 graph.
         map_largest: Largest absolute difference of maps.
-        decisions_changed: Images on the other side of the threshold.
-        auroc_torch, auroc_onnx: Image AUROC by the detector's and by the graph's scores; None without images of both
-            kinds, or where scores are not finite.
+        decisions_changed: Number of images that are on the other side of the threshold.
+        auroc_torch, auroc_onnx: Image AUROC of the detector and of the graph; None without images of both kinds, or if
+            a score is not finite.
     """
 
     images: int
@@ -57,25 +57,25 @@ def compare(
     anomalous: npt.NDArray[np.bool_],
     graph_threshold: float | None = None,
 ) -> Parity:
-    """Compares the answers to the same images.
+    """Compares the outputs for the same images.
 
     Args:
         torch_scores: [N], of the detector.
-        torch_maps: [N, h, w], of the detector, raw; enlarged here where the graph's are larger.
+        torch_maps: [N, h, w], of the detector, raw; enlarged here if those of the graph are larger.
         onnx_scores: [N], of the graph.
         onnx_maps: [N, H, W], of the graph.
         threshold: Score above which an image is rejected.
-        anomalous: bool [N].
-        graph_threshold: That of the graph, where it has one of its own.
+        anomalous: bool [N], ground truth.
+        graph_threshold: Threshold for the scores of the graph; ``threshold`` if None.
     """
     expected, found = np.asarray(torch_scores, np.float64), np.asarray(onnx_scores, np.float64)
     large = torch_maps if torch_maps.shape == onnx_maps.shape else resize_maps(torch_maps, _size(onnx_maps))
     limit = threshold if graph_threshold is None else graph_threshold
-    off, spread = np.abs(expected - found), float(expected.std())
-    shares = off / _unit(spread, float(np.abs(expected).max()))
+    difference, spread = np.abs(expected - found), float(expected.std())
+    shares = difference / _unit(spread, float(np.abs(expected).max()))
     return Parity(
         images=len(expected),
-        largest=float(off.max()),
+        largest=float(difference.max()),
         spread=spread,
         relative=float(shares.max()),
         beyond=int((shares > LARGEST_RELATIVE).sum()),
@@ -87,12 +87,13 @@ def compare(
 
 
 def require(parity: Parity, precision: Precision, chooses: bool = False) -> None:
-    """Refuses a graph that is not the detector.
+    """Refuses a graph whose outputs differ too much from the detector's.
 
     Args:
-        parity: Of the graph.
-        precision: What it computes in.
-        chooses: Whether the detector chooses among channels, see `Detector.chooses`: a few images may then differ.
+        parity: Differences between graph and detector.
+        precision: Numerical precision of the graph.
+        chooses: Whether the detector chooses among channels, see `Detector.chooses`: a few images may then
+            exceed the tolerance.
 
     Raises:
         BundleError: In ``fp32``, scores differ by more than a thousandth of their spread or a decision changed; in
@@ -114,13 +115,13 @@ def require(parity: Parity, precision: Precision, chooses: bool = False) -> None
 def _require_equal(parity: Parity, strays: int) -> None:
     if parity.beyond > strays:
         raise BundleError(
-            f"The graph's scores differ from the detector's by up to {parity.relative:.2g} of their spread, on "
+            f"The graph's scores differ from the detector's by up to {parity.relative:.2g} standard deviations, on "
             f"{parity.beyond} of {parity.images} images by more than {LARGEST_RELATIVE:g}; export another trial."
         )
     if parity.decisions_changed:
         raise BundleError(
-            f"The graph decides {parity.decisions_changed} of {parity.images} images otherwise than the detector; "
-            "export another trial."
+            f"The graph's decision differs from the detector's on {parity.decisions_changed} of {parity.images} "
+            "images; export another trial."
         )
 
 

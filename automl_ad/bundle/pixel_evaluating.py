@@ -1,4 +1,4 @@
-"""What the maps of a bundle are worth, pixel by pixel."""
+"""Pixel metrics of a bundle's maps."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Mask = npt.NDArray[np.bool_]
 _Floats = npt.NDArray[np.float64]
 
 _KEYS = ("pixel_auroc", "pixel_ap", "aupro", "iap", "iap90")
-# IAP takes the running maximum of a precision over its regions: binned, that maximum would be of noise between bins.
+# IAP is a running maximum of precision over regions; with binned scores that maximum would follow the binning noise.
 _WITH_INTERVAL = _KEYS[:3]
 
 
 @dataclass(frozen=True)
 class MarkedPixels:
-    """What a threshold on pixels marks on one image.
+    """The pixels of one image above the mask threshold.
 
     Attributes:
-        share: Share of the pixels that is marked, 0 to 1.
-        iou: Marked and defective pixels over marked or defective ones; None where no pixel is known to be defective.
+        share: Share of the pixels that are marked, 0 to 1.
+        iou: Intersection over union of marked and defective pixels; None if no pixel is known to be defective.
     """
 
     share: float
@@ -41,7 +41,7 @@ def mark(anomaly_map: Map, mask: Mask | None, value: float) -> MarkedPixels:
 
     Args:
         anomaly_map: [H, W].
-        mask: [H, W], True = defective, or None where that is not known.
+        mask: bool [H, W], True = defective; None if unknown.
         value: The threshold, on the raw scale of the maps.
     """
     marked = anomaly_map > value
@@ -52,16 +52,16 @@ def mark(anomaly_map: Map, mask: Mask | None, value: float) -> MarkedPixels:
 
 
 def pixel_figures(maps: Sequence[Map], masks: Sequence[Mask], weights: _Floats) -> dict[str, Any]:
-    """Pixel metrics, and intervals of those that a bootstrap over images gives cheaply.
+    """Pixel metrics, with intervals for those whose bootstrap over images is cheap.
 
     Args:
-        maps: One [H, W] an image.
-        masks: One [H, W] an image, True = defective.
-        weights: [B, N], how often each image counts in each bootstrap sample.
+        maps: N maps, each float32 [H, W].
+        masks: N masks, each bool [H, W], True = defective.
+        weights: [B, N], multiplicity of each image in each bootstrap sample.
 
     Returns:
         ``pixel_auroc``, ``pixel_ap``, ``aupro``, ``iap`` and ``iap90``, and ``<key>_interval`` of the first three;
-        all None when no pixel is defective.
+        all None if no pixel is defective.
     """
     if not any(mask.any() for mask in masks):
         return dict.fromkeys((*_KEYS, *(f"{key}_interval" for key in _WITH_INTERVAL)))
@@ -71,11 +71,11 @@ def pixel_figures(maps: Sequence[Map], masks: Sequence[Mask], weights: _Floats) 
 
 
 def mean_interval(values: Sequence[float], weights: _Floats) -> list[float] | None:
-    """Bootstrap interval of a mean over images; None for no images.
+    """Bootstrap interval of a mean over images; None without images.
 
     Args:
-        values: One an image.
-        weights: [B, N], how often each image counts in each sample; samples without any image are left out.
+        values: N values, one per image.
+        weights: [B, N], multiplicity of each image in each sample; samples without any of the images are left out.
     """
     totals = weights.sum(axis=1)
     drawn = (weights @ np.asarray(values, np.float64))[totals > 0] / totals[totals > 0]
@@ -83,13 +83,13 @@ def mean_interval(values: Sequence[float], weights: _Floats) -> list[float] | No
 
 
 def _intervals(maps: Sequence[Map], masks: Sequence[Mask], weights: _Floats) -> dict[str, list[float]]:
-    # Sorting the pixels anew in each sample would take minutes. Counted into bins once, image by image, the samples are
-    # a product of matrices, at about a second for a hundred images.
+    # Sorting the pixels of each sample would take minutes. With per-image histograms the samples are one matrix
+    # product, about a second for a hundred images.
     edges = quantile_edges(np.concatenate([each[mask] for each, mask in zip(maps, masks, strict=True)]))
     counts = [_counts(each, mask, edges) for each, mask in zip(maps, masks, strict=True)]
     normal, anomalous, overlap = (weights @ np.stack(part) for part in zip(*counts, strict=True))
     draws = auroc_draws(normal, anomalous), average_precision_draws(normal, anomalous), aupro_draws(normal, overlap)
-    # A sample may hold none of the defects that have a mask.
+    # A sample may contain none of the defects that have a mask.
     return {
         f"{key}_interval": list(interval(drawn[np.isfinite(drawn)]))
         for key, drawn in zip(_WITH_INTERVAL, draws, strict=True)
@@ -97,7 +97,7 @@ def _intervals(maps: Sequence[Map], masks: Sequence[Mask], weights: _Floats) -> 
 
 
 def _counts(anomaly_map: Map, mask: Mask, edges: npt.NDArray[Any]) -> tuple[_Floats, _Floats, _Floats]:
-    """Normal pixels, anomalous pixels and shares of regions in each bin, each float64 [K]."""
+    """Normal pixels, anomalous pixels and shares of regions per bin, each float64 [K]."""
     count = len(edges) + 1
     bins = np.searchsorted(edges, anomaly_map, side="right")
     regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1][mask]

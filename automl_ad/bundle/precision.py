@@ -1,7 +1,7 @@
-"""Graphs of fewer bits: weights of networks in half precision, or convolutions in eight bits.
+"""Converts a graph to a lower precision: network weights in fp16, or convolutions in int8.
 
-Only the inside of networks is converted. What comes after them (distances, covariances, scores) needs all its digits,
-and so do fixed filters, whose answers go through logarithms.
+Only networks are converted. What follows them (distances, covariances, scores) needs the digits of float32, and so do
+fixed filters, whose responses go through logarithms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.bundle.onnx_export import BATCH, INPUT, strip
-from automl_ad.bundle.silence import silence
+from automl_ad.bundle.silence import silenced
 from automl_ad.errors import BundleError
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -23,23 +23,23 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _NETWORKS = (*_CONVOLUTIONS, "LayerNormalization", "Softmax")
-"""Operators that only networks have: a product with a matrix that comes before one is part of a network."""
+"""Operators that occur in networks only: a matrix product before one of them is part of a network."""
 _ELEMENTWISE = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Erf", "Gelu", "Add", "Mul")
 _POOLING = ("MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean")
 _LIGHT = frozenset((*_ELEMENTWISE, *_POOLING, "Concat", "Transpose"))
-"""Operators that half precision does no harm to, whose inputs are all of one type; a small divisor would become 0."""
+"""Operators that are safe in fp16 and have inputs of one type; division is not, since a small divisor may become 0."""
 _HALF = "_half"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
-def converted(model: bytes, precision: Precision, pictures: npt.NDArray[np.uint8]) -> bytes:
-    """Rewrites a graph at another precision; its inputs and outputs stay as they are.
+def converted(model: bytes, precision: Precision, images: npt.NDArray[np.uint8]) -> bytes:
+    """Converts a graph to another precision; its inputs and outputs are unchanged.
 
     Args:
-        model: What `onnx_export.export_graph` gives.
-        precision: ``fp16`` halves the weights of networks. ``int8`` computes convolutions in eight bits, which are
-            calibrated on ``pictures``. ``fp32`` returns the graph itself.
-        pictures: uint8 [n, H, W, 3], good images; only ``int8`` looks at them.
+        model: Return value of `onnx_export.export_graph`.
+        precision: ``fp16`` stores network weights in half precision. ``int8`` computes convolutions in eight bits,
+            calibrated on ``images``. ``fp32`` returns the graph itself.
+        images: uint8 [n, H, W, 3], good images; used by ``int8`` only.
 
     Returns:
         An ONNX model; equal arguments give equal bytes.
@@ -50,7 +50,7 @@ def converted(model: bytes, precision: Precision, pictures: npt.NDArray[np.uint8
     if precision == "fp32":
         return model
     try:
-        changed = _halved(model) if precision == "fp16" else _quantised(model, pictures)
+        changed = _halved(model) if precision == "fp16" else _quantised(model, images)
     except ImportError as error:
         missing = error.name or error
         raise BundleError(f"Precision {precision} needs the package {missing}; install it or use fp32.") from error
@@ -64,15 +64,15 @@ def _halved(model: bytes) -> Any:
 
     changed = onnx.load_from_string(model)
     heavy = _heavy(changed.graph)
-    _require_some(heavy, "fp16")
+    _check_any(heavy, "fp16")
     _Halving(changed.graph, heavy | _between(changed.graph, heavy)).apply()
     return changed
 
 
 class _Halving:
-    """Turns some nodes of a graph to half precision and casts what comes in and goes out.
+    """Converts some nodes of a graph to half precision and casts their inputs and outputs.
 
-    A value keeps its name as long as it is float32; in half precision it has a suffix.
+    A float32 value keeps its name; its half-precision version has a suffix.
     """
 
     def __init__(self, graph: Any, chosen: set[str]) -> None:
@@ -80,7 +80,7 @@ class _Halving:
         self._chosen = chosen
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         others = (node.input for node in graph.node if node.name not in chosen)
-        self._wanted_whole = {name for names in others for name in names} | {out.name for out in graph.output}
+        self._used_in_float = {name for names in others for name in names} | {out.name for out in graph.output}
         self._halves: set[str] = set()
         self._nodes: list[Any] = []
 
@@ -101,7 +101,7 @@ class _Halving:
         for place, name in enumerate(node.output):
             node.output[place] = name + _HALF
             self._halves.add(name)
-            if name in self._wanted_whole:
+            if name in self._used_in_float:
                 self._cast(name + _HALF, name, "FLOAT")
 
     def _half_of(self, name: str) -> str:
@@ -141,51 +141,51 @@ def _replace(field: Any, values: Iterable[Any]) -> None:
     field.extend(values)
 
 
-def _quantised(model: bytes, pictures: npt.NDArray[np.uint8]) -> Any:
+def _quantised(model: bytes, images: npt.NDArray[np.uint8]) -> Any:
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization import shape_inference
 
     whole = onnx.load_from_string(model)
     inner = _inner_convolutions(whole.graph)
-    _require_some(inner, "int8")
-    with silence(), tempfile.TemporaryDirectory() as folder:
+    _check_any(inner, "int8")
+    with silenced(), tempfile.TemporaryDirectory() as folder:
         prepared, target = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
         shape_inference.quant_pre_process(whole, str(prepared), skip_optimization=True, skip_symbolic_shape=True)
         quantization.quantize_static(
             str(prepared),
             str(target),
-            _Pictures(pictures),
+            _CalibrationImages(images),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             nodes_to_quantize=sorted(inner),
             per_channel=True,
-            reduce_range=True,  # processors without VNNI add two products in 16 bits: eight by eight would overflow
+            reduce_range=True,  # CPUs without VNNI add two products in 16 bits, where two full 8-bit products overflow
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
         return onnx.load(str(target))
 
 
-class _Pictures:
-    """Hands pictures to the calibration, a batch at a time; its base class is not at hand before the import."""
+class _CalibrationImages:
+    """Feeds images to the calibration in batches; a duck-typed CalibrationDataReader, whose import is deferred."""
 
-    def __init__(self, pictures: npt.NDArray[np.uint8]) -> None:
-        self._batches = iter([pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)])
+    def __init__(self, images: npt.NDArray[np.uint8]) -> None:
+        self._batches = iter([images[start : start + BATCH] for start in range(0, len(images), BATCH)])
 
     def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
-        """The next batch; None when there are no more."""
+        """The next batch; None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch}
 
 
-def _require_some(nodes: set[str], precision: str) -> None:
+def _check_any(nodes: set[str], precision: str) -> None:
     if not nodes:
         raise BundleError(f"This detector has no network that {precision} could make smaller; export it as fp32.")
 
 
 def _heavy(graph: Any) -> set[str]:
-    """Names of the nodes that hold a network's weights."""
+    """Names of the nodes with network weights."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     inside = _leading_to(graph, _NETWORKS)
     return {
@@ -197,7 +197,7 @@ def _heavy(graph: Any) -> set[str]:
 
 
 def _channels(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:
-    """Channels that a convolution looks at; fixed filters look at one."""
+    """Input channels of a convolution; those of fixed filters have one."""
     shape = shapes.get(node.input[1], (0, 0))
     if node.op_type == "ConvTranspose":
         return shape[0]
@@ -205,10 +205,10 @@ def _channels(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def _inner_convolutions(graph: Any) -> set[str]:
-    """Convolutions of networks that others follow.
+    """Convolutions of networks that are followed by another one.
 
-    The last ones make the maps or the features that these come from. Eight bits have the range of the good images seen,
-    and what is beyond it must not be cut off there.
+    The last convolutions compute the maps or the features that maps are computed from. Quantisation clips to the range
+    seen on good images, and anomalous values beyond it must not be clipped there.
     """
     kinds = {node.name: node.op_type for node in graph.node}
     inside = _leading_to(graph, _CONVOLUTIONS)
@@ -229,7 +229,7 @@ def _leading_to(graph: Any, kinds: Iterable[str]) -> set[str]:
 
 
 def _between(graph: Any, heavy: set[str]) -> set[str]:
-    """Names of light nodes on a way from one of ``heavy`` to another that has none but light nodes."""
+    """Names of light nodes on a path of light nodes from one of ``heavy`` to another."""
     after: set[str] = set()
     before: set[str] = set()
     for nodes, reached, ends, starts in (

@@ -1,15 +1,15 @@
-"""Judges pictures with an exported bundle: all it takes is onnxruntime, numpy and pillow.
+"""Runs an exported bundle on images; needs onnxruntime, numpy and pillow only.
 
-This file is a module of automl-ad and, as ``predict.py``, a part of every bundle, where it runs without the package::
+This file is a module of automl-ad and is copied into every bundle as ``predict.py``, which runs without the package::
 
     pip install -r requirements.txt
-    python predict.py PICTURES --output heatmaps
+    python predict.py IMAGES --output heatmaps
 
     from predict import load_bundle
-    answer = load_bundle("the/bundle").predict("the/pictures")
+    answer = load_bundle("the/bundle").predict("the/images")
 
-In this order: what thresholds promise, how pictures are read, how the files of a bundle are checked, the graph, what is
-painted, the bundle itself, the command line.
+In this order: thresholds and their guarantees, reading images, checking the files of a bundle, the ONNX graph, heatmaps
+and masks, the bundle, the command line.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ except ImportError:  # the copy in a bundle
         """An image, folder or option cannot be used as given."""
 
     class BundleError(Exception):  # type: ignore[no-redef]
-        """A bundle is incomplete, altered or of another version."""
+        """A bundle is incomplete, altered or has another schema version."""
 
 
 Array = npt.NDArray[np.uint8]
@@ -58,41 +58,45 @@ Maps = npt.NDArray[np.float32]
 Source = Path | Array
 """One image: a file, or uint8 [H, W, 3]."""
 Reader = Callable[[Path, int], Array]
-Pictures = str | os.PathLike[str] | Array | Sequence[str | os.PathLike[str] | Array]
+Images = str | os.PathLike[str] | Array | Sequence[str | os.PathLike[str] | Array]
 
 MANIFEST, MODEL, CALIBRATION = "bundle.json", "model.onnx", "calibration.json"
 SCHEMA_VERSION = 2
 BATCH = 8
 MAX_PIXELS = 178_000_000
-"""Larger pictures are refused: they would not fit in the memory of a small machine."""
+"""Larger images are refused: they would not fit in the memory of a small machine."""
 MAX_BYTES = 4 * 2**30
-"""No bundle is larger: a crafted one must not fill the memory."""
+"""Bundles that unpack to more are refused: a crafted one must not exhaust the memory."""
 MAX_JSON_BYTES = 64 * 2**20
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""Endings of the files that a folder is searched for, in lower case."""
+"""File extensions that a folder is searched for, in lower case."""
 
-# Pillow would take more, among them formats that it hands to other programs.
+# Pillow opens more formats, some of them by calling external programs.
 _FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", WebPImagePlugin.WebPImageFile.format)
-# Readers run in threads, where warnings.catch_warnings would race; Pillow's remarks on odd metadata help no user.
+# Files are read in threads, where warnings.catch_warnings is not safe; Pillow's warnings on odd metadata help no user.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+_OVERKILL = "Overkill (false positive rate on good parts)"
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A decision ``score > value`` and what it promises.
+    """A decision ``score > value`` and its guarantee.
 
-    The promise is marginal: over repeated choices of calibration images and of a new good part that is exchangeable
-    with them. It says nothing about parts from a line that has changed since, and nothing about escapes.
+    The guarantee is marginal: it holds on average over draws of the calibration images and of a new good part that is
+    exchangeable with them. It does not hold after a distribution shift among normals, and it does not cover escapes
+    (false negatives).
 
     Attributes:
-        value: What lies above it is called anomalous, on the raw scale of scores (of map values for a mask).
-        overkill: The promise that is kept: at most this share of good parts (for a mask: of the pixels of a good part,
-            on average) is called anomalous, 0 to 1.
-        requested: The share that was asked for.
-        supported: Whether the calibration images are many enough for the share asked for; if not, ``overkill`` is the
-            smallest that they can support.
-        n: Calibration images.
-        message: One sentence for the user; says what would be needed when the request is not supported.
+        value: Higher values are called anomalous; on the raw scale of scores (of map values for a mask).
+        overkill: Guaranteed false positive rate, 0 to 1: at most this share of good parts (for a mask: of the pixels of
+            a good part, on average) is called anomalous.
+        requested: The requested share.
+        supported: Whether there are enough calibration images for the requested share; if not, ``overkill`` is the
+            smallest share that they can guarantee.
+        n: Number of calibration images.
+        message: The guarantee in one sentence; if the request is not supported, also how many images it needs.
     """
 
     value: float
@@ -111,7 +115,7 @@ def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
         calibration: [n], scores of normal images that took no part in fitting.
 
     Returns:
-        float64 [N], 1/(n+1) to 1; small = unlike the calibration images.
+        float64 [N], 1/(n+1) to 1; small = more anomalous than the calibration images.
 
     Raises:
         ValueError: There are no calibration scores, or a score is not finite.
@@ -123,28 +127,28 @@ def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
 
 
 def smallest_overkill(n: int) -> float:
-    """The smallest share of overkill that n calibration images can promise, 1/(n+1).
+    """The smallest overkill (false positive rate) that n calibration images can guarantee, 1/(n+1).
 
     Raises:
         ValueError: ``n`` is below 1.
     """
     if n < 1:
-        raise ValueError(f"a promise needs at least one calibration image but got {n}")
+        raise ValueError(f"a guarantee needs at least one calibration image but got {n}")
     return 1 / (n + 1)
 
 
 def overkill_threshold(calibration: npt.ArrayLike, overkill: float) -> Threshold:
-    """The smallest threshold that promises at most the overkill asked for.
+    """The smallest threshold that guarantees at most the requested overkill (false positive rate).
 
     ``score > value`` holds exactly when the score's conformal p-value is at most the returned ``overkill``, ties
     included.
 
     Args:
         calibration: [n], scores of normal images that took no part in fitting.
-        overkill: Share of good parts that may be called anomalous, between 0 and 1.
+        overkill: Share of good parts that may be called anomalous, above 0 and below 1.
 
     Returns:
-        The threshold; when n is too small for the request, that of the smallest share that n can support.
+        The threshold; if n is too small for the request, the one for the smallest share that n images can guarantee.
 
     Raises:
         ValueError: There are no calibration scores, one is not finite, or ``overkill`` is not between 0 and 1.
@@ -155,10 +159,10 @@ def overkill_threshold(calibration: npt.ArrayLike, overkill: float) -> Threshold
     n = len(ascending)
     supported = smallest_overkill(n) <= overkill
     kept = overkill if supported else smallest_overkill(n)
-    # Counted by the very comparison that decides on p-values: rounding kept * (n + 1) down would lose a rank at values
-    # such as 0.29 * 100.
+    # Counted with the same comparison as p-values: rounding kept * (n + 1) down would lose a rank at values such as
+    # 0.29 * 100.
     alarms = int(np.count_nonzero(np.arange(1, n + 2) / (n + 1) <= kept))
-    message = _sentence(n, overkill, kept, "At most {} overkill", "{} overkill")
+    message = _sentence(n, overkill, kept, f"{_OVERKILL} is at most {{}}", "{} overkill")
     return Threshold(float(ascending[n - alarms]), kept, overkill, supported, n, message)
 
 
@@ -175,7 +179,7 @@ def mask_threshold(shares: npt.ArrayLike, values: npt.ArrayLike, n: int, share: 
         share: Share of a good part's pixels that may be marked, between 0 and 1.
 
     Returns:
-        The threshold; when the table does not reach the request, that of the smallest share that it supports.
+        The threshold; if the table does not reach the request, the one for the smallest share that it supports.
 
     Raises:
         ValueError: The table is empty or not finite, ``n`` is below 1, or ``share`` is not between 0 and 1.
@@ -184,12 +188,11 @@ def mask_threshold(shares: npt.ArrayLike, values: npt.ArrayLike, n: int, share: 
         raise ValueError(f"the share of marked pixels must be between 0 and 1, such as 0.01 for 1 %, but got {share}")
     marked, levels = _finite(shares, "pixel shares"), _finite(values, "pixel values")
     if n < 1 or not len(marked):
-        raise ValueError(f"a promise needs calibration images and their pixels but got {n} and {len(marked)} shares")
+        raise ValueError(f"a guarantee needs calibration images and their pixels but got {n} and {len(marked)} shares")
     risks = (n * marked + 1) / (n + 1)
     supported = bool(risks[-1] <= share)
     kept = share if supported else float(risks[-1])
-    promise, request = "At most {} of a good part's pixels marked on average", "marking {} of a good part's pixels"
-    message = _sentence(n, share, kept, promise, request)
+    message = _sentence(n, share, kept, "On average at most {} of a good part's pixels are marked", "{} marked pixels")
     return Threshold(float(levels[np.argmax(risks <= kept)]), kept, share, supported, n, message)
 
 
@@ -203,17 +206,20 @@ def _finite(values: npt.ArrayLike, name: str) -> Floats:
 def _sorted_calibration(calibration: npt.ArrayLike) -> Floats:
     ascending = np.sort(_finite(calibration, "calibration scores").ravel())
     if not len(ascending):
-        raise ValueError("a promise needs at least one calibration score but got none")
+        raise ValueError("a guarantee needs at least one calibration score but got none")
     return ascending
 
 
-def _sentence(n: int, requested: float, kept: float, promise: str, request: str) -> str:
-    asked = f"{requested * 100:.3g} %"
+def _sentence(n: int, requested: float, kept: float, guarantee: str, request: str) -> str:
+    share = f"{requested * 100:.3g} %"
     if kept == requested:
-        return f"{promise.format(asked)}, promised from {n} calibration images."
+        return (
+            f"{guarantee.format(share)}: a marginal guarantee from {n} calibration images, if new good parts are "
+            "exchangeable with them."
+        )
     return (
-        f"{n} calibration images cannot support {request.format(asked)}: the threshold promises {kept * 100:.3g} %; "
-        f"{_images_needed(requested)} images would be needed."
+        f"{n} calibration images are too few to guarantee at most {request.format(share)}: the threshold guarantees "
+        f"{kept * 100:.3g} %; {_images_needed(requested)} images are needed."
     )
 
 
@@ -224,8 +230,8 @@ def _images_needed(share: float) -> int:
     return needed
 
 
-def list_sources(images: Pictures) -> list[Source]:
-    """The single images that ``images`` stands for, folders searched recursively and sorted.
+def list_sources(images: Images) -> list[Source]:
+    """The single images in ``images``; folders are searched recursively and sorted.
 
     Raises:
         InputError: No such file or folder, no image in it, or an array of another type or shape.
@@ -235,16 +241,16 @@ def list_sources(images: Pictures) -> list[Source]:
     given = images if isinstance(images, Sequence) else [images]
     sources = [source for item in given for source in _sources(item)]
     if not sources:
-        raise InputError("There are no images to judge: give at least one.")
+        raise InputError("There are no images: give at least one.")
     return sources
 
 
-def read_picture(path: Path, white_level: int = 65535) -> Array:
+def read_image(path: Path, white_level: int = 65535) -> Array:
     """Reads an image file as uint8 [H, W, 3] RGB, turned upright by its EXIF orientation.
 
     Grey is repeated over the channels, palettes and CMYK are converted, transparency is ignored (the colour stored
-    under it is kept), and of a file with several pages the first is read. Deep grey files are scaled so that
-    ``white_level`` becomes 255; brighter pixels are clipped.
+    under it is kept), and of a file with several pages the first is read. Grey files of more than 8 bits are scaled so
+    that ``white_level`` becomes 255; brighter pixels are clipped.
 
     Raises:
         InputError: The file is missing, empty, truncated, too large, no image, or holds floating-point values or
@@ -265,13 +271,14 @@ def read_picture(path: Path, white_level: int = 65535) -> Array:
         return _rgb(image if turn is None else image.transpose(turn), white_level)
 
 
-def prepare(picture: Array, preprocessing: Mapping[str, Any]) -> Array:
-    """Resizes a picture to the working size.
+def prepare(image: Array, preprocessing: Mapping[str, Any]) -> Array:
+    """Resizes an image to the working size.
 
-    With Pillow's antialiased bilinear filter; if there is a ``via``, to that size, and from there by area averages.
+    Uses Pillow's antialiased bilinear filter. If there is a ``via``, the filter resizes to that size, and area averages
+    from there to the working size.
 
     Args:
-        picture: uint8 [H, W, 3], RGB.
+        image: uint8 [H, W, 3], RGB.
         preprocessing: The manifest's section of that name.
 
     Returns:
@@ -279,12 +286,12 @@ def prepare(picture: Array, preprocessing: Mapping[str, Any]) -> Array:
     """
     height, width = size = preprocessing["height"], preprocessing["width"]
     via_height, via_width = preprocessing.get("via") or size
-    resized = Image.fromarray(picture).resize((via_width, via_height), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(image).resize((via_width, via_height), Image.Resampling.BILINEAR)
     return np.asarray(resized.resize((width, height), Image.Resampling.BOX))
 
 
 def _files_at(path: Path) -> list[Path]:
-    # Not by pathlib's own questions, here and below: they raise where a folder may not be entered.
+    # os.path instead of pathlib, here and below: Path.is_dir and Path.exists raise where a folder may not be entered.
     if not os.path.isdir(path):
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give an image file or a folder of images.")
@@ -303,7 +310,7 @@ def _refuse_unlisted(fault: OSError) -> None:
 
 
 def _sources(item: Any) -> list[Source]:
-    """A listed file as it is, and uint8 [H, W, 3] or [N, H, W, 3] as [H, W, 3] each."""
+    """A file as it is; a uint8 array [H, W, 3] or [N, H, W, 3] as one [H, W, 3] an image."""
     if isinstance(item, str | os.PathLike):
         return [Path(item)]
     array = item if isinstance(item, np.ndarray) else np.empty(0)
@@ -328,22 +335,22 @@ def _rgb(image: Image.Image, white_level: int) -> Array:
     if image.mode.startswith("I"):
         scaled = np.asarray(image).astype(np.float32) * np.float32(255 / white_level)
         return np.repeat(np.clip(np.rint(scaled), 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    # A palette with transparency has to pass through RGBA, or Pillow mixes the transparent entry in.
+    # A palette with transparency is converted to RGBA first: otherwise Pillow blends the transparent entry in.
     rgba = image.convert("RGBA") if image.mode in ("P", "PA") else image
     return np.asarray(rgba.convert("RGB"))
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the channels lie in the file, such as ``RGB;16B``; known until the pixels are loaded."""
+    """Layout of the channels in the file, such as ``RGB;16B``; available only before the pixels are loaded."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What brings an image upright that has not been decoded."""
-    # Pillow turns TIFF files by itself. Asked for the EXIF data of a PNG that has none in its header, it would decode
-    # all pixels to look behind them.
+    """The transposition by EXIF orientation of an image that is not decoded yet; None for none."""
+    # Pillow turns TIFF files by itself. For a PNG without EXIF data in its header, getexif would decode all pixels to
+    # look for EXIF data behind them.
     if isinstance(image, TiffImageFile) or (image.format == "PNG" and "exif" not in image.info):
         return None
     return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
@@ -351,7 +358,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Opens a file with Pillow and turns whatever a decoder may raise on a bad file into one sentence."""
+    """Opens a file with Pillow; any exception of a decoder becomes an InputError of one sentence."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -359,7 +366,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except InputError:
         raise
-    except Exception as fault:  # decoders raise nearly anything on a damaged file, and all of it means "unreadable"
+    except Exception as fault:  # decoders raise nearly any exception on a damaged file
         raise InputError(f"{path} {_why(path, fault)}") from fault
 
 
@@ -394,7 +401,7 @@ def _place(path: Path, name: str) -> str:
 
 
 class _Folder:
-    """The files of a bundle that is a folder; others that lie beside them do no harm."""
+    """The files of a bundle that is a folder; other files beside them are ignored."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -410,7 +417,7 @@ class _Folder:
         place = Path(os.path.realpath(self._path / name))
         if not place.is_relative_to(self._root):
             raise BundleError(f"{self.where(name)} is a link that leads out of the bundle; copy the file itself.")
-        if os.path.exists(place) and not os.path.isfile(place):  # reading a pipe would wait for ever
+        if os.path.exists(place) and not os.path.isfile(place):  # reading a pipe would block
             raise BundleError(f"{self.where(name)} cannot be read (it is no file); {_AGAIN}")
         return place.open("rb")
 
@@ -473,13 +480,13 @@ def _open_files(path: Path) -> Iterator[_Files]:
 
 
 def _blocks(files: _Files, name: str, most: int) -> Iterator[bytes]:
-    """The content of a file, a little at a time and no more than ``most`` bytes."""
+    """The content of a file in blocks, at most ``most`` bytes in all."""
     try:
         with files.open(name) as file:
             while block := file.read(_BLOCK):
                 most -= len(block)
                 if most < 0:
-                    raise BundleError(f"{files.where(name)} is larger than it can be; {_AGAIN}")
+                    raise BundleError(f"{files.where(name)} is larger than a bundle allows; {_AGAIN}")
                 yield block
     except FileNotFoundError as error:
         raise BundleError(f"{files.where(name)} is missing; copy the whole bundle or export it again.") from error
@@ -490,7 +497,7 @@ def _blocks(files: _Files, name: str, most: int) -> Iterator[bytes]:
 
 
 def _verified(files: _Files, name: str, digest: str, keep: bool) -> bytes:
-    """The content of a file that is the one that was written; empty unless it is to be kept."""
+    """The content of a file after checking its SHA-256; empty unless ``keep``."""
     found, content = hashlib.sha256(), io.BytesIO()
     for block in _blocks(files, name, MAX_BYTES):
         found.update(block)
@@ -507,16 +514,16 @@ def _read_json(data: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where} is not JSON; {_AGAIN}") from error
     if not isinstance(content, dict):
-        raise BundleError(f"{where} does not hold what its name says; {_AGAIN}")
+        raise BundleError(f"{where} does not hold a JSON object; {_AGAIN}")
     return content
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 over everything in a manifest but the checksum itself and ``decision``, which may be edited by hand."""
+    """SHA-256 over a manifest without the checksum itself and ``decision``, which may be edited by hand."""
     sealed = {key: value for key, value in manifest.items() if key not in ("checksum", "decision")}
     canonical = json.dumps(sealed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
@@ -608,7 +615,7 @@ def _check_decision(decision: Mapping[str, Any], where: str) -> None:
 
 @dataclass(frozen=True)
 class _Calibration:
-    """Scores [n] of normals, and the table of their pixels: shares [k] descending, map values [k] ascending."""
+    """Scores [n] of normals, and the shares [k], descending, of their pixels above map values [k], ascending."""
 
     scores: Floats
     shares: Floats
@@ -623,11 +630,11 @@ def _read_calibration(data: bytes, where: str) -> _Calibration:
     scores, shares, values = (np.array(found, np.float64) for found in lists)
     falling, rising = (np.diff(shares) <= 0).all(), len(shares) == len(values) and (np.diff(values) >= 0).all()
     if not (falling and rising and shares[-1] >= 0 and shares[0] < 1):
-        raise BundleError(f"{where} does not hold a table of pixels in order; export the bundle again.")
+        raise BundleError(f"{where} does not hold a sorted table of pixel values; export the bundle again.")
     return _Calibration(scores, shares, values)
 
 
-# Where tensors may lie in a model: the messages of ONNX and the numbers of their fields.
+# Where a model may contain tensors: the protobuf messages of ONNX and their field numbers.
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -641,11 +648,11 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 
 
-def _names_other_files(model: bytes) -> bool:
-    """Whether a tensor of the model lies elsewhere: ONNX Runtime would open whatever file it names.
+def _has_external_data(model: bytes) -> bool:
+    """Whether a tensor of the model is stored as external data: ONNX Runtime would open whatever file it names.
 
     Raises:
-        ValueError: This is no protobuf.
+        ValueError: This is not a protobuf message.
     """
     pending = [("model", memoryview(model))]
     while pending:
@@ -663,7 +670,7 @@ def _protobuf_fields(message: memoryview) -> Iterator[tuple[int, int | memoryvie
     while at < len(message):
         tag, at = _varint(message, at)
         kind = tag & 7
-        # Longer tags are cut by other readers, which would then see another field than is seen here.
+        # Other readers truncate longer tags and would then see another field than this one.
         if tag >= 1 << 32 or kind not in (0, 1, 2, 5):
             raise ValueError("not a field")
         value, length = 0, {0: 0, 1: 8, 5: 4}.get(kind, 0)
@@ -687,15 +694,15 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 class _Graph:
-    """``model.onnx`` in an ONNX Runtime session, which may be run from several threads at once."""
+    """``model.onnx`` in an ONNX Runtime session; thread-safe."""
 
     def __init__(self, model: bytes, where: str, size: tuple[int, int], device: str, threads: int | None) -> None:
         self._where, self._size = where, size
         try:
-            elsewhere = _names_other_files(model)
+            external = _has_external_data(model)
         except ValueError as error:
-            raise BundleError(f"{where} is no ONNX model; {_AGAIN}") from error
-        if elsewhere:
+            raise BundleError(f"{where} is not an ONNX model; {_AGAIN}") from error
+        if external:
             raise BundleError(f"{where} keeps data in other files, which a bundle never does; export it again.")
         self._session = _session(model, where, device, threads)
         self._check_contract()
@@ -705,9 +712,9 @@ class _Graph:
         try:
             maps, scores = self._session.run(["map", "score"], {"images": pixels})
         except Exception as error:  # ONNX Runtime's errors have no common base
-            raise BundleError(f"{self._where} fails on a picture ({_one_line(error)}); {_AGAIN}") from error
+            raise BundleError(f"{self._where} fails on an image ({_one_line(error)}); {_AGAIN}") from error
         if maps.shape != (len(pixels), *self._size) or scores.shape != (len(pixels),):
-            raise BundleError(f"{self._where} gives maps or scores of another shape than it says; {_AGAIN}")
+            raise BundleError(f"{self._where} gives maps or scores of another shape than it declares; {_AGAIN}")
         return maps, scores
 
     def _check_contract(self) -> None:
@@ -731,8 +738,8 @@ def _session(model: bytes, where: str, device: str, threads: int | None) -> Any:
     except ImportError as error:
         raise InputError(f"onnxruntime cannot be loaded ({_one_line(error)}): pip install onnxruntime.") from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # faults come as exceptions, and need no second voice on stderr
-    # ONNX Runtime also reads a format of its own, which the look for other files does not know.
+    options.log_severity_level = 4  # errors are raised as exceptions and need not be logged to stderr as well
+    # ONNX Runtime also reads its own ORT format, which the check for external data does not cover.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     if threads is not None:
         options.intra_op_num_threads = threads
@@ -764,22 +771,22 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-# Heat 0 to 1 and its colour: the lightness rises steadily, so that the order can be seen without seeing the hues.
+# Colour map from heat 0 to 1; the lightness rises monotonically, so that it can be read without telling the hues apart.
 _HEATS = (0, 0.35, 0.6, 0.8, 1)
 _STOPS = ((30, 40, 150), (130, 40, 170), (215, 60, 120), (250, 140, 40), (255, 235, 40))
 _RAMP = np.stack([np.interp(np.linspace(0, 1, 256), _HEATS, channel) for channel in zip(*_STOPS, strict=True)], axis=1)
 _OPACITY = 0.7
 _TILE_PIXELS = 1 << 20
-"""Painted at once; bounds the memory on large pictures."""
+"""Pixels blended at a time; bounds the memory on large images."""
 
 
 def heat(anomaly_map: Maps, map_range: Sequence[float]) -> Array:
-    """Map values on a fixed scale of 0 to 255, that means the same on every picture of a bundle.
+    """Map values on a scale of 0 to 255, which is the same for all images of a bundle.
 
     Args:
         anomaly_map: [h, w], raw.
-        map_range: Values of normal pixels, (usual, highest): these become 0 and 128, and what lies as far again above
-            the highest becomes 255. Beyond, the scale ends.
+        map_range: Map values of normal pixels, (usual, highest), which become 0 and 128; ``2 * highest - usual``
+            becomes 255. Values outside are clipped.
     """
     usual, highest = map_range
     span = max(2 * (highest - usual), float(np.finfo(np.float32).tiny))
@@ -787,44 +794,44 @@ def heat(anomaly_map: Maps, map_range: Sequence[float]) -> Array:
     return np.asarray(np.rint(np.clip(scaled, 0, 1) * 255), np.uint8)
 
 
-def overlay(picture: Array, level: Array) -> Array:
-    """Paints heat over a picture, the more opaque the hotter: where nothing is odd the picture stays as it is.
+def overlay(image: Array, level: Array) -> Array:
+    """Blends a heatmap over an image; the opacity rises with the heat, and at heat 0 the image is unchanged.
 
     Args:
-        picture: [H, W, 3], RGB.
-        level: [h, w], from `heat`; enlarged to the picture.
+        image: uint8 [H, W, 3], RGB.
+        level: uint8 [h, w], from `heat`; enlarged to the size of the image.
 
     Returns:
-        [H, W, 3], RGB.
+        uint8 [H, W, 3], RGB.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     large = np.asarray(Image.fromarray(level).resize((width, height), Image.Resampling.BILINEAR))
-    painted = np.empty_like(picture)
+    blended = np.empty_like(image)
     ramp, step = _RAMP.astype(np.float32), max(1, _TILE_PIXELS // width)
     for top in range(0, height, step):
         rows = slice(top, top + step)
         opacity = large[rows, :, None].astype(np.float32) * np.float32(_OPACITY / 255)
-        painted[rows] = np.rint(picture[rows] + opacity * (ramp[large[rows]] - picture[rows]))
-    return painted
+        blended[rows] = np.rint(image[rows] + opacity * (ramp[large[rows]] - image[rows]))
+    return blended
 
 
 class OutputFolder:
-    """Writes heatmaps and masks under names of their own, in sub-folders like those of the pictures."""
+    """Writes heatmaps and masks under unique names, in the same sub-folders as the input images."""
 
-    def __init__(self, folder: Path, images: Pictures, sources: Sequence[Source]) -> None:
+    def __init__(self, folder: Path, images: Images, sources: Sequence[Source]) -> None:
         """Creates the folder and tries to write in it.
 
         Args:
-            folder: Where the pictures go.
-            images: What the user gave.
-            sources: The single images of it.
+            folder: Where the heatmaps and masks are written.
+            images: The input as given by the user.
+            sources: The single images in it.
 
         Raises:
-            InputError: The folder lies among the pictures, or cannot be created or written.
+            InputError: The folder lies inside the folder of input images, or cannot be created or written.
         """
         self.folder = folder
         paths = [_absolute(source) for source in sources if isinstance(source, Path)]
-        # Nothing that was given may be overwritten, nor one heatmap by another.
+        # Neither an input file nor another heatmap may be overwritten.
         self._taken = {str(path).lower() for path in paths}
         self._root = _common_folder(paths)
         if isinstance(images, str | os.PathLike) and os.path.isdir(images):
@@ -837,7 +844,7 @@ class OutputFolder:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def write(self, source: Source, kind: str, picture: Array) -> Path:
+    def write(self, source: Source, kind: str, pixels: Array) -> Path:
         """Writes uint8 [H, W] or [H, W, 3] as PNG under the name of ``source`` and returns its path.
 
         Raises:
@@ -846,15 +853,15 @@ class OutputFolder:
         path = self._free_path(source, kind)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(path, format="PNG", compress_level=1)
+            Image.fromarray(pixels).save(path, format="PNG", compress_level=1)
         except OSError as error:
             raise self._unwritable(error) from error
         return path
 
-    def _check_outside(self, pictures: Path) -> None:
-        if Path(os.path.realpath(self.folder)).is_relative_to(os.path.realpath(pictures)):
+    def _check_outside(self, images: Path) -> None:
+        if Path(os.path.realpath(self.folder)).is_relative_to(os.path.realpath(images)):
             raise InputError(
-                f"--output {self.folder} lies inside {pictures}, where the heatmaps would be taken for pictures next "
+                f"--output {self.folder} lies inside {images}, where the heatmaps would be read as input images next "
                 "time; choose a folder outside of it."
             )
 
@@ -881,12 +888,12 @@ class OutputFolder:
 
 
 def _absolute(path: Path) -> Path:
-    # Links are followed for no file: a heatmap is named after the link, as the user sees it.
+    # Links are not resolved: a heatmap is named after the link that the user gave.
     return Path(os.path.abspath(path))
 
 
 def _common_folder(paths: Sequence[Path]) -> Path | None:
-    """The folder that all files lie in; None when there is none, as for files of several drives."""
+    """The common parent folder of all files; None if there is none, for example with several drives."""
     try:
         return Path(os.path.commonpath([path.parent for path in paths]))
     except ValueError:
@@ -894,19 +901,19 @@ def _common_folder(paths: Sequence[Path]) -> Path | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
-    """What a bundle says of one image.
+class Prediction:
+    """Raw output of a bundle for one image.
 
     Attributes:
         source: The file or array.
-        picture: uint8 [H, W, 3] as read, where pictures were asked for; else None.
+        image: uint8 [H, W, 3] as read, if images were requested; else None.
         anomaly_map: float32 [height, width], raw, or None when there is an error.
         score: Raw score, higher = more anomalous; NaN when there is an error.
         error: Why there is no score.
     """
 
     source: Source
-    picture: Array | None
+    image: Array | None
     anomaly_map: Maps | None
     score: float
     error: str | None
@@ -917,11 +924,11 @@ _NOT_FINITE = "the detector's scores are not finite numbers: check the image and
 _NOTHING = ("score", "p_value", "anomalous", "decision", "marked", "heatmap", "mask")
 
 _Loaded = tuple[Array | None, Array | str]
-"""The picture if it is kept, and its pixels at the working size or the reason why there are none."""
+"""The image as read if it is kept, and its pixels at the working size or the error that prevented reading."""
 
 
 @dataclass(frozen=True)
-class _Rules:
+class _Thresholds:
     reject: Threshold
     review: Threshold | None
     mask: Threshold
@@ -929,11 +936,11 @@ class _Rules:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A detector with all it takes to judge images; made by `load_bundle`, and safe to share between threads.
+    """A detector with its calibration and preprocessing, made by `load_bundle`; thread-safe.
 
     Attributes:
         path: Where it was loaded from.
-        manifest: What it is and where it came from: ``bundle.json`` as it is.
+        manifest: Content of ``bundle.json``.
         calibration: float64 [n], scores of normals by detectors that did not see them.
     """
 
@@ -942,7 +949,7 @@ class Bundle:
     calibration: Floats = field(repr=False)
     _table: _Calibration = field(repr=False)
     _graph: _Graph = field(repr=False)
-    _read: Reader = field(default=read_picture, repr=False)
+    _read: Reader = field(default=read_image, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -950,11 +957,11 @@ class Bundle:
         return self.manifest["preprocessing"]["height"], self.manifest["preprocessing"]["width"]
 
     def threshold(self, overkill: float | None = None, threshold: float | None = None) -> Threshold:
-        """The score above which a part is rejected: as the manifest's ``decision`` says when nothing is given.
+        """The score above which a part is rejected: by default that of the manifest's ``decision``.
 
         Args:
             overkill: At most this share of good parts is rejected.
-            threshold: A raw score; its promise is what the calibration says of it.
+            threshold: A raw score; its guarantee is computed from the calibration scores.
 
         Raises:
             InputError: Both are given, one is out of range, or the calibration images are too few for the share.
@@ -1010,8 +1017,8 @@ class Bundle:
         found = mask_threshold(self._table.shares, self._table.values, len(self.calibration), wanted)
         return found if share is None else _supported("--mask", found)
 
-    def maps(self, images: Pictures) -> Maps:
-        """Anomaly maps, float32 [N, height, width] at the working size: raw, higher = more anomalous.
+    def maps(self, images: Images) -> Maps:
+        """Anomaly maps at the working size, float32 [N, height, width], raw, higher = more anomalous.
 
         Args:
             images: As for `predict`.
@@ -1020,15 +1027,15 @@ class Bundle:
             InputError: A file cannot be read, or there are no images.
         """
         found = []
-        for judgement in self.judge(list_sources(images)):
-            if judgement.anomaly_map is None:
-                raise InputError(str(judgement.error))
-            found.append(judgement.anomaly_map)
+        for prediction in self.raw_predictions(list_sources(images)):
+            if prediction.anomaly_map is None:
+                raise InputError(str(prediction.error))
+            found.append(prediction.anomaly_map)
         return np.stack(found)
 
     def predict(
         self,
-        images: Pictures,
+        images: Images,
         output: str | os.PathLike[str] | None = None,
         *,
         overkill: float | None = None,
@@ -1036,34 +1043,34 @@ class Bundle:
         threshold: float | None = None,
         mask: float | None = None,
     ) -> dict[str, Any]:
-        """Judges images.
+        """Scores images and decides which are anomalous.
 
         Args:
             images: A file, a folder (searched recursively), a list of files or arrays, or one uint8 [H, W, 3] or
                 [N, H, W, 3] array in RGB.
             output: Folder for one heatmap and one mask an image, as PNG at the image's own size; None for neither.
-            overkill: Share of good parts that may be rejected, 0 to 1; as the manifest says when None.
-            review: Share of good parts that may be reviewed or rejected; as the manifest says when None.
+            overkill: Share of good parts that may be rejected (false positive rate), 0 to 1; the manifest's when None.
+            review: Share of good parts that may be reviewed or rejected; the manifest's when None.
             threshold: Raw score above which parts are rejected, in place of ``overkill``.
-            mask: Share of a good part's pixels that may be marked; as the manifest says when None.
+            mask: Share of a good part's pixels that may be marked; the manifest's when None.
 
         Returns:
-            The ``predict`` answer: ``bundle``, ``threshold`` (of the score), ``overkill`` (what it promises),
-            ``promise`` (the same as a sentence), ``review`` (threshold of the score, or None), ``mask_threshold`` (of
-            map values) and ``results`` in the order of the images, each with ``path`` (None for arrays), ``score``,
-            ``p_value``, ``anomalous`` (that is, rejected), ``decision`` (``pass``, ``review`` or ``reject``),
-            ``marked`` (share of pixels above the mask's threshold), ``heatmap`` and ``mask`` (paths; white = marked)
-            and ``error``. An image that cannot be read is a result with ``error`` and None for the rest.
+            The ``predict`` answer: ``bundle``, ``threshold`` (of the score), ``overkill`` (guaranteed false positive
+            rate), ``promise`` (the guarantee as a sentence), ``review`` (threshold of the score, or None),
+            ``mask_threshold`` (of map values) and ``results`` in the order of the images, each with ``path`` (None for
+            arrays), ``score``, ``p_value``, ``anomalous`` (that is, rejected), ``decision`` (``pass``, ``review`` or
+            ``reject``), ``marked`` (share of pixels above the mask's threshold), ``heatmap`` and ``mask`` (paths;
+            white = marked) and ``error``. An image that cannot be read has ``error``, and None for the rest.
 
         Raises:
-            InputError: No images, a share that cannot be promised, or an ``output`` that cannot be written.
+            InputError: No images, a share that cannot be guaranteed, or an ``output`` that cannot be written.
         """
         head, results = self.stream(images, output, overkill=overkill, review=review, threshold=threshold, mask=mask)
         return {**head, "results": list(results)}
 
     def stream(
         self,
-        images: Pictures,
+        images: Images,
         output: str | os.PathLike[str] | None = None,
         *,
         overkill: float | None = None,
@@ -1071,12 +1078,12 @@ class Bundle:
         threshold: float | None = None,
         mask: float | None = None,
     ) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-        """The answer of `predict` without its results, and the results as they come.
+        """The answer of `predict` without its results, and an iterator of the results.
 
-        Takes and raises what `predict` does; whatever can be refused is refused before the first image is judged.
+        Arguments and errors as for `predict`; errors are raised before the first image is read.
         """
         reject, zone = self.threshold(overkill, threshold), self.review_threshold(review, overkill, threshold)
-        rules = _Rules(reject, zone, self.mask_threshold(mask))
+        thresholds = _Thresholds(reject, zone, self.mask_threshold(mask))
         sources = list_sources(images)
         folder = None if output is None else OutputFolder(Path(output), images, sources)
         head = {
@@ -1085,77 +1092,77 @@ class Bundle:
             "overkill": reject.overkill,
             "promise": reject.message,
             "review": zone.value if zone else None,
-            "mask_threshold": rules.mask.value,
+            "mask_threshold": thresholds.mask.value,
         }
-        judgements = self.judge(sources, pictures=folder is not None)
-        return head, (self._result(judgement, rules, folder) for judgement in judgements)
+        predictions = self.raw_predictions(sources, keep_images=folder is not None)
+        return head, (self._result(prediction, thresholds, folder) for prediction in predictions)
 
-    def judge(self, sources: Sequence[Source], pictures: bool = False) -> Iterator[Judgement]:
-        """Maps and scores, in order, read and computed a few images at a time.
+    def raw_predictions(self, sources: Sequence[Source], keep_images: bool = False) -> Iterator[Prediction]:
+        """Maps and scores in the order of ``sources``, read and computed in batches.
 
         Args:
             sources: Files and arrays; see `list_sources`.
-            pictures: Whether to hand out the pictures too, which may be large.
+            keep_images: Whether to return the images as read too, which may be large.
         """
-        load = partial(_load, read=self._read, preprocessing=self.manifest["preprocessing"], keep=pictures)
+        load = partial(_load, read=self._read, preprocessing=self.manifest["preprocessing"], keep=keep_images)
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(sources), BATCH):
                 batch = sources[start : start + BATCH]
-                yield from self._judge_batch(batch, list(pool.map(load, batch)))
+                yield from self._predict_batch(batch, list(pool.map(load, batch)))
 
-    def _judge_batch(self, sources: Sequence[Source], loaded: Sequence[_Loaded]) -> Iterator[Judgement]:
+    def _predict_batch(self, sources: Sequence[Source], loaded: Sequence[_Loaded]) -> Iterator[Prediction]:
         readable = [pixels for _, pixels in loaded if not isinstance(pixels, str)]
-        judged = iter(zip(*self._graph(np.stack(readable)), strict=True) if readable else ())
-        for source, (picture, pixels) in zip(sources, loaded, strict=True):
+        predicted = iter(zip(*self._graph(np.stack(readable)), strict=True) if readable else ())
+        for source, (image, pixels) in zip(sources, loaded, strict=True):
             if isinstance(pixels, str):
-                yield Judgement(source, None, None, math.nan, pixels)
+                yield Prediction(source, None, None, math.nan, pixels)
                 continue
-            anomaly_map, score = next(judged)
+            anomaly_map, score = next(predicted)
             if np.isfinite(anomaly_map).all() and np.isfinite(score):
-                yield Judgement(source, picture, anomaly_map, float(score), None)
+                yield Prediction(source, image, anomaly_map, float(score), None)
             else:
-                yield Judgement(source, picture, None, math.nan, _NOT_FINITE)
+                yield Prediction(source, image, None, math.nan, _NOT_FINITE)
 
     def _raw_threshold(self, value: float) -> Threshold:
         n, above = len(self.calibration), int(np.count_nonzero(self.calibration > value))
         share = (above + 1) / (n + 1)
-        message = _sentence(n, share, share, f"At most {{}} overkill above a score of {value:g}", "")
+        message = _sentence(n, share, share, f"{_OVERKILL} above a score of {value:g} is at most {{}}", "")
         return Threshold(value, share, share, True, n, message)
 
-    def _result(self, judgement: Judgement, rules: _Rules, folder: OutputFolder | None) -> dict[str, Any]:
-        source, anomaly_map = judgement.source, judgement.anomaly_map
+    def _result(self, prediction: Prediction, thresholds: _Thresholds, folder: OutputFolder | None) -> dict[str, Any]:
+        source, anomaly_map = prediction.source, prediction.anomaly_map
         answer: dict[str, Any] = {"path": str(source) if isinstance(source, Path) else None, **dict.fromkeys(_NOTHING)}
         if anomaly_map is None:
-            return {**answer, "error": judgement.error}
-        marks = anomaly_map > rules.mask.value
-        decision = "review" if rules.review and judgement.score > rules.review.value else "pass"
-        decision = "reject" if judgement.score > rules.reject.value else decision
+            return {**answer, "error": prediction.error}
+        marks = anomaly_map > thresholds.mask.value
+        decision = "review" if thresholds.review and prediction.score > thresholds.review.value else "pass"
+        decision = "reject" if prediction.score > thresholds.reject.value else decision
         answer |= {
-            "score": judgement.score,
-            "p_value": float(p_values([judgement.score], self.calibration)[0]),
+            "score": prediction.score,
+            "p_value": float(p_values([prediction.score], self.calibration)[0]),
             "anomalous": decision == "reject",
             "decision": decision,
             "marked": float(marks.mean()),
         }
-        if folder and judgement.picture is not None:
+        if folder and prediction.image is not None:
             level = heat(anomaly_map, self.manifest["map_range"])
-            answer["heatmap"] = str(folder.write(source, "heatmap", overlay(judgement.picture, level)))
-            answer["mask"] = str(folder.write(source, "mask", _enlarged(marks, judgement.picture)))
+            answer["heatmap"] = str(folder.write(source, "heatmap", overlay(prediction.image, level)))
+            answer["mask"] = str(folder.write(source, "mask", _enlarged(marks, prediction.image)))
         return {**answer, "error": None}
 
 
 def _load(source: Source, read: Reader, preprocessing: Mapping[str, Any], keep: bool) -> _Loaded:
     try:
-        picture = read(source, preprocessing["white_level"]) if isinstance(source, Path) else source
-        return picture if keep else None, prepare(picture, preprocessing)
+        image = read(source, preprocessing["white_level"]) if isinstance(source, Path) else source
+        return image if keep else None, prepare(image, preprocessing)
     except InputError as fault:
         return None, str(fault)
 
 
-def _enlarged(marks: npt.NDArray[np.bool_], picture: Array) -> Array:
-    """Marks as white on black, at the size of the picture and without a pixel in between."""
+def _enlarged(marks: npt.NDArray[np.bool_], image: Array) -> Array:
+    """A mask as 255 on 0 at the size of the image, by nearest neighbour."""
     white = Image.fromarray(marks.astype(np.uint8) * np.uint8(255))
-    return np.asarray(white.resize(picture.shape[1::-1], Image.Resampling.NEAREST))
+    return np.asarray(white.resize(image.shape[1::-1], Image.Resampling.NEAREST))
 
 
 def _share(option: str, value: float) -> float:
@@ -1167,32 +1174,32 @@ def _share(option: str, value: float) -> float:
 def _supported(option: str, found: Threshold) -> Threshold:
     if not found.supported:
         raise InputError(
-            f"{option} {found.requested:g} is more than {found.n} calibration images can promise; give at least "
+            f"{option} {found.requested:g} is less than {found.n} calibration images can guarantee; give at least "
             f"{_round_up(found.overkill):g} or search again with more images."
         )
     return found
 
 
 def _round_up(share: float) -> float:
-    """To six decimals, so that the number can be typed in again and is not smaller."""
+    """To six decimals and never down, so that the number can be given as an option again."""
     nearest = round(share, 6)
     return nearest if nearest >= share else round(nearest + 1e-6, 6)
 
 
 def load_bundle(
-    path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None, read: Reader = read_picture
+    path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None, read: Reader = read_image
 ) -> Bundle:
-    """Loads a bundle from its folder or zip file, checked, and executing nothing that it holds.
+    """Loads a bundle from its folder or zip file; verifies its checksums and executes no code from it.
 
     Args:
-        path: What the export wrote.
+        path: Folder or zip file of the bundle.
         device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
-        threads: Threads of the graph; as many as there are cores when None.
-        read: Reads a file, given the value of its white, as uint8 [H, W, 3]; automl-ad knows more formats.
+        threads: Threads of ONNX Runtime; one per core when None.
+        read: Reads a file as uint8 [H, W, 3], given its white level; that of automl-ad reads more formats.
 
     Raises:
-        BundleError: A file is missing or altered, or the bundle is of another version.
-        InputError: The device or the number of threads cannot be had.
+        BundleError: A file is missing or altered, or the bundle has another schema version.
+        InputError: The device is not available, or ``threads`` is below 1.
     """
     path = Path(path)
     manifest, contents = read_bundle(path, (MODEL, CALIBRATION))
@@ -1203,33 +1210,33 @@ def load_bundle(
 
 
 def read_bundle(path: Path, wanted: Collection[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Reads a bundle without judging by it: every file is checked, and those that are wanted are kept.
+    """Verifies every file of a bundle and returns the manifest and the requested files.
 
     Args:
         path: Its folder or zip file.
-        wanted: Names of files.
+        wanted: Names of the requested files.
 
     Returns:
-        The manifest, and the content of each wanted file.
+        The manifest, and the content of each requested file by name.
 
     Raises:
-        BundleError: A file is missing or altered, or the bundle is of another version.
+        BundleError: A file is missing or altered, or the bundle has another schema version.
     """
     with _open_files(path) as files:
         manifest = _manifest_in(files)
         listed = manifest["files"]
         strangers = files.names() - {MANIFEST, "samples/", *listed}
         if strangers:
-            raise BundleError(f"{files.where(min(strangers))} is no part of the bundle; export the bundle again.")
+            raise BundleError(f"{files.where(min(strangers))} is not part of the bundle; export the bundle again.")
         contents = {name: _verified(files, name, digest, name in wanted) for name, digest in listed.items()}
     return manifest, {name: contents[name] for name in wanted if name in contents}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The checked manifest of a bundle, whatever has become of its other files.
+    """The verified manifest of a bundle; its other files are not read.
 
     Raises:
-        BundleError: It is missing or altered, or the bundle is of another version.
+        BundleError: It is missing or altered, or the bundle has another schema version.
     """
     with _open_files(path) as files:
         return _manifest_in(files)
@@ -1254,10 +1261,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those of the process when None.
 
     Returns:
-        0, or 2 with one sentence on stderr when something cannot be used or no image could be judged.
+        0; or 2, with one sentence on stderr, if the input cannot be used or every image failed.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files may hold what a console cannot show
+        if isinstance(stream, io.TextIOWrapper):  # file names may hold characters that a console cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
         _run(_parser().parse_args(arguments))
@@ -1268,21 +1275,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="predict.py", description="Judges pictures with an exported bundle.")
-    parser.add_argument("images", nargs="+", metavar="IMAGES", help="a picture, several, or a folder of pictures")
-    home = Path(__file__).resolve().parent
-    parser.add_argument("--bundle", type=Path, default=home, help="folder or .zip file (default: where this file lies)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="writes a heatmap and a mask of each picture there")
+    parser = _Parser(prog="predict.py", description="Scores images with an exported bundle.")
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help="an image, several, or a folder of images")
+    here = Path(__file__).resolve().parent
+    parser.add_argument(
+        "--bundle", type=Path, default=here, help="folder or .zip file (default: the folder of this file)"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="writes a heatmap and a mask of each image there")
     shares = {
-        "overkill": "share of good parts that may be rejected, such as 0.01",
+        "overkill": "share of good parts that may be rejected (false positive rate), such as 0.01",
         "review": "share of good parts that may be reviewed or rejected",
         "threshold": "score above which a part is rejected, in place of --overkill",
         "mask": "share of a good part's pixels that may be marked",
     }
     for name, purpose in shares.items():
         parser.add_argument(f"--{name}", type=float, metavar="X", help=purpose)
-    parser.add_argument("--threads", type=int, metavar="N", help="threads to compute with (default: one a core)")
-    parser.add_argument("--json", action="store_true", help="prints one JSON object a line, one line a picture")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of ONNX Runtime (default: one per core)")
+    parser.add_argument("--json", action="store_true", help="prints one JSON object per image and line")
     return parser
 
 
@@ -1291,12 +1300,12 @@ def _run(given: argparse.Namespace) -> None:
     images = given.images[0] if len(given.images) == 1 else given.images
     options = {name: getattr(given, name) for name in ("overkill", "review", "threshold", "mask")}
     _, results = bundle.stream(images, given.output, **options)
-    judged = 0
+    succeeded = 0
     for result in results:
         print(json.dumps(result, allow_nan=False) if given.json else _line(result), flush=True)
-        judged += result["error"] is None
-    if not judged:
-        raise InputError(f"None of the pictures in {', '.join(given.images)[:200]} could be judged: see above why.")
+        succeeded += result["error"] is None
+    if not succeeded:
+        raise InputError(f"No image in {', '.join(given.images)[:200]} could be read and scored: see the errors above.")
 
 
 def _line(result: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Silence around libraries that talk."""
+"""Suppresses the output of third-party libraries."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Lets nothing be printed, warned or logged inside; what was set before holds again afterwards."""
+def silenced() -> Iterator[None]:
+    """Suppresses stdout, stderr, warnings and logging; restores the previous state on exit."""
     disabled = logging.root.manager.disable
-    nowhere = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+    sink = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         try:

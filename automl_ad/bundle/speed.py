@@ -1,4 +1,4 @@
-"""How fast and how large an exported graph is, on this machine."""
+"""Measures latency, throughput and size of an exported graph on this machine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from automl_ad.bundle.manifest import Speed
 from automl_ad.bundle.onnx_export import BATCH, session_of
 
 _RUNS, _SECONDS = 15, 3.0
-"""Runs at most, and seconds after which no further one is begun: an export must not take minutes for a number."""
+"""Maximum number of runs, and seconds after which no further run is started; bounds the time of an export."""
 
 
-def measure_speed(model: bytes, picture: npt.NDArray[np.uint8]) -> Speed:
-    """Median times of ONNX Runtime on the processor, with all its cores.
+def measure_speed(model: bytes, image: npt.NDArray[np.uint8]) -> Speed:
+    """Median times of ONNX Runtime on the CPU with all cores.
 
     Args:
         model: The graph.
-        picture: uint8 [height, width, 3] at the working size.
+        image: uint8 [height, width, 3] at the working size.
     """
     session = session_of(model)
-    batches = [np.repeat(picture[None], count, axis=0) for count in (1, BATCH)]
+    batches = [np.repeat(image[None], count, axis=0) for count in (1, BATCH)]
     one, many = (_median_seconds(partial(session.run, None, {"images": batch})) for batch in batches)
     threads, size = os.cpu_count() or 1, len(model) / 1e6
     return Speed(latency_ms=1000 * one, images_s=BATCH / many, threads=threads, size_mb=size)

@@ -1,6 +1,6 @@
-"""Small plots as SVG text, drawn by hand: axes, curves, bars and marks, for pages that load nothing from outside.
+"""Small plots as SVG: axes, curves, bars and markers, for HTML pages without external resources.
 
-Coordinates are in pixels from the upper left corner. Every word that is given is escaped.
+Coordinates are in pixels from the upper left corner. All text is escaped.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ INK = "#222222"
 GREY = "#767676"
 FAINT = "#d9d9d9"
 BLUE, VERMILION = "#0072b2", "#d55e00"
-"""Two colours that everybody can tell apart (Okabe and Ito, 2008)."""
+"""Colours that are distinguishable with colour vision deficiency (Okabe and Ito, 2008)."""
 
 _TICK = 4
-_LINE = 13  # from the baseline of one line of text to that of the next
+_LINE = 13  # line height of text
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Axis:
     Attributes:
         low: Value at ``start``.
         high: Value at ``end``, above ``low``.
-        start: Pixel.
-        end: Pixel; above ``start`` when values grow to the right, below it when they grow upwards.
-        label: What is shown, with its unit.
+        start: Coordinate of ``low``.
+        end: Coordinate of ``high``; larger than ``start`` on a horizontal axis, smaller on a vertical one.
+        label: Name of the quantity, with its unit.
     """
 
     low: float
@@ -43,7 +43,7 @@ class Axis:
             raise ValueError(f"an axis must span values but goes from {self.low} to {self.high}")
 
     def at(self, value: float) -> float:
-        """The pixel of a value; values beyond the axis stay at its ends."""
+        """The coordinate of a value; values beyond the axis are clipped to its ends."""
         share = (value - self.low) / (self.high - self.low)
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
@@ -57,27 +57,27 @@ class Axis:
 
 
 def drawing(width: int, height: int, title: str, description: str, parts: Iterable[str]) -> str:
-    """A whole picture, which screen readers announce by its title and description."""
+    """The whole SVG element; title and description are its label for screen readers."""
     return (
         f'<svg role="img" aria-label="{escape(f"{title}. {description}")}" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" font-size="12" fill="{INK}">\n' + "\n".join(parts) + "\n</svg>"
     )
 
 
-def words(x: float, y: float, text: str, anchor: str = "start", *, turned: bool = False, whole: str = "") -> str:
+def text(x: float, y: float, content: str, anchor: str = "start", *, turned: bool = False, full: str = "") -> str:
     """One line of text.
 
     Args:
-        x: Where it is anchored.
-        y: Its baseline.
-        text: What it says.
+        x: Position of the anchor.
+        y: Position of the baseline.
+        content: The text.
         anchor: ``start``, ``middle`` or ``end``.
-        turned: Whether it reads upwards.
-        whole: The text in full, shown on hovering, where ``text`` is short for it.
+        turned: Whether it is rotated to read upwards.
+        full: Shown on hovering, if ``content`` is abbreviated.
     """
     turn = f' transform="rotate(-90 {_px(x)} {_px(y)})"' if turned else ""
-    hover = f"<title>{escape(whole)}</title>" if whole else ""
-    return f'<text x="{_px(x)}" y="{_px(y)}" text-anchor="{anchor}"{turn}>{hover}{escape(text)}</text>'
+    hover = f"<title>{escape(full)}</title>" if full else ""
+    return f'<text x="{_px(x)}" y="{_px(y)}" text-anchor="{anchor}"{turn}>{hover}{escape(content)}</text>'
 
 
 def across(axis: Axis, y: float, about: int = 6) -> str:
@@ -85,9 +85,9 @@ def across(axis: Axis, y: float, about: int = 6) -> str:
     parts = [segment((axis.start, y), (axis.end, y))]
     for value in axis.ticks(about):
         x = axis.at(value)
-        parts += [segment((x, y), (x, y + _TICK)), words(x, y + _TICK + _LINE, f"{value:.6g}", "middle")]
+        parts += [segment((x, y), (x, y + _TICK)), text(x, y + _TICK + _LINE, f"{value:.6g}", "middle")]
     middle = (axis.start + axis.end) / 2
-    return "\n".join([*parts, words(middle, y + _TICK + 2.6 * _LINE, axis.label, "middle")])
+    return "\n".join([*parts, text(middle, y + _TICK + 2.6 * _LINE, axis.label, "middle")])
 
 
 def upright(axis: Axis, x: float, about: int = 5) -> str:
@@ -95,35 +95,35 @@ def upright(axis: Axis, x: float, about: int = 5) -> str:
     parts = [segment((x, axis.start), (x, axis.end))]
     for value in axis.ticks(about):
         y = axis.at(value)
-        parts += [segment((x - _TICK, y), (x, y)), words(x - _TICK - 3, y + 4, f"{value:.6g}", "end")]
+        parts += [segment((x - _TICK, y), (x, y)), text(x - _TICK - 3, y + 4, f"{value:.6g}", "end")]
     middle = (axis.start + axis.end) / 2
-    return "\n".join([*parts, words(x - 3.2 * _LINE, middle, axis.label, "middle", turned=True)])
+    return "\n".join([*parts, text(x - 3.2 * _LINE, middle, axis.label, "middle", turned=True)])
 
 
 def segment(start: tuple[float, float], end: tuple[float, float], colour: str = INK, dashes: str = "") -> str:
-    """A straight line between two pixels."""
+    """A straight line between two points."""
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     (x1, y1), (x2, y2) = start, end
     return f'<line x1="{_px(x1)}" y1="{_px(y1)}" x2="{_px(x2)}" y2="{_px(y2)}" stroke="{colour}"{dashed}/>'
 
 
 def curve(x: Axis, y: Axis, values: Iterable[tuple[float, float]], colour: str = BLUE) -> str:
-    """A line through points, given by their values."""
+    """A polyline through points in axis values."""
     points = " ".join(f"{_px(x.at(across_))},{_px(y.at(up))}" for across_, up in values)
     return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>'
 
 
 def dot(x: float, y: float, colour: str = VERMILION) -> str:
-    """A mark at a pixel, ringed in white so that it stands out from a curve."""
+    """A marker with a white ring, which sets it off from a curve."""
     return f'<circle cx="{_px(x)}" cy="{_px(y)}" r="5" fill="{colour}" stroke="#ffffff" stroke-width="1.5"/>'
 
 
 def histogram(x: Axis, y: Axis, edges: Sequence[float], counts: Sequence[int], colour: str = BLUE) -> str:
-    """Bars between neighbouring edges, as high as their counts; bins that are empty draw nothing.
+    """Bars between neighbouring edges; empty bins draw nothing.
 
     Args:
         x: Axis of the values.
-        y: Axis of the counts, upwards from 0.
+        y: Axis of the counts, from 0.
         edges: [n + 1], ascending.
         counts: [n].
         colour: Of the bars.
@@ -132,7 +132,7 @@ def histogram(x: Axis, y: Axis, edges: Sequence[float], counts: Sequence[int], c
     for left, right, count in zip(edges, edges[1:], counts, strict=False):
         if count:
             top, width = y.at(count), x.at(right) - x.at(left)
-            # A gap keeps neighbours apart, but never eats a narrow bar up.
+            # A gap of one pixel between bars, but at most half of a narrow bar.
             bars.append(
                 f'<rect x="{_px(x.at(left))}" y="{_px(top)}" width="{_px(max(width - 1, width / 2))}" '
                 f'height="{_px(y.start - top)}" fill="{colour}"><title>{count} from {left:.6g} to {right:.6g}</title>'

@@ -1,4 +1,4 @@
-"""Writes a bundle: complete at its place, or not at all."""
+"""Writes a bundle atomically: complete, or not at all."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ CARD, REQUIREMENTS, PROGRAM = "model_card.md", "requirements.txt", "predict.py"
 SAMPLES = "samples/"
 DETECTOR_PREFIX = "detector."
 RUNTIME_PACKAGES = {"onnxruntime": ">=1.18,<2", "numpy": ">=1.26,<3", "pillow": ">=10.3,<13"}
-"""All that a bundle needs where it runs."""
+"""Packages that ``predict.py`` needs."""
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class BundleContents:
-    """What goes into a bundle.
+    """Content of a bundle.
 
     Attributes:
-        detector: Fitted on all normals.
-        graph: The same as an ONNX file, with preprocessing, map and score.
-        precision: Numbers that the graph computes with.
-        preprocessing: How the detector's images were made.
-        rule: Turns its maps into scores.
-        calibration: Of normals by detectors that did not see them.
-        decision: What counts as anomalous.
+        detector: The detector, fitted on all good images.
+        graph: The same as an ONNX model, from images to maps and scores.
+        precision: Numerical precision of the graph.
+        preprocessing: From an image file to the graph's input.
+        aggregation: Score aggregation, part of the graph.
+        calibration: Out-of-fold scores and pixel values of good images.
+        decision: What is called anomalous.
         map_range: Map values of normal pixels, (usual, highest), for example their quantiles 0.5 and 0.999.
-        facts: Where the detector came from.
-        parity: How far the graph is from the detector.
-        speed: How fast the graph is.
-        samples: Heatmaps as PNG files, by plain file name.
-        notes: Sentences for the model card.
+        facts: Provenance of the detector.
+        parity: Differences between graph and detector.
+        speed: Speed of the graph.
+        samples: Heatmaps as PNG files, by file name.
+        notes: Further sentences for the model card.
     """
 
     detector: Detector
     graph: bytes
     precision: Precision
     preprocessing: Preprocessing
-    rule: ScoreAggregation
+    aggregation: ScoreAggregation
     calibration: Calibration
     decision: Decision
     map_range: tuple[float, float]
@@ -74,16 +74,16 @@ class BundleContents:
 
 
 def write_bundle(output: Path, contents: BundleContents) -> Path:
-    """Writes a bundle to a folder, or to one file when ``output`` ends in ``.zip``.
+    """Writes a bundle to a folder, or to one file if ``output`` ends in ``.zip``.
 
-    It is put together beside its place and moved there when it is complete; a bundle that was there before is
-    replaced only then. Equal contents give equal bytes.
+    It is written to a temporary folder beside ``output`` and moved there when it is complete; only then is an existing
+    bundle replaced. Equal contents give equal bytes.
 
     Returns:
         ``output``.
 
     Raises:
-        InputError: Something that is not a bundle lies at ``output``, or nothing can be written there.
+        InputError: ``output`` exists and is not a bundle, or cannot be written.
     """
     check_output(output)
     place = Path(os.path.realpath(output))
@@ -100,10 +100,10 @@ def write_bundle(output: Path, contents: BundleContents) -> Path:
 
 
 def check_output(output: Path) -> None:
-    """Refuses to replace anything but a bundle of the same shape or an empty folder; worth asking before a long fit.
+    """Refuses to replace anything but an empty folder or a bundle of the same kind; call it before a long fit.
 
     Raises:
-        InputError: Something else lies at ``output``.
+        InputError: ``output`` is something else.
     """
     place = Path(os.path.realpath(output))
     try:
@@ -116,9 +116,9 @@ def check_output(output: Path) -> None:
             return
     except OSError as error:
         raise _unwritable(output, error) from error
-    strange = _strange_part(place)
-    if strange:
-        raise InputError(f"--output {output} exists and {strange}; choose a new name or remove it first.")
+    obstacle = _obstacle(place)
+    if obstacle:
+        raise InputError(f"--output {output} exists and {obstacle}; choose a new name or remove it first.")
 
 
 def _is_zip(output: Path) -> bool:
@@ -130,14 +130,14 @@ def _unwritable(output: Path, error: Exception) -> InputError:
     return InputError(f"--output {output} cannot be written ({reason}); choose a writable place with enough room.")
 
 
-def _strange_part(place: Path) -> str:
-    """What keeps ``place`` from being a bundle and nothing more; empty when it is one."""
+def _obstacle(place: Path) -> str:
+    """Why ``place`` must not be replaced; empty if it is a bundle without other files."""
     try:
         listed = runtime.read_manifest(place)["files"].keys()
     except BundleError:
         return "is not a bundle that this version reads"
-    strangers = _files_in(place) - {runtime.MANIFEST} - listed
-    return f"holds {min(strangers)} beside a bundle" if strangers else ""
+    others = _files_in(place) - {runtime.MANIFEST} - listed
+    return f"holds {min(others)} beside a bundle" if others else ""
 
 
 def _files_in(place: Path) -> set[str]:
@@ -149,7 +149,7 @@ def _files_in(place: Path) -> set[str]:
 
 @contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
-    # Not tempfile's: those are readable by their owner only, and so would the bundle be.
+    # Not by tempfile: its folders are readable by their owner only, and so would the bundle be.
     folder = parent / f".bundle-{uuid.uuid4().hex}"
     folder.mkdir()
     try:
@@ -159,12 +159,12 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def _write_files(folder: Path, contents: BundleContents) -> None:
-    # As bytes, and not by safetensors' own writer: its files are readable by their owner only.
+    # As bytes instead of by safetensors.torch.save_file, whose files are readable by their owner only.
     for name, content in _static_files(contents).items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    # The card tells of the manifest, which lists the card: it is written from a manifest that lists nothing yet.
+    # The card is written from a manifest without digests, since the final manifest holds the digest of the card.
     card = model_card(_manifest(contents, {}), contents.calibration, contents.notes)
     (folder / CARD).write_bytes(card.encode())
     (folder / runtime.MANIFEST).write_bytes(_manifest(contents, _digests(folder)).encode())
@@ -179,7 +179,7 @@ def _static_files(contents: BundleContents) -> dict[str, bytes]:
         runtime.CALIBRATION: contents.calibration.encode(),
         PROGRAM: program,
         REQUIREMENTS: requirements.encode(),
-        **{SAMPLES + name: picture for name, picture in contents.samples.items()},
+        **{SAMPLES + name: image for name, image in contents.samples.items()},
     }
 
 
@@ -188,12 +188,12 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Every file below ``folder``, as names of a bundle, sorted."""
+    """Relative POSIX paths of all files below ``folder``, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _tensors(detector: Detector) -> dict[str, Tensor]:
-    """Every tensor needed, as plain copies: safetensors takes neither shared memory nor other memory orders."""
+    """All tensors as contiguous CPU copies: safetensors accepts no shared memory and no other memory formats."""
     own = {DETECTOR_PREFIX + name: tensor for name, tensor in detector.state.items()}
     readings = detector.readings
     frozen = {
@@ -206,7 +206,7 @@ def _tensors(detector: Detector) -> dict[str, Tensor]:
 
 
 def backbone_prefixes(count: int) -> list[str]:
-    """What the names of the tensors of each of so many backbones begin with."""
+    """Prefixes of the tensor names of each of ``count`` backbones."""
     return ["backbone."] if count == 1 else [f"backbone{place}." for place in range(count)]
 
 
@@ -227,7 +227,7 @@ def _manifest(contents: BundleContents, digests: dict[str, str]) -> Manifest:
         settings=detector.settings.model_dump(mode="json"),
         backbone=_backbone_facts([_facts(reading) for reading in detector.readings]),
         preprocessing=contents.preprocessing,
-        rule=contents.rule.name,
+        rule=contents.aggregation.name,
         precision=contents.precision,
         map_range=contents.map_range,
         facts=contents.facts,
@@ -250,7 +250,7 @@ def _facts(reading: Reading) -> BackboneFacts:
 
 
 def _backbone_facts(facts: Sequence[BackboneFacts]) -> BackboneFacts:
-    """What a bundle says of its backbone, or of several at once and then of each."""
+    """The facts of one backbone, or those of several joined, with the facts of each."""
     if len(facts) == 1:
         return facts[0]
     return BackboneFacts(
@@ -264,12 +264,12 @@ def _backbone_facts(facts: Sequence[BackboneFacts]) -> BackboneFacts:
 
 
 def _origin(origin: str) -> str:
-    """Without folders: a bundle goes to others, whom this machine's folders do not concern."""
+    """The origin without local folders, which have no place in a bundle that is passed on."""
     return Path(origin).name if Path(origin).is_absolute() else origin
 
 
 def _zipped(folder: Path) -> Path:
-    """The files of ``folder`` as an archive beside it, uncompressed (weights do not shrink) and without dates."""
+    """The files of ``folder`` as a zip file beside it, uncompressed (weights do not compress) and with a fixed date."""
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in _names(folder):
@@ -282,7 +282,7 @@ def _zipped(folder: Path) -> Path:
 
 
 def _move(made: Path, place: Path, aside: Path) -> None:
-    """Moves ``made`` to ``place``; what was there goes ``aside``, and back if the move fails."""
+    """Moves ``made`` to ``place``; an existing folder is moved ``aside``, and back if that fails."""
     if not place.is_dir():
         os.replace(made, place)
         return

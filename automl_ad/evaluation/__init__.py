@@ -1,1 +1,1 @@
-"""What a detector's scores are worth: metrics, scoring rules, intervals, thresholds and the proxy suite."""
+"""The proxy suite, score aggregation, metrics, intervals and thresholds: how the scores of a detector are evaluated."""

@@ -1,6 +1,6 @@
-"""Rules that turn an anomaly map into one image score.
+"""Score aggregation: from an anomaly map to one image score.
 
-A trial stores its raw maps, so every rule here can be tried afterwards without running the detector again.
+A trial stores its raw maps, so every aggregation can be applied afterwards without running the detector again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class ScoreAggregation:
     """How one anomaly map becomes one score.
 
     Attributes:
-        kind: "max" takes the highest pixel, "top" the mean of the highest pixels, "pool" the highest average over a
-            sliding window.
-        fraction: Of the map's pixels, above 0 and at most 1, for "top"; at least one pixel is always taken.
+        kind: "max" is the highest pixel, "top" the mean of the highest pixels, "pool" the highest mean over a sliding
+            window.
+        fraction: Share of the map's pixels, above 0 and at most 1, for "top"; at least one pixel is used.
         pool: Side of the window in image pixels, for "pool".
-        sigma: Standard deviation, in image pixels, of a Gaussian smoothing beforehand; 0 = none.
+        sigma: Standard deviation, in image pixels, of a Gaussian filter applied before; 0 = none.
     """
 
     kind: Literal["max", "top", "pool"]
@@ -39,7 +39,7 @@ class ScoreAggregation:
     sigma: float = 0.0
 
     def __post_init__(self) -> None:
-        # A rule carries only what its kind uses: equal behaviour then means equal rules and equal names.
+        # Fields that the kind does not use must be zero: equal behaviour then means equal objects and equal names.
         if (self.kind == "top") != (self.fraction != 0) or not 0 <= self.fraction <= 1:
             raise ValueError(f"fraction must be above 0 and at most 1 for 'top' and 0 otherwise, not {self.fraction}")
         if (self.kind == "pool") != (self.pool != 0) or self.pool < 0:
@@ -49,21 +49,21 @@ class ScoreAggregation:
 
     @property
     def name(self) -> str:
-        """Short and stable, e.g. "max", "top0.3%" or "pool16+sigma4"; `parse` reads it back."""
+        """Short stable name such as "max", "top0.3%" or "pool16+sigma4"; `parse` is the inverse."""
         percent = _shortest(Decimal(repr(float(self.fraction))) * 100)
         body = {"max": "max", "top": f"top{percent}%", "pool": f"pool{self.pool}"}[self.kind]
         return f"{body}+sigma{_shortest(Decimal(repr(float(self.sigma))))}" if self.sigma else body
 
     @classmethod
     def parse(cls, name: str) -> ScoreAggregation:
-        """The rule that has this name.
+        """The aggregation with this name.
 
         Raises:
-            ValueError: No rule has such a name.
+            ValueError: The name is not valid.
         """
         match = _NAME.fullmatch(name)
         if match is None:
-            raise ValueError(f"{name!r} is not a scoring rule; examples are max, top1%, pool16 and top0.3%+sigma4")
+            raise ValueError(f"{name!r} is not a score aggregation; examples are max, top1%, pool16 and top0.3%+sigma4")
         sigma = float(match["sigma"] or 0)
         if match["top"]:
             return cls("top", fraction=float(Decimal(match["top"]) / 100), sigma=sigma)
@@ -96,44 +96,45 @@ AGGREGATIONS: tuple[ScoreAggregation, ...] = (
     ScoreAggregation("top", fraction=0.05, sigma=4),
     ScoreAggregation("pool", pool=16, sigma=4),
 )
-"""The rules that every trial is judged by. The largest shares serve maps of 8 x 8, where 5 % is three positions."""
+"""The aggregations that every trial is scored with. The largest shares are for 8 x 8 maps, where 5 % is 3 pixels."""
 
 
-def score_maps(maps: Maps, rule: ScoreAggregation, image_size: tuple[int, int]) -> Scores:
-    """Scores maps by one rule.
+def score_maps(maps: Maps, aggregation: ScoreAggregation, image_size: tuple[int, int]) -> Scores:
+    """Scores maps with one aggregation.
 
     Args:
         maps: [N, h, w], at the detector's own resolution, higher = more anomalous.
-        rule: The rule; its window and sigma are in image pixels and are converted to map pixels here.
+        aggregation: Its window and sigma are in image pixels and are converted to map pixels here.
         image_size: (H, W) of the images that the maps belong to, in pixels.
 
     Returns:
         float64 [N], on the scale of the maps.
     """
-    return score_all(maps, (rule,), image_size)[rule.name]
+    return score_all(maps, (aggregation,), image_size)[aggregation.name]
 
 
-def score_all(maps: Maps, rules: Iterable[ScoreAggregation], image_size: tuple[int, int]) -> dict[str, Scores]:
-    """Scores maps by several rules, smoothing and sorting once for all that share it.
+def score_all(maps: Maps, aggregations: Iterable[ScoreAggregation], image_size: tuple[int, int]) -> dict[str, Scores]:
+    """Scores maps with several aggregations; those that share smoothing or sorting compute it once.
 
     Args:
         maps: [N, h, w], at the detector's own resolution, higher = more anomalous.
-        rules: The rules to apply.
+        aggregations: The aggregations to apply.
         image_size: (H, W) of the images that the maps belong to, in pixels.
 
     Returns:
-        For each rule's name its scores, float64 [N], in the order of ``rules``.
+        Scores, float64 [N], by name of the aggregation, in the order of ``aggregations``.
 
     Raises:
         ValueError: ``maps`` is not [N, h, w] with at least one pixel.
     """
     if maps.ndim != 3 or not maps.shape[1] * maps.shape[2]:
         raise ValueError(f"maps must be [N, h, w] but got {maps.shape}")
-    rules = tuple(rules)
+    aggregations = tuple(aggregations)
     scores: dict[str, Scores] = {}
-    for sigma in {rule.sigma for rule in rules}:
-        scores |= _score_smoothed(smooth(maps, sigma, image_size), [r for r in rules if r.sigma == sigma], image_size)
-    return {rule.name: scores[rule.name] for rule in rules}
+    for sigma in {aggregation.sigma for aggregation in aggregations}:
+        group = [each for each in aggregations if each.sigma == sigma]
+        scores |= _score_smoothed(smooth(maps, sigma, image_size), group, image_size)
+    return {aggregation.name: scores[aggregation.name] for aggregation in aggregations}
 
 
 def smooth(maps: Maps, sigma: float, image_size: tuple[int, int]) -> Maps:
@@ -155,25 +156,25 @@ def smooth(maps: Maps, sigma: float, image_size: tuple[int, int]) -> Maps:
 
 
 def _map_pixels(length: float, maps: Maps, image_size: tuple[int, int]) -> tuple[float, float]:
-    """A length in image pixels as map pixels, down and across."""
+    """A length in image pixels converted to map pixels, vertically and horizontally."""
     return length * maps.shape[1] / image_size[0], length * maps.shape[2] / image_size[1]
 
 
-def _score_smoothed(maps: Maps, rules: list[ScoreAggregation], image_size: tuple[int, int]) -> dict[str, Scores]:
-    counts = [_top_count(rule, maps) for rule in rules if rule.kind != "pool"]
+def _score_smoothed(maps: Maps, aggregations: list[ScoreAggregation], image_size: tuple[int, int]) -> dict[str, Scores]:
+    counts = [_top_count(aggregation, maps) for aggregation in aggregations if aggregation.kind != "pool"]
     top_means = _top_means(maps, max(counts, default=0))
     return {
-        rule.name: _pooled_max(maps, rule.pool, image_size)
-        if rule.kind == "pool"
-        else top_means[:, _top_count(rule, maps) - 1].copy()
-        for rule in rules
+        aggregation.name: _pooled_max(maps, aggregation.pool, image_size)
+        if aggregation.kind == "pool"
+        else top_means[:, _top_count(aggregation, maps) - 1].copy()
+        for aggregation in aggregations
     }
 
 
-def _top_count(rule: ScoreAggregation, maps: Maps) -> int:
-    """How many of the highest pixels the rule averages; "max" is the case of one."""
+def _top_count(aggregation: ScoreAggregation, maps: Maps) -> int:
+    """Number of the highest pixels that are averaged; 1 for "max"."""
     pixels: int = maps.shape[1] * maps.shape[2]
-    return max(1, round(rule.fraction * pixels))
+    return max(1, round(aggregation.fraction * pixels))
 
 
 def _top_means(maps: Maps, count: int) -> Scores:
@@ -187,7 +188,7 @@ def _top_means(maps: Maps, count: int) -> Scores:
 
 
 def _pooled_max(maps: Maps, pool: int, image_size: tuple[int, int]) -> Scores:
-    """The highest average over windows that lie wholly inside the map, moved pixel by pixel."""
+    """The highest mean over all windows that lie inside the map."""
     rows, columns = _map_pixels(pool, maps, image_size)
     averaged = _window_mean(_window_mean(maps.astype(np.float64), rows, 1), columns, 2)
     highest: Scores = averaged.max(axis=(1, 2))
@@ -195,7 +196,7 @@ def _pooled_max(maps: Maps, pool: int, image_size: tuple[int, int]) -> Scores:
 
 
 def _window_mean(values: Scores, length: float, axis: int) -> Scores:
-    # Added slice by slice: a running sum would let one huge score spoil its neighbours by cancellation.
+    # Summed slice by slice: with a running sum, one huge score would cost its neighbours their precision.
     window = min(max(1, round(length)), values.shape[axis])
     kept = values.shape[axis] - window + 1
     total = np.zeros_like(np.take(values, range(kept), axis))

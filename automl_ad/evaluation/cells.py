@@ -1,4 +1,4 @@
-"""Which anomaly belongs to which cell, apart from the pictures."""
+"""Cells of a suite (family and severity): which anomaly belongs to which cell, without the images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Celled:
 
     Attributes:
         cells: For each anomaly, its family and severity, such as ``texture/0.85``.
-        bases: For each anomaly, the position among the normals of the image it was drawn on.
+        bases: For each anomaly, the index of the normal that it was drawn on.
     """
 
     cells: tuple[str, ...]
@@ -28,29 +28,29 @@ class Celled:
 
     @property
     def cell_names(self) -> tuple[str, ...]:
-        """The cells, in the order drawn."""
+        """The distinct cells, in the order drawn."""
         return tuple(dict.fromkeys(self.cells))
 
     def members(self, cell: str) -> npt.NDArray[np.int64]:
-        """Positions of a cell's anomalies."""
+        """Indices of a cell's anomalies, int64 [m]."""
         return np.flatnonzero(np.array(self.cells) == cell)
 
 
 @dataclass(frozen=True)
 class Cells(Celled):
-    """Anomalies divided into cells, without their pictures; see `Celled`."""
+    """Anomalies divided into cells, without their images; see `Celled`."""
 
     cells: tuple[str, ...]
     bases: tuple[int, ...]
 
 
 def joined(parts: Sequence[Celled], names: Sequence[str], normals: Sequence[int]) -> Cells:
-    """The anomalies of several suites one after the other, each suite with cells of its own.
+    """Concatenates the anomalies of several suites; the cells of each suite stay distinct.
 
     Args:
         parts: The suites.
-        names: Of the suites; each becomes the end of its cells' names, such as ``texture/0.85/certify``.
-        normals: Of each suite, how many; the bases then count through the normals of all.
+        names: Name of each suite, appended to its cells' names, such as ``texture/0.85/certify``.
+        normals: Number of normals of each suite; the bases index the concatenated normals.
     """
     cells = [f"{cell}/{name}" for part, name in zip(parts, names, strict=True) for cell in part.cells]
     before = np.cumsum([0, *normals])
@@ -59,7 +59,7 @@ def joined(parts: Sequence[Celled], names: Sequence[str], normals: Sequence[int]
 
 
 def family_weights(cells: Sequence[str]) -> npt.NDArray[np.float64]:
-    """How much each cell counts in a mean over families, however many cells a family has; float64 [cells], sum 1.
+    """Weight of each cell in a mean over families, whatever the number of cells of a family; float64 [cells], sum 1.
 
     Args:
         cells: Names of cells, at least one.

@@ -1,4 +1,4 @@
-"""Which families the suites of a study hold, at which strengths, and what they had to do without."""
+"""Coverage of the suites of a study: families, severities and strengths, and the families left out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from automl_ad.evaluation.severity import Reach
+from automl_ad.evaluation.severity import DetectabilityCurve
 from automl_ad.store.artifacts import read_record, write_json
 
 RECORD = "coverage.json"
-CHANCE, CERTAINTY = 0.5, 1.0
-"""Image AUROC of a detector that sees nothing, and of one that sees all."""
+CHANCE, PERFECT = 0.5, 1.0
+"""Image AUROC of a random and of a perfect detector."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Cell:
     """One family at one severity.
 
     Attributes:
-        strength: At which it is drawn, above 0 and at most 1.
-        auroc: Mean image AUROC that the reference panel reaches at this strength; the severity, if that is in reach.
+        strength: Strength that it is drawn with, above 0 and at most 1.
+        auroc: Mean image AUROC of the reference panel at this strength; equals the severity if that can be reached.
     """
 
     strength: float
@@ -30,13 +30,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What the suites of a study cover.
+    """Families and severities in the suites of a study.
 
     Attributes:
-        severities: Those asked for, ascending.
-        cells: By family drawn, and by severity, how it is drawn.
-        out_of_reach: By family drawn, the severities that it cannot be brought to on this product.
-        left_out: By family left out, why, in a sentence.
+        severities: The requested severities, ascending.
+        cells: The cells that are drawn, by family and severity.
+        out_of_reach: By drawn family, the severities that no strength reaches on this product.
+        left_out: By family left out, the reason as a sentence.
     """
 
     severities: tuple[float, ...]
@@ -45,46 +45,46 @@ class Coverage:
     left_out: Mapping[str, str]
 
     @classmethod
-    def of(cls, reaches: Mapping[str, Reach], severities: Sequence[float]) -> Coverage:
-        """Decides what is drawn.
+    def of(cls, curves: Mapping[str, DetectabilityCurve], severities: Sequence[float]) -> Coverage:
+        """Decides which cells are drawn.
 
-        A severity out of reach falls to the one that is nearest to what can be reached, so that no two cells of a
-        family are one and the same. A family that is trivial even at its faintest is left out, unless all are.
+        A severity that cannot be reached is merged into the one nearest to the reachable range, so that no two cells of
+        a family are the same. A family that is trivial even at its lowest strength is left out, unless all are.
         """
-        drawable = {name: reach for name, reach in reaches.items() if reach.strengths}
-        fitting = {name: reach for name, reach in drawable.items() if _fits(reach, severities)}
-        kept = (len(severities) > 1 and fitting) or drawable
+        drawable = {name: curve for name, curve in curves.items() if curve.strengths}
+        useful = {name: curve for name, curve in drawable.items() if not _is_trivial(curve, severities)}
+        kept = (len(severities) > 1 and useful) or drawable
         return cls(
             severities=tuple(severities),
-            cells={name: _cells(reach, severities) for name, reach in kept.items()},
-            out_of_reach={name: [s for s in severities if not reach.covers(s)] for name, reach in kept.items()},
-            left_out={name: _reason(name, reach, severities) for name, reach in reaches.items() if name not in kept},
+            cells={name: _cells(curve, severities) for name, curve in kept.items()},
+            out_of_reach={name: [s for s in severities if not curve.reaches(s)] for name, curve in kept.items()},
+            left_out={name: _reason(name, curve, severities) for name, curve in curves.items() if name not in kept},
         )
 
     @property
     def strengths(self) -> dict[str, dict[float, float]]:
-        """By family and severity, the strength to draw at."""
+        """Strength to draw with, by family and severity."""
         return {
             name: {severity: cell.strength for severity, cell in cells.items()} for name, cells in self.cells.items()
         }
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should know, in sentences."""
+        """Warnings for the user, in sentences."""
         low, high = _limits(self.severities)
         if any(low <= cell.auroc <= high for cells in self.cells.values() for cell in cells.values()):
             return list(self.left_out.values())
         return [
             *self.left_out.values(),
-            "No family reaches the severities asked for on these images: to the reference panel all that is drawn is "
-            "too faint or too plain, so the ranking is uncertain.",
+            "No family reaches the requested severities on these images: for the reference panel all synthetic "
+            "anomalies are too hard or too easy to detect, so the ranking is uncertain.",
         ]
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it as JSON-able values.
+        """The coverage as JSON values.
 
-        ``families`` are those asked for; ``drawn`` holds ``strength`` and ``auroc`` by family and severity.
+        ``families`` are the requested ones; ``drawn`` holds ``strength`` and ``auroc`` by family and severity.
         """
         return {
             "families": [*self.cells, *self.left_out],
@@ -100,16 +100,16 @@ class Coverage:
         }
 
     def without(self, family: str, sentence: str) -> Coverage:
-        """The same, and that another family was left out, and why."""
+        """A copy with another family left out, and the reason."""
         return replace(self, left_out={**self.left_out, family: sentence})
 
     def save(self, folder: Path, source: str) -> None:
-        """Writes it beside the suites; ``source`` is the digest of what these depend on."""
+        """Writes it beside the suites; ``source`` is the digest of everything that they depend on."""
         write_json(folder / RECORD, {"source": source} | self.facts)
 
     @classmethod
     def load(cls, folder: Path, source: str) -> Coverage | None:
-        """Reads what ``save`` wrote; None if there is nothing, or the coverage of other images or settings.
+        """Reads what ``save`` wrote; None if there is no file, or one of other images or settings.
 
         Raises:
             StoreError: The file is damaged.
@@ -130,33 +130,33 @@ class Coverage:
 
 
 def _limits(severities: Sequence[float]) -> tuple[float, float]:
-    """Image AUROC below which anomalies count as hopeless, and above which they count as trivial.
+    """Image AUROC below which anomalies count as undetectable, and above which they count as trivial.
 
-    Half-way from the severities to chance and to certainty: the panel judges few images.
+    Half-way from the severities to chance and to 1, a tolerance for the panel's estimates from few images.
     """
-    return (CHANCE + severities[0]) / 2, (severities[-1] + CERTAINTY) / 2
+    return (CHANCE + severities[0]) / 2, (severities[-1] + PERFECT) / 2
 
 
-def _fits(reach: Reach, severities: Sequence[float]) -> bool:
-    """Whether a family is not trivial at its faintest.
+def _is_trivial(curve: DetectabilityCurve, severities: Sequence[float]) -> bool:
+    """Whether a family is trivial to detect even at its lowest strength.
 
-    One that is hopeless to the panel at its strongest stays: candidates on a network see more than the panel does, and
-    a cell that tells nobody from the others carries no weight anyway.
+    A family that the panel cannot detect at its highest strength is kept: candidates on a network detect more than the
+    panel does, and a cell without differences between candidates carries no weight in the ranking.
     """
-    return reach.aurocs[0] <= _limits(severities)[1]
+    return curve.aurocs[0] > _limits(severities)[1]
 
 
-def _cells(reach: Reach, severities: Sequence[float]) -> dict[float, Cell]:
-    """One cell for each severity that is the nearest one to what can be reached of some severity."""
-    reached = [reach.nearest(severity) for severity in severities]
+def _cells(curve: DetectabilityCurve, severities: Sequence[float]) -> dict[float, Cell]:
+    """One cell for each severity that is nearest to the reachable AUROC of some requested severity."""
+    reached = [curve.nearest(severity) for severity in severities]
     kept = {min(severities, key=lambda severity: abs(severity - auroc)) for auroc in reached}
-    return {severity: Cell(reach.strength(severity), reach.nearest(severity)) for severity in sorted(kept)}
+    return {severity: Cell(curve.strength(severity), curve.nearest(severity)) for severity in sorted(kept)}
 
 
-def _reason(name: str, reach: Reach, severities: Sequence[float]) -> str:
-    if not reach.strengths:
-        return f"The family {name} was left out: most of its drawings come to nothing on these images."
+def _reason(name: str, curve: DetectabilityCurve, severities: Sequence[float]) -> str:
+    if not curve.strengths:
+        return f"The family {name} was left out: most attempts to draw it on these images fail."
     return (
-        f"The family {name} was left out: even at its faintest, the reference panel tells it too plainly from good "
-        f"images (image AUROC {reach.aurocs[0]:.2f}; {severities[0]:g} to {severities[-1]:g} were wanted)."
+        f"The family {name} was left out: even at its lowest strength it is too easy for the reference panel (image "
+        f"AUROC {curve.aurocs[0]:.2f}; {severities[0]:g} to {severities[-1]:g} were requested)."
     )

@@ -1,4 +1,4 @@
-"""How sure a score is: paired bootstrap of AUROC-like scores, and rank correlations that do not warn."""
+"""Uncertainty of scores: paired bootstrap of AUROC-like scores, and rank correlations."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BootstrapPlan:
-    """How often each image is drawn in each bootstrap sample.
+    """Multiplicity of each image in each bootstrap sample.
 
-    One plan serves all candidates of a study: they are then compared on the same resampled images, and what the
-    images have in common cancels in the difference. All cells share the normals, as the proxy score does.
+    All candidates of a study share one plan (paired bootstrap): variation that is common to the candidates cancels in
+    their differences. All cells share the normals, as in the proxy score.
 
     Attributes:
         normals: float64 [B, n], multiplicities of the normal images; each row sums to n.
@@ -42,8 +42,8 @@ class BootstrapPlan:
         """Draws with replacement within the normals and within each cell.
 
         Args:
-            n_normals: Normal images, at least 1.
-            n_anomalies_by_cell: Anomalous images of each cell, each at least 1.
+            n_normals: Number of normal images, at least 1.
+            n_anomalies_by_cell: Number of anomalous images of each cell, each at least 1.
             draws: Bootstrap samples B, at least 1.
             rng: Source of the draws; cells are drawn in the order of the mapping.
 
@@ -59,14 +59,14 @@ class BootstrapPlan:
     def draw_by_base(
         cls, n_normals: int, bases_by_cell: Mapping[str, Sequence[int]], draws: int = 500, *, rng: np.random.Generator
     ) -> BootstrapPlan:
-        """Draws normals, and with each normal the anomalies that were drawn on it.
+        """Draws normals, and with each normal the anomalies that were drawn on it (cluster bootstrap).
 
-        Many anomalies on few pictures are not that many independent observations: resampling them as if they were
-        makes intervals far too narrow.
+        Anomalies on the same image are not independent observations: resampling them as if they were would make the
+        intervals far too narrow.
 
         Args:
-            n_normals: Normal images, at least 1.
-            bases_by_cell: For each cell, which normal each of its anomalies was drawn on.
+            n_normals: Number of normal images, at least 1.
+            bases_by_cell: For each cell, the index of the normal that each of its anomalies was drawn on.
             draws: Bootstrap samples B, at least 1.
             rng: Source of the draws; cells are drawn in the order of the mapping.
 
@@ -86,7 +86,7 @@ class BootstrapPlan:
 
 
 def _with_their_bases(weights: Floats, bases: Floats) -> Floats:
-    """Multiplicities [B, m] of anomalies times those of their bases; where none is left, the bases do not count."""
+    """Multiplicities [B, m] of anomalies times those of their bases; rows that would sum to zero ignore the bases."""
     joint = weights * bases
     return np.where(joint.sum(axis=1, keepdims=True) > 0, joint, weights)
 
@@ -106,8 +106,8 @@ def cell_draws(
     Args:
         normal_scores: [n], higher = more anomalous.
         anomaly_scores: [m].
-        normal_weights: [B, n], how often each normal counts; each row has a positive sum.
-        anomaly_weights: [B, m], likewise.
+        normal_weights: [B, n], multiplicity of each normal; each row has a positive sum.
+        anomaly_weights: [B, m], the same for anomalies.
 
     Returns:
         float64 [B], 0 to 1: the weighted share of pairs in which the anomaly scores higher, ties counting one half.
@@ -147,7 +147,7 @@ def interval(draws: npt.ArrayLike, level: float = 0.9) -> tuple[float, float]:
 def auroc_interval(
     scores: npt.ArrayLike, labels: npt.ArrayLike, rng: np.random.Generator, draws: int = 500, level: float = 0.9
 ) -> tuple[float, float]:
-    """Bootstrap interval of the image AUROC, drawing images within each class.
+    """Bootstrap interval of the image AUROC, stratified by class.
 
     Args:
         scores: [N], higher = more anomalous.
@@ -171,12 +171,12 @@ def auroc_interval(
 
 
 def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Spearman's rank correlation; NaN, without a warning, when a side is constant or has fewer than two values."""
+    """Spearman's rank correlation; NaN, without a warning, if an argument is constant or has fewer than two values."""
     return _correlation(stats.spearmanr, first, second)
 
 
 def kendall(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Kendall's tau-b; NaN, without a warning, when a side is constant or has fewer than two values."""
+    """Kendall's tau-b; NaN, without a warning, if an argument is constant or has fewer than two values."""
     return _correlation(stats.kendalltau, first, second)
 
 

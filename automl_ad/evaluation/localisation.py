@@ -1,4 +1,4 @@
-"""What a detector makes of the very place where an anomaly was drawn."""
+"""Localisation scores: map values on the ground truth mask of an anomaly."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 LEAST_SHARE = 0.25
-"""Share of a map pixel that an anomaly must cover to own it, or its best-covered pixel where none is covered so far."""
+"""Share of a map pixel that the mask must cover; if none reaches it, the most covered pixel counts."""
 
 
 def localisation_scores(maps: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """The highest value of each map on its anomaly.
 
-    An image score may be high for the noise elsewhere on the image. What is compared with the highest values of good
-    images is here the anomaly itself: a detector that is merely restless gains nothing.
+    An image score may be high because of noise elsewhere on the image. The localisation AUROC compares the values on
+    the anomaly itself with the maxima of good images, so that a noisy detector gains nothing.
 
     Args:
         maps: [N, h, w], at the detector's own resolution, higher = more anomalous.

@@ -1,7 +1,7 @@
 """Exact rank metrics on raw, unbounded anomaly scores, for images and for pixels.
 
-Every metric sorts the normal scores once and looks the anomalous ones up in them. That is exact for ties, needs no
-list of thresholds, and leaves the scores as they are: a sigmoid or a clamp would merge scores into false ties.
+Every metric sorts the normal scores once and looks the anomalous scores up in them. That is exact with ties, needs no
+list of thresholds and uses the raw scores: a sigmoid or a clamp would create ties.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def finite_scores(values: npt.ArrayLike, name: str = "scores") -> Floats:
 
     Args:
         values: Numbers of any shape.
-        name: What to call them in the error.
+        name: Name of the values in the error.
 
     Raises:
         ValueError: A value is not a number or is infinite: it has no place in a ranking.
@@ -31,7 +31,7 @@ def finite_scores(values: npt.ArrayLike, name: str = "scores") -> Floats:
     array: Floats = np.asarray(values)
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
-    # The extremes carry any NaN or infinity, and need no array of flags as large as the scores.
+    # min and max propagate NaN and infinity, and need no boolean array as large as the scores.
     if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
         raise ValueError(f"{name} must be finite numbers, but at least one is NaN or infinite")
     return array
@@ -92,13 +92,13 @@ def aupro(maps: npt.ArrayLike, masks: npt.ArrayLike, max_fpr: float = 0.3) -> fl
 
     The overlap at a threshold is the share of a region's pixels at or above it, averaged over all 8-connected regions,
     so that a small defect counts as much as a large one (Bergmann et al., MVTec AD, IJCV 2021). The true region is
-    used, holes included as holes. The curve is linear between neighbouring distinct thresholds and is cut exactly at
+    used, holes excluded. The curve is linear between neighbouring distinct thresholds and is cut exactly at
     ``max_fpr``.
 
     Args:
         maps: [N, H, W], higher = more anomalous.
         masks: bool [N, H, W], True = anomalous.
-        max_fpr: Where integration ends, above 0 and at most 1.
+        max_fpr: Upper limit of integration, above 0 and at most 1.
 
     Returns:
         The normalised area, 0 to 1.
@@ -141,7 +141,7 @@ class PixelMetrics:
 
 
 def pixel_metrics(maps: npt.ArrayLike, masks: npt.ArrayLike, max_fpr: float = 0.3) -> PixelMetrics:
-    """Every pixel metric at the price of one sort; arguments and errors as for `aupro`."""
+    """All pixel metrics with one sort; arguments and errors as for `aupro`."""
     split, regions = _split_pixels(maps, masks), _regions(masks)
     return PixelMetrics(
         _auroc(split), _average_precision(split), _aupro(split, regions, max_fpr), *_iap(split, regions)
@@ -167,7 +167,7 @@ def resize_maps(maps: npt.ArrayLike, size: tuple[int, int]) -> npt.NDArray[np.fl
 
 @dataclass(frozen=True)
 class _Split:
-    """Scores parted by class: ``normal`` sorted ascending, ``anomalous`` in the order of the input."""
+    """Scores by class: ``normal`` sorted ascending, ``anomalous`` in the order of the input."""
 
     normal: Floats
     anomalous: Floats
@@ -187,7 +187,7 @@ class _Split:
         return self._look_up("right")
 
     def _look_up(self, side: Any) -> Integers:
-        # Looking up in ascending order walks the memory forwards: many times faster on millions of pixels.
+        # Looking up in ascending order accesses memory sequentially: many times faster on millions of pixels.
         order = np.argsort(self.anomalous)
         counts = np.empty(len(order), dtype=np.int64)
         counts[order] = np.searchsorted(self.normal, self.anomalous[order], side=side)
@@ -234,7 +234,7 @@ def _precision(split: _Split, thresholds: Floats) -> npt.NDArray[np.float64]:
 
 
 def _average_precision(split: _Split) -> float:
-    # Recall only grows at thresholds that an anomalous score reaches, so the others need no visit.
+    # Recall changes only at thresholds that equal an anomalous score.
     thresholds, counts = np.unique(split.sorted_anomalous, return_counts=True)
     return float(np.dot(counts, _precision(split, thresholds)) / len(split.anomalous))
 
@@ -259,10 +259,10 @@ def _regions(masks: npt.ArrayLike) -> _Regions:
 
 
 def _aupro(split: _Split, regions: _Regions, max_fpr: float) -> float:
-    """Adds up what each anomalous pixel contributes to the area under the overlap curve.
+    """Sums the contribution of each anomalous pixel to the area under the overlap curve.
 
-    Going down the thresholds, a pixel starts to count at the false positive rate of the scores above it (``start``)
-    and counts in full once its ties are in too (``end``); between the two the curve is a straight line.
+    With a falling threshold, a pixel starts to count at the false positive rate of the scores above it (``start``) and
+    counts fully when its ties are included (``end``); between the two the curve is linear.
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must be above 0 and at most 1 but got {max_fpr}")

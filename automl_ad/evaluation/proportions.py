@@ -1,4 +1,4 @@
-"""Counted shares: how sure they are, and whether they fit a promise. Exact, for counts are often small."""
+"""Exact intervals and tests for binomial proportions; exact, because counts are often small."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from scipy import stats
 
 
 def exact_interval(count: int, of: int, level: float = 0.9) -> tuple[float, float]:
-    """The interval of Clopper and Pearson (Biometrika 1934) for a share that was counted.
+    """The Clopper-Pearson interval (Biometrika 1934) of a proportion.
 
-    Unlike a bootstrap, it does not shrink to a point when none or all were counted.
+    Unlike a bootstrap interval, it does not shrink to a point if the count is 0 or ``of``.
 
     Args:
-        count: How many had the property, 0 to ``of``.
-        of: How many were looked at, at least 1.
-        level: At least so often the interval holds the true share, between 0 and 1.
+        count: Number of successes, 0 to ``of``.
+        of: Number of observations, at least 1.
+        level: Coverage, above 0 and below 1: the interval contains the true proportion at least this often.
 
     Returns:
         (low, high), each 0 to 1.
@@ -34,8 +34,8 @@ def chance_of_as_many(count: int, of: int, share: float) -> float:
     """The p-value of the exact one-sided binomial test: the chance of ``count`` or more when ``share`` is the truth.
 
     Args:
-        count: How many had the property, 0 to ``of``.
-        of: How many were looked at, at least 1.
+        count: Number of successes, 0 to ``of``.
+        of: Number of observations, at least 1.
         share: The true share under the hypothesis, 0 to 1.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Rank metrics of all bootstrap samples at once, from weights sorted into ascending bins of the score.
+"""Rank metrics of all bootstrap samples at once, from weights in ascending bins of the score.
 
-A sample is a weight for each image, so that sorting once serves all of them: in each sample a bin weighs as much as
-the images in it do. Scores within a bin count as ties. With one bin a distinct score the metrics are exact; with bins
-between quantiles of the anomalous scores they are within about one part in the number of bins.
+A bootstrap sample is a weight per image, so scores are sorted once for all samples: the weight of a bin is the sum over
+the images in it. Scores within a bin count as ties. With one bin per distinct score the metrics are exact; with bins
+between quantiles of the anomalous scores their error is about one over the number of bins.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _Values = npt.NDArray[np.floating[Any]]
 _Indices = npt.NDArray[np.integer[Any]]
 
 BINS = 2048
-"""Bins of pixel scores: fine enough for three digits."""
+"""Number of bins of pixel scores; enough for three digits."""
 
 
 def binned(weights: Floats, bins: _Indices, count: int) -> Floats:
-    """Adds weights up by bin.
+    """Sums weights by bin.
 
     Args:
-        weights: [B, n], how often each image counts in each sample.
+        weights: [B, n], multiplicity of each image in each sample.
         bins: [n], the bin of each image's score, 0 to ``count`` - 1.
         count: Number of bins.
 
@@ -35,13 +35,13 @@ def binned(weights: Floats, bins: _Indices, count: int) -> Floats:
 
 
 def quantile_edges(anomalous: _Values, count: int = BINS) -> _Values:
-    """Ascending distinct scores that part the anomalous ones into about equal bins; for ``np.searchsorted``.
+    """Ascending distinct bin edges with about equally many anomalous scores between them, for ``np.searchsorted``.
 
-    Not quantiles of all scores: where anomalies are rare these would all but share one bin.
+    With quantiles of all scores, rare anomalies would nearly all fall into one bin.
 
     Args:
-        anomalous: [m], at least one.
-        count: Most edges.
+        anomalous: [m], scores, at least one.
+        count: Maximum number of edges.
     """
     ascending = np.sort(anomalous)
     places = np.linspace(0, len(ascending) - 1, min(count, len(ascending))).round().astype(np.int64)
@@ -53,7 +53,7 @@ def auroc_draws(normal: Floats, anomalous: Floats) -> Floats:
 
     Args:
         normal: [B, K], weight of the normals in each bin; each row has a positive sum.
-        anomalous: [B, K], likewise; where a row sums to zero the result is NaN.
+        anomalous: [B, K], the same for anomalies; the result is NaN where a row sums to zero.
     """
     below = np.cumsum(normal, axis=1) - normal / 2
     return _ratio((anomalous * below).sum(axis=1), normal.sum(axis=1) * anomalous.sum(axis=1))
@@ -71,9 +71,9 @@ def aupro_draws(normal: Floats, overlap: Floats, max_fpr: float = 0.3) -> Floats
 
     Args:
         normal: [B, K], weight of the normal pixels in each bin; each row has a positive sum.
-        overlap: [B, K], weight of the regions, each spread over the bins by the shares of its pixels; where a row sums
-            to zero the result is NaN.
-        max_fpr: Where integration ends, above 0 and at most 1.
+        overlap: [B, K], weight of the regions, each distributed over the bins by its pixels; the result is NaN where a
+            row sums to zero.
+        max_fpr: Upper limit of integration, above 0 and at most 1.
     """
     end = _from_above(normal) / normal.sum(axis=1, keepdims=True)
     ramp = normal / normal.sum(axis=1, keepdims=True)

@@ -1,8 +1,8 @@
 """Calibrates severities, so that they mean the same for every family and on every product.
 
-The strength at which a family draws says little: what is glaring on a light-guide plate drowns in the crumbs of a
-cookie. A severity is therefore defined by what a small, frozen panel of training-free detectors makes of it: the image
-AUROC that the panel reaches on average. The panel never competes, and candidates have no say.
+How hard an anomaly is to detect depends on the product as well as on the strength it is drawn with. A severity is
+therefore defined as the mean image AUROC of a small, fixed panel of training-free detectors. The panel's detectors are
+never candidates, and candidates do not influence the severities.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Floats = npt.NDArray[np.float64]
 Scorer = Callable[[ImageSet], Floats]
 """Image scores of one panel member, higher = more anomalous."""
 
-LADDER = (0.03, 0.07, 0.15, 0.3, 0.6, 1.0)
-"""Strengths at which the panel is asked."""
-LEAST_DRAWN = 0.5
-"""Share of its drawings that must come off for a family to count as drawn at a strength."""
+STRENGTHS = (0.03, 0.07, 0.15, 0.3, 0.6, 1.0)
+"""Strengths at which the panel's AUROC is measured."""
+MIN_DRAWN = 0.5
+"""Share of attempts that must succeed for a strength to be used."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Detectors that judge synthetic anomalies and never compete.
+    """Reference detectors that calibrate severities and are never candidates.
 
     Attributes:
         scorers: Fitted detectors.
-        reference: Of each detector, the scores of good images that it did not see.
+        reference: Per detector, its scores of good images that it was not fitted to.
     """
 
     scorers: Sequence[Scorer]
@@ -44,7 +44,7 @@ class Panel:
 
     @classmethod
     def of(cls, scorers: Sequence[Scorer], normals: ImageSet) -> Panel:
-        """Scores the good images once."""
+        """Scores the good images with every detector."""
         return cls(scorers, [scorer(normals) for scorer in scorers])
 
     def detectability(self, images: ImageSet) -> float:
@@ -52,7 +52,7 @@ class Panel:
         return self.detectabilities(images, 1)[0]
 
     def detectabilities(self, images: ImageSet, groups: int) -> list[float]:
-        """``detectability`` of each of ``groups`` equal parts of the set, in order, with one run over all of it."""
+        """``detectability`` of each of ``groups`` equal parts of the images, in order, with one run over all images."""
         table = [
             [_auroc(normal, part) for part in np.split(scorer(images), groups)]
             for scorer, normal in zip(self.scorers, self.reference, strict=True)
@@ -60,9 +60,9 @@ class Panel:
         return [float(value) for value in np.mean(table, axis=0)]
 
     def distance(self, images: ImageSet) -> float:
-        """Median distance of the images to what the detectors know, 1 where 95 % of the good images lie nearer.
+        """Median score of the images in units of the 95 % quantile of the good images.
 
-        The median over the detectors: one that takes offence at mere smoothness must not decide.
+        Median over the detectors: a single one that reacts to smoothness alone must not decide.
         """
         ratios = [
             float(np.median(scorer(images))) / max(float(np.quantile(normal, 0.95)), 1e-12)
@@ -76,35 +76,35 @@ def _auroc(normal: Floats, anomalous: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How visible a family can be made on a product.
+class DetectabilityCurve:
+    """Image AUROC of the panel as a function of the strength, for one family on one product.
 
     Attributes:
-        strengths: Rungs of ``LADDER`` at which the family can be drawn, ascending; none if it cannot be drawn.
-        aurocs: Mean image AUROC of the panel at each of them, never falling.
+        strengths: Those of ``STRENGTHS`` at which the family can be drawn, ascending; empty if it cannot be drawn.
+        aurocs: Mean image AUROC of the panel at each strength, non-decreasing.
     """
 
     strengths: tuple[float, ...]
     aurocs: tuple[float, ...]
 
     @classmethod
-    def of(cls, strengths: Sequence[float], measured: Sequence[float]) -> Reach:
-        """Smooths the dips that chance left in what was measured."""
+    def of(cls, strengths: Sequence[float], measured: Sequence[float]) -> DetectabilityCurve:
+        """Isotonic regression of the measured AUROCs."""
         if not strengths:
             return cls((), ())
         rising = IsotonicRegression().fit_transform(np.log(strengths), np.array(measured))
         return cls(tuple(strengths), tuple(float(value) for value in rising))
 
-    def covers(self, severity: float) -> bool:
-        """Whether some strength makes the family as visible as that."""
+    def reaches(self, severity: float) -> bool:
+        """Whether some strength has this AUROC."""
         return self.aurocs[0] <= severity <= self.aurocs[-1]
 
     def nearest(self, severity: float) -> float:
-        """The image AUROC that comes nearest to a severity."""
+        """The reachable image AUROC that is nearest to a severity."""
         return float(np.clip(severity, self.aurocs[0], self.aurocs[-1]))
 
     def strength(self, severity: float) -> float:
-        """The strength that brings the panel to a severity: the strongest or faintest rung if it is out of reach."""
+        """The strength with this AUROC, interpolated; the highest or lowest strength if it cannot be reached."""
         if severity > self.aurocs[-1]:
             return self.strengths[-1]
         above = int(np.argmax(np.array(self.aurocs) >= severity))
@@ -114,36 +114,38 @@ class Reach:
         return float(np.exp(start + (severity - low) / (high - low) * (end - start)))
 
 
-def measured_reach(
-    context: Context, families: Sequence[str], panel: Panel, per_rung: int, rng: np.random.Generator
-) -> dict[str, Reach]:
-    """Finds how visible each family can be made.
+def measure_detectability(
+    context: Context, families: Sequence[str], panel: Panel, per_strength: int, rng: np.random.Generator
+) -> dict[str, DetectabilityCurve]:
+    """Measures the detectability curve of each family.
 
     Args:
-        context: What families draw upon; anomalies are drawn on its normals.
+        context: What families draw with; anomalies are drawn on its normals.
         families: Family names.
-        panel: What judges.
-        per_rung: Anomalies a family and rung of the ladder.
+        panel: The reference panel.
+        per_strength: Number of anomalies per family and strength.
         rng: Source of all randomness.
     """
-    return {name: _reach(create_family(name, context), context, panel, per_rung, rng) for name in families}
+    return {name: _curve(create_family(name, context), context, panel, per_strength, rng) for name in families}
 
 
-def _reach(family: AnomalyFamily, context: Context, panel: Panel, per_rung: int, rng: np.random.Generator) -> Reach:
-    bases = [context.normals[int(base)] for base in rng.integers(len(context.normals), size=per_rung)]
-    family.expect(bases * len(LADDER), [rung for rung in LADDER for _ in bases])
-    rungs = {rung: _rung(family, bases, rung, rng) for rung in LADDER}
-    drawn = {rung: images for rung, images in rungs.items() if len(images) >= LEAST_DRAWN * per_rung}
+def _curve(
+    family: AnomalyFamily, context: Context, panel: Panel, per_strength: int, rng: np.random.Generator
+) -> DetectabilityCurve:
+    bases = [context.normals[int(base)] for base in rng.integers(len(context.normals), size=per_strength)]
+    family.expect(bases * len(STRENGTHS), [strength for strength in STRENGTHS for _ in bases])
+    attempts = {strength: _drawn(family, bases, strength, rng) for strength in STRENGTHS}
+    drawn = {strength: images for strength, images in attempts.items() if len(images) >= MIN_DRAWN * per_strength}
     if not drawn:
-        return Reach((), ())
-    # The panel takes groups of one size: where a few drawings failed, others stand for them.
-    images = [image for images in drawn.values() for image in islice(cycle(images), per_rung)]
-    return Reach.of(list(drawn), panel.detectabilities(ImageSet.of_pictures(images), len(drawn)))
+        return DetectabilityCurve((), ())
+    # The panel takes groups of equal size: where a few attempts failed, other anomalies are repeated.
+    images = [image for images in drawn.values() for image in islice(cycle(images), per_strength)]
+    return DetectabilityCurve.of(list(drawn), panel.detectabilities(ImageSet.of_pictures(images), len(drawn)))
 
 
-def _rung(
+def _drawn(
     family: AnomalyFamily, bases: Sequence[npt.NDArray[np.uint8]], strength: float, rng: np.random.Generator
 ) -> list[npt.NDArray[np.uint8]]:
-    """What came of drawing on each base."""
-    drawn = [family.try_draw(base, strength, rng) for base in bases]
-    return [pair[0] for pair in drawn if pair is not None]
+    """The anomalies that could be drawn on the bases."""
+    pairs = [family.try_draw(base, strength, rng) for base in bases]
+    return [pair[0] for pair in pairs if pair is not None]

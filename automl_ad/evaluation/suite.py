@@ -1,4 +1,4 @@
-"""The proxy suite: held-out normals and synthetic anomalies on which every candidate of a study is scored."""
+"""The proxy suite: validation images and synthetic anomalies that every candidate of a study is scored on."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from automl_ad.synthesis.registry import create_family
 Masks = npt.NDArray[np.bool_]
 NORMALS = "normals.npz"
 _SHEET_PER_CELL = 4
-_PATIENCE = 3
-"""Bases tried for one anomaly, on average, before a plain spot stands for what a family cannot draw."""
+_MAX_ATTEMPTS = 3
+"""Mean number of bases tried per anomaly before a plain spot is drawn instead."""
 
 
 @dataclass(frozen=True)
 class Suite(Celled):
-    """What candidates are scored on.
+    """Synthetic anomalies that candidates are scored on; the normal side is passed apart.
 
     Attributes:
-        anomalies: Synthetic anomalies, all cells in turn.
+        anomalies: The images, cell after cell.
         masks: bool [M, H, W], True where an anomaly was drawn.
         cells: For each anomaly, its family and severity, such as ``texture/0.85``.
-        bases: For each anomaly, the position among the normals of the image it was drawn on.
-        digest: Hash of all of the above.
+        bases: For each anomaly, the index of the normal that it was drawn on.
+        digest: Hash of all fields above.
     """
 
     anomalies: ImageSet
@@ -51,13 +51,13 @@ def draw_suite(
 ) -> Suite:
     """Draws anomalies of every family and severity on the context's normals.
 
-    Every family gets as many, however few its cells are. Every cell goes through the bases in an order of its own, so
-    that no image serves twice before all served once.
+    All families get the same number of anomalies, whatever their number of cells. Every cell uses the bases in an order
+    of its own, and no base twice before all have been used.
 
     Args:
-        context: What families draw upon; anomalies are drawn on its normals.
-        severities: By family, and by calibrated severity, the strength to draw at (see ``Coverage``).
-        per_family: Anomalies of each family, shared out evenly among its severities: a number below one each is raised.
+        context: What families draw with; anomalies are drawn on its normals.
+        severities: Strength to draw with, by family and severity (see ``Coverage``).
+        per_family: Number of anomalies of each family, split evenly among its severities; at least one per severity.
         rng: Source of all randomness.
     """
     images, masks, cells, bases = [], [], [], []
@@ -76,11 +76,11 @@ def draw_suite(
 def _drawn(
     family: AnomalyFamily, order: npt.NDArray[np.int64], strength: float, count: int, rng: np.random.Generator
 ) -> list[tuple[int, npt.NDArray[np.uint8], Masks]]:
-    """So many anomalies with their bases: where nothing comes of a base, the next in order takes its place."""
+    """``count`` anomalies with their bases; if an attempt fails, the next base in ``order`` is used."""
     normals = family.context.normals
     family.expect(list(normals[order[:count]]), [strength] * count)
     found = []
-    for base in order[: _PATIENCE * count]:
+    for base in order[: _MAX_ATTEMPTS * count]:
         drawn = family.try_draw(normals[base], strength, rng)
         found += [] if drawn is None else [(int(base), *drawn)]
         if len(found) == count:
@@ -94,9 +94,9 @@ def save_suite(suite: Suite, normals: ImageSet, folder: Path, source: str) -> No
 
     Args:
         suite: The suite.
-        normals: Its normal side, for the sheet.
-        folder: Where to; made if absent.
-        source: Digest of all that the drawing depended on, to be checked by ``load_suite``.
+        normals: Its normal side, for the contact sheet.
+        folder: Destination; created if needed.
+        source: Digest of everything that the drawing depended on, checked by ``load_suite``.
     """
     save_arrays(folder / "suite.npz", images=suite.anomalies.pixels, masks=np.packbits(suite.masks, axis=None))
     write_png(folder / "contact_sheet.png", _sheet(suite, normals))
@@ -105,13 +105,13 @@ def save_suite(suite: Suite, normals: ImageSet, folder: Path, source: str) -> No
 
 
 def keep_normals(normals: ImageSet, folder: Path) -> None:
-    """Writes the normal side of a suite beside it, so that it can be shown when the user's folder has moved.
+    """Writes the normal side of a suite beside it, so that it can be shown if the user's folder has moved.
 
-    Nothing is written when these very images are there already.
+    Nothing is written if the same images are already stored.
 
     Args:
         normals: The images, uint8 [n, 3, H, W], in the order of the scores.
-        folder: Of the suite.
+        folder: Folder of the suite.
 
     Raises:
         StoreError: The file cannot be written.
@@ -122,7 +122,7 @@ def keep_normals(normals: ImageSet, folder: Path) -> None:
 
 
 def load_suite(folder: Path, source: str) -> Suite | None:
-    """Reads what ``save_suite`` wrote; None when there is nothing, or a suite drawn from another ``source``.
+    """Reads what ``save_suite`` wrote; None if there is no suite, or one of another ``source``.
 
     Raises:
         StoreError: A file is missing or the content does not match its hash.
@@ -138,7 +138,7 @@ def load_suite(folder: Path, source: str) -> Suite | None:
     masks = np.unpackbits(arrays["masks"], count=int(np.prod(shape))).astype(bool).reshape(shape)
     suite = _suite(images, masks, content["cells"], content["bases"])
     if suite.digest != content["digest"]:
-        raise StoreError(f"Proxy suite {folder} was altered since it was drawn; start the study under another --name.")
+        raise StoreError(f"Proxy suite {folder} was altered after it was drawn; start the study under another --name.")
     return suite
 
 
@@ -151,7 +151,7 @@ def thinned(suite: Suite, step: int) -> Suite:
 
 
 def resize_suite(suite: Suite, size: tuple[int, int]) -> Suite:
-    """The same suite at another working size; masks keep every pixel that they touch."""
+    """The suite at another working size; a mask covers every pixel that it overlaps."""
     if suite.anomalies.size == size:
         return suite
     masks = np.stack(
@@ -161,7 +161,7 @@ def resize_suite(suite: Suite, size: tuple[int, int]) -> Suite:
 
 
 def resize_images(images: ImageSet, size: tuple[int, int]) -> ImageSet:
-    """Images averaged down to a smaller working size."""
+    """Images reduced to a smaller working size by area averages."""
     if images.size == size:
         return images
     planes = [reduce(image.transpose(1, 2, 0), size) for image in images.pixels]
@@ -177,7 +177,7 @@ def _suite(images: npt.NDArray[np.uint8], masks: Masks, cells: Sequence[str], ba
 
 
 def _sheet(suite: Suite, normals: ImageSet) -> npt.NDArray[np.uint8]:
-    """A few normals, then a row of examples of each cell."""
+    """A row of normals, then a row of examples of each cell."""
     shown = list(range(min(_SHEET_PER_CELL, len(normals))))
     images = [normals.pixels[i].transpose(1, 2, 0) for i in shown]
     masks: list[Masks | None] = [None] * len(shown)

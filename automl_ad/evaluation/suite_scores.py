@@ -1,4 +1,4 @@
-"""Image scores of one candidate on a suite, and the proxy score that they add up to."""
+"""Image and localisation scores of one candidate on a suite, and the proxy score computed from them."""
 
 from __future__ import annotations
 
@@ -132,16 +132,16 @@ def score_suite(maps: SuiteMaps, suite: Suite) -> SuiteScores:
     """Scores the maps of a suite under every score aggregation, and on the anomalies themselves.
 
     Args:
-        maps: As ``suite_maps`` gives them.
-        suite: What they are of.
+        maps: Maps of the normals and of the suite's anomalies.
+        suite: The suite.
 
     Raises:
-        FloatingPointError: A map holds values that are not finite, or all values are the same.
+        FloatingPointError: A map value is not finite, or all values are equal.
     """
     if not all(np.isfinite(values).all() for values in maps.values()):
         raise FloatingPointError("the anomaly maps hold values that are not finite")
     if len({float(value) for values in maps.values() for value in (values.min(), values.max())}) == 1:
-        raise FloatingPointError("the anomaly maps are one and the same value everywhere")
+        raise FloatingPointError("all values of the anomaly maps are equal")
     scores = {kind: score_all(values, AGGREGATIONS, suite.anomalies.size) for kind, values in maps.items()}
     return SuiteScores(scores["normal"], scores["anomaly"], localisation_scores(maps["anomaly"], suite.masks))
 
@@ -159,11 +159,11 @@ def proxy_score(
     precedents: Sequence[Mapping[str, float]] = (),
     advantage: float = 0.0,
 ) -> ProxyScore:
-    """Chooses the score aggregation and judges a candidate under it, with an interval.
+    """Chooses the score aggregation and computes the proxy score with it, with an interval.
 
     Args:
-        scores: Of the candidate.
-        suite: What it was scored on.
+        scores: Scores of the candidate.
+        suite: The suite that was scored.
         plan: Resampling weights.
         learned: Families that it learned from, which do not count.
         precedents: `aggregation_means` of other candidates of its method, see ``shared_aggregation``.
@@ -194,7 +194,7 @@ def proxy_score(
 
 
 def quick_score(scores: SuiteScores, suite: Celled, learned: Collection[str] = (), advantage: float = 0.0) -> float:
-    """The proxy score under the candidate's own best aggregation, without anything that costs time."""
+    """The proxy score under the candidate's own best aggregation, without an interval; for pruning."""
     means, unlearned = aggregation_means(scores, suite, learned), unlearned_cells(suite.cell_names, learned)
     plain = (means[shared_aggregation([means])] + _mean_of(scores.localisation_cells(suite), unlearned)) / 2
     return _less(plain, advantage)
@@ -212,8 +212,8 @@ def _mean_of(cells: Mapping[str, float], names: Sequence[str]) -> float:
 def aggregation_means(scores: SuiteScores, suite: Celled, learned: Collection[str] = ()) -> dict[str, float]:
     """Mean image AUROC under every aggregation, over the families other than ``learned``."""
     unlearned = unlearned_cells(suite.cell_names, learned)
-    by_rule = {rule.name: scores.cells(suite, rule.name) for rule in AGGREGATIONS}
-    return {aggregation: _mean_of(cells, unlearned) for aggregation, cells in by_rule.items()}
+    by_name = {each.name: scores.cells(suite, each.name) for each in AGGREGATIONS}
+    return {aggregation: _mean_of(cells, unlearned) for aggregation, cells in by_name.items()}
 
 
 def shared_aggregation(means: Sequence[Mapping[str, float]]) -> str:
@@ -229,7 +229,7 @@ def shared_aggregation(means: Sequence[Mapping[str, float]]) -> str:
 
 
 def plan_for(suite: Celled, normals: int, seed: int, purpose: str) -> BootstrapPlan:
-    """Resampling weights for a suite, the same at every working size."""
+    """Resampling weights for a suite, independent of the working size."""
     bases = {cell: [suite.bases[row] for row in suite.members(cell)] for cell in suite.cell_names}
     rng = derived_rng(seed, f"bootstrap/{purpose}")
     return BootstrapPlan.draw_by_base(normals, bases, BOOTSTRAP_DRAWS, rng=rng)

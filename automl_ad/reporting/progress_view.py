@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from automl_ad.durations import format_duration
+from automl_ad.formatting import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,6 @@ never read as markup.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,7 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from automl_ad.bundle.figures import figures, marked_sentence, review_sentence
-from automl_ad.durations import format_duration
+from automl_ad.formatting import NONE, format_duration, megabytes
+from automl_ad.formatting import interval as _interval
+from automl_ad.formatting import is_number as _is_number
+from automl_ad.formatting import number as _number
+from automl_ad.formatting import percent as _percent
+from automl_ad.formatting import score as _score
 from automl_ad.reporting.messages import bias_correction_message, certainty_message, coverage_messages, ensemble_message
 from automl_ad.reporting.params import format_params
 
@@ -23,7 +27,6 @@ Answer = Mapping[str, Any]
 Part = str | Text | Table
 
 TOP = 10
-NONE = "–"
 PROXY_NOTE = (
     "The proxy score is the mean of two AUROCs on synthetic defects, of their images and of their places, against good "
     "parts that the candidate had not seen (0.5 = by chance, 1 = always); real defects can differ."
@@ -280,7 +283,7 @@ def _candidate(trial: Answer) -> str:
 
 def _worth(trial: Answer) -> str:
     score = f"Proxy score {_score(trial.get('proxy_score'))} ({_INTERVAL} {_interval(trial.get('interval'))})"
-    return f"{score}, {_number(trial.get('latency_ms'), 1)} ms an image, {_megabytes(trial.get('size_mb'))} MB"
+    return f"{score}, {_number(trial.get('latency_ms'), 1)} ms an image, {megabytes(trial.get('size_mb'))}"
 
 
 def _taken_off(trial: Answer) -> Iterator[Part]:
@@ -314,7 +317,7 @@ def _trial_row(trial: Answer) -> list[str]:
         marks += [": ".join(filter(None, (trial.get("state"), trial.get("reason"))))]
     names = [str(trial["number"]), _words(trial.get("method")), _words(trial.get("backbone"))]
     numbers = [_score(trial.get("proxy_score")), _interval(trial.get("interval"))]
-    costs = [_number(trial.get("latency_ms"), 1), _megabytes(trial.get("size_mb"))]
+    costs = [_number(trial.get("latency_ms"), 1), megabytes(trial.get("size_mb"), unit="")]
     return [*names, *numbers, *costs, ", ".join(marks)]
 
 
@@ -436,30 +439,6 @@ def _place(place: Answer) -> str:
     state = "writable" if place["writable"] else "NOT writable"
     free = f", {place['free_mb'] / 1024:.1f} GiB free" if place.get("free_mb") is not None else ""
     return f"{place['what']}: {place['path']} ({state}{free})"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _number(value: Any, digits: int) -> str:
-    return f"{value:.{digits}f}" if _is_number(value) else NONE
-
-
-def _score(value: Any) -> str:
-    return _number(value, 3)
-
-
-def _megabytes(value: Any) -> str:
-    return f"{value:.2g}" if _is_number(value) and value < 1 else _number(value, 1)
-
-
-def _percent(value: Any) -> str:
-    return f"{100 * value:.1f} %" if _is_number(value) else NONE
-
-
-def _interval(bounds: Any) -> str:
-    return f"{_score(bounds[0])} to {_score(bounds[1])}" if bounds else NONE
 
 
 def _words(value: Any) -> str:

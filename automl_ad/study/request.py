@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from automl_ad.data.folder import excluded_names
-from automl_ad.durations import parse_duration
 from automl_ad.errors import InputError
+from automl_ad.formatting import parse_duration
 from automl_ad.study.settings import StudySettings, build_settings
 
 

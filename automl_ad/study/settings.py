@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from automl_ad.durations import parse_duration
 from automl_ad.errors import InputError
+from automl_ad.formatting import parse_duration
 from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import Effort
 from automl_ad.synthesis.registry import FAMILY_NAMES

@@ -17,7 +17,7 @@ from automl_ad.data.study_images import Split, StudyImages
 from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.coverage import Coverage
-from automl_ad.evaluation.severity import LADDER, Panel, measured_reach
+from automl_ad.evaluation.severity import STRENGTHS, Panel, measure_detectability
 from automl_ad.evaluation.suite import (
     Suite,
     draw_suite,
@@ -312,7 +312,7 @@ class _SuiteBuilder:
         rng = derived_rng(settings.seed, "severities")
         context = self._context("proxy", sdas, "severities")
         coverage = Coverage.of(
-            measured_reach(context, families, self._panel, settings.per_cell, rng), settings.severities
+            measure_detectability(context, families, self._panel, settings.per_cell, rng), settings.severities
         )
         if not coverage.cells:
             raise InputError(
@@ -338,7 +338,7 @@ class _SuiteBuilder:
             self._folder.workspace,
             self._device,
             judge=lambda: self._panel,
-            pictures=settings.per_cell * (len(LADDER) + len(SUITES) * len(settings.severities))
+            pictures=settings.per_cell * (len(STRENGTHS) + len(SUITES) * len(settings.severities))
             + STOCKED * self._learned_from,
             budget=budget,
             listener=self._listener,

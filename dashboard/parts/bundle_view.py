@@ -11,8 +11,9 @@ import streamlit as st
 
 from automl_ad.api import describe
 from automl_ad.errors import AutomlAdError
+from automl_ad.formatting import megabytes, milliseconds, percent
 from parts.blocks import problem
-from parts.wording import candidate, counted, megabytes, milliseconds, percent, plain
+from parts.wording import candidate, counted, plain
 
 _RUN = """unzip {name}.zip -d {name}
 pip install -r {name}/requirements.txt

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from automl_ad.formatting import milliseconds, score
 from parts.address import MOST_CHOSEN, choose_trials, chosen_trials
 from parts.trial_charts import scored_rows
 from parts.trial_frame import marks
-from parts.wording import candidate, milliseconds, score
+from parts.wording import candidate
 
 if TYPE_CHECKING:
     from automl_ad.reporting.trial_table import TrialRow

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from automl_ad.formatting import percent
 from parts.chart import listed
-from parts.wording import counted, percent
+from parts.wording import counted
 
 if TYPE_CHECKING:
     from automl_ad.reporting.operating_points import OperatingPoint, OperatingPoints, Share

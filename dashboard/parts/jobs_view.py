@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
+from automl_ad.formatting import format_duration
 from parts import state
 from parts.blocks import POLL_S, poll, problem
-from parts.wording import plain, seconds
+from parts.wording import plain
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState
@@ -70,9 +71,9 @@ def progress_text(event: Event) -> str:
     if event.total:
         parts.append(f"{event.done} of {event.total}")
     if event.left_s is not None:
-        parts.append(f"about {seconds(event.left_s)} left")
+        parts.append(f"about {format_duration(event.left_s)} left")
     elif event.elapsed_s > 0:
-        parts.append(f"{seconds(event.elapsed_s)} so far")
+        parts.append(f"{format_duration(event.elapsed_s)} so far")
     return " · ".join(parts)
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from automl_ad.bundle.runtime import overlay
 from automl_ad.errors import AutomlAdError
-from parts.wording import percent, plain
+from automl_ad.formatting import percent
+from parts.wording import plain
 
 if TYPE_CHECKING:
     from automl_ad.reporting.comparison import Comparison, PictureRow

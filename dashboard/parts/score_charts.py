@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
+from automl_ad.formatting import percent, score
 from parts.chart import Chart, listed, nothing, quiet
 from parts.palette import ANOMALY, BAD_SCALE, GOOD_SCALE, INK, NORMAL
-from parts.wording import percent, score
 
 HOME = "⌂"
 """Marks a family that a candidate learned from."""

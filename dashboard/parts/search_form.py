@@ -13,8 +13,8 @@ import streamlit as st
 
 from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.uploads import unpack_images
-from automl_ad.durations import format_duration
 from automl_ad.errors import AutomlAdError, InputError
+from automl_ad.formatting import format_duration
 from automl_ad.methods.registry import METHODS
 from automl_ad.store.artifacts import check_study_name
 from automl_ad.study.devices import device_names

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
-from automl_ad.durations import parse_duration
 from automl_ad.errors import AutomlAdError
+from automl_ad.formatting import parse_duration
 from parts import state
 from parts.address import choose_study, link
 from parts.blocks import problem

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import streamlit as st
 
 from automl_ad.evaluation.coverage import Cell, Coverage
+from automl_ad.formatting import percent
 from automl_ad.reporting.comparison import Comparison, Layer, PictureRow
 from automl_ad.reporting.messages import merged_severities_messages
-from parts.wording import counted, percent, plain
+from parts.wording import counted, plain
 
 _FEW, _THUMBNAIL = 2, 140
 _MET = 0.005

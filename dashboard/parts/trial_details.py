@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from automl_ad.formatting import NONE, format_duration, megabytes, milliseconds, score, score_with_interval
 from automl_ad.reporting.messages import bias_correction_message
 from automl_ad.reporting.params import format_params
 from parts.score_charts import HOME, cell_heat
 from parts.show import show_chart
 from parts.trial_frame import marks
-from parts.wording import (
-    NONE,
-    as_code,
-    candidate,
-    counted,
-    megabytes,
-    milliseconds,
-    plain,
-    score,
-    score_with_interval,
-    seconds,
-)
+from parts.wording import as_code, candidate, counted, plain
 
 if TYPE_CHECKING:
     from automl_ad.reporting.trial_table import TrialRow
@@ -56,8 +46,8 @@ def figures_of(row: TrialRow) -> dict[str, str]:
         "latency of one image": milliseconds(row.latency_ms),
         "size": megabytes(row.size_mb),
         "peak memory": megabytes(row.peak_mb),
-        "time to fit": seconds(row.fit_s),
-        "time in all": seconds(row.total_s),
+        "time to fit": format_duration(row.fit_s),
+        "time in all": format_duration(row.total_s),
         "scored by": row.rule or NONE,
         "worker": row.worker or NONE,
     }

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from parts.wording import interval, one_line
+from automl_ad.formatting import interval
+from parts.wording import one_line
 
 if TYPE_CHECKING:
     from automl_ad.reporting.trial_table import TrialRow

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
+from automl_ad.formatting import NONE, interval, percent
 from parts.chart import listed
 from parts.pictures import colour_legend, verdict
-from parts.wording import NONE, candidate, interval, percent, plain
+from parts.wording import candidate, plain
 
 if TYPE_CHECKING:
     from automl_ad.reporting.trial_table import TrialRow

@@ -1,18 +1,14 @@
-"""Numbers and names as text; knows nothing of Streamlit, so that it can be tested by itself."""
+"""Names, counts and times as text for Markdown and HTML; imports no Streamlit, so that it can be tested by itself."""
 
 from __future__ import annotations
 
 import html
-import math
 import re
 import unicodedata
-from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any, TypeGuard
+from typing import Any
 
-from automl_ad.durations import format_duration
-
-NONE = "–"
+from automl_ad.formatting import NONE
 
 _SPECIAL = re.compile(r"([!-/:-@\[-`{-~])")  # what Markdown lets a backslash precede: all ASCII punctuation
 # Streamlit looks for icons, emoji, arrows and links after the backslashes are gone; an invisible joiner hides them.
@@ -43,43 +39,6 @@ def one_line(text: Any) -> str:
     return "".join(sign for sign in spaced if unicodedata.category(sign) not in {"Cc", "Cf", "Cs"}).strip()
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share as ``3.2 %``."""
-    return f"{100 * share:.{digits}f} %" if _is_number(share) else NONE
-
-
-def milliseconds(value: float | None) -> str:
-    """A time an image as ``12.3 ms``."""
-    return f"{value:.{1 if value < 100 else 0}f} ms" if _is_number(value) else NONE
-
-
-def megabytes(value: float | None) -> str:
-    """A size as ``45 MB``."""
-    if not _is_number(value):
-        return NONE
-    return f"{value:.2g} MB" if value < 1 else f"{value:.1f} MB" if value < 10 else f"{value:.0f} MB"
-
-
-def seconds(value: float | None) -> str:
-    """A length of time as ``3 min 20 s``."""
-    return format_duration(value) if _is_number(value) else NONE
-
-
-def score(value: float | None) -> str:
-    """A proxy score or AUROC, 0 to 1, as ``0.912``."""
-    return f"{value:.3f}" if _is_number(value) else NONE
-
-
-def interval(bounds: Sequence[float] | None) -> str:
-    """Bounds as ``0.880 to 0.941``."""
-    return f"{score(bounds[0])} to {score(bounds[1])}" if bounds else NONE
-
-
-def score_with_interval(value: float | None, bounds: Sequence[float] | None) -> str:
-    """A score with what it may be worth: ``0.912 (90 % interval 0.880 to 0.941)``."""
-    return score(value) + (f" (90 % interval {interval(bounds)})" if bounds and _is_number(value) else "")
-
-
 def counted(count: int, what: str) -> str:
     """``1 trial``, ``3 trials``, ``3 copies``."""
     if count == 1:
@@ -98,7 +57,3 @@ def moment(when: datetime | None) -> str:
 def candidate(method: str | None, backbone: str | None) -> str:
     """A candidate in words: ``padim on resnet18``."""
     return f"{method or NONE} on {backbone}" if backbone else str(method or NONE)
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
+from automl_ad.formatting import percent
 from parts.blocks import empty_state, page_head, problem
 from parts.candidates import choose_several, proposal
 from parts.guarantees import Wish, rounded_up, wishes
 from parts.pictures import Shown, colour_legend, picture_rows
 from parts.reviewed import comparison, operating_points
 from parts.state import current_study, is_searching, trial_table
-from parts.wording import candidate, counted, percent
+from parts.wording import candidate, counted
 
 if TYPE_CHECKING:
     from automl_ad.reporting.comparison import Comparison, Order, PictureRow

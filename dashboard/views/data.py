@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
+from automl_ad.formatting import percent
 from automl_ad.reporting.comparison import Comparison
 from automl_ad.reporting.overview import summaries
 from automl_ad.study.settings import PRESETS, StudySettings
@@ -18,7 +19,7 @@ from parts.blocks import empty_state, page_head, problem
 from parts.folder_audit import audited
 from parts.search_form import Wish, next_name, open_form
 from parts.suite_view import show_suite
-from parts.wording import as_code, counted, percent, plain
+from parts.wording import as_code, counted, plain
 
 _PARTS = {
     "fit": "what detectors learn from",

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
+from automl_ad.formatting import percent
 from automl_ad.reporting.messages import certainty_message, coverage_messages, ensemble_message
 from parts.address import go, parameter
 from parts.blocks import empty_state, page_head, problem
@@ -19,7 +20,7 @@ from parts.score_charts import cell_heat, histogram
 from parts.show import show_chart
 from parts.state import current_study, is_searching, link, trial_table
 from parts.trial_frame import ranked_columns, ranked_frame
-from parts.wording import counted, moment, percent, plain
+from parts.wording import counted, moment, plain
 
 if TYPE_CHECKING:
     from automl_ad.reporting.operating_points import OperatingPoint, OperatingPoints

@@ -9,11 +9,12 @@ import streamlit as st
 
 from automl_ad.bundle.precision import PRECISIONS
 from automl_ad.errors import AutomlAdError
+from automl_ad.formatting import score
 from parts import state
 from parts.blocks import empty_state, page_head, problem
 from parts.bundle_view import bundle_name, show_bundle
 from parts.jobs_view import follow_job
-from parts.wording import candidate, moment, plain, score
+from parts.wording import candidate, moment, plain
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState

@@ -10,6 +10,7 @@ import streamlit as st
 
 from automl_ad.data.reading import IMAGE_SUFFIXES
 from automl_ad.errors import AutomlAdError
+from automl_ad.formatting import megabytes
 from automl_ad.jobs.folder import JobFolder
 from parts.blocks import empty_state, page_head, problem
 from parts.candidates import choose_several, proposal
@@ -17,7 +18,7 @@ from parts.jobs_view import follow_job
 from parts.state import board, current_study, is_searching, trial_table, workspace
 from parts.user_images import LABELS, LIMITS, Shelf, in_words
 from parts.user_images_view import ORDERS, in_order, reranked, show_tried
-from parts.wording import as_code, counted, megabytes, plain
+from parts.wording import as_code, counted, plain
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState

@@ -26,6 +26,7 @@ from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.suite_scores import SuiteScores
+from automl_ad.formatting import percent
 from automl_ad.store.artifacts import load_arrays, read_json
 from automl_ad.study.devices import resolve_device
 from automl_ad.study.study import Study
@@ -168,14 +169,10 @@ def _detectability(rows: list[dict[str, Any]]) -> str:
 
 def _choices(rows: list[dict[str, Any]]) -> str:
     names = [*FAMILIES, "best", "random"]
-    body = [[row["set"], *(_percent(row["choices"].get(name)) for name in names)] for row in rows]
+    body = [[row["set"], *(percent(row["choices"].get(name)) for name in names)] for row in rows]
     means = [np.mean([row["choices"].get(name, np.nan) for row in rows if "sdas" in row["choices"]]) for name in names]
-    body.append(["mean where sdas was used", *(f"{100 * mean:.1f}" for mean in means)])
+    body.append(["mean where sdas was used", *map(percent, means)])
     return table_of([["set", *names], *body])
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def main() -> None:

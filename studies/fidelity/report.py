@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from appearance import STATISTICS
 from plots import write_plots
 
+from automl_ad.formatting import interval, number
 from automl_ad.store.plain_json import plain
 
 
@@ -95,23 +95,23 @@ _STUDY_HEADS += ["default kept", "certainty", "tied", "holds the best", "search,
 
 def _rule_cells(name: str, row: Mapping[str, Any]) -> list[str]:
     worst = row["worst"]
-    rest = [_number(row.get(key, {}).get("mean"), 2) for key in ("spearman", "top_spearman", "kendall")]
-    cells = [name, _number(row["regret"]["mean"], 1), _interval(row["regret"])]
-    return [*cells, f"{_number(worst['regret'], 1)} ({worst['set']})", *rest]
+    rest = [number(row.get(key, {}).get("mean"), 2) for key in ("spearman", "top_spearman", "kendall")]
+    cells = [name, number(row["regret"]["mean"], 1), interval(row["regret"]["interval"], 1)]
+    return [*cells, f"{number(worst['regret'], 1)} ({worst['set']})", *rest]
 
 
 def _saved_cells(name: str, row: Mapping[str, Any]) -> list[str]:
-    return [name, _number(row["mean"], 1), _interval(row)]
+    return [name, number(row["mean"], 1), interval(row["interval"], 1)]
 
 
 def _lead_cells(kind: str, row: Mapping[str, float]) -> list[str]:
-    points = [_number(100 * row[key], 1) for key in ("start", "spread", "break_even")]
-    apart = " to ".join(_number(100 * value, 1) for value in row["without_one"])
-    return [kind, points[0], _number(row["share"], 2), *points[1:], apart]
+    points = [number(100 * row[key], 1) for key in ("start", "spread", "break_even")]
+    apart = " to ".join(number(100 * value, 1) for value in row["without_one"])
+    return [kind, points[0], number(row["share"], 2), *points[1:], apart]
 
 
 def _kin_cells(row: Mapping[str, Any]) -> list[str]:
-    return [str(row["size"]), row["members"], _number(row["mean"], 1), _interval(row)]
+    return [str(row["size"]), row["members"], number(row["mean"], 1), interval(row["interval"], 1)]
 
 
 def _study_cells(row: Mapping[str, Any]) -> list[str]:
@@ -132,7 +132,7 @@ def _certainty_rows(found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[
 def _appearance_rows(studies: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """One row a set: seeds see the same pictures."""
     of_set = {row["set"]: row["appearance"] for row in studies}
-    return [[name, *(_number(found[statistic], 2) for statistic in STATISTICS)] for name, found in of_set.items()]
+    return [[name, *(number(found[statistic], 2) for statistic in STATISTICS)] for name, found in of_set.items()]
 
 
 def _tied_words(studies: Sequence[Mapping[str, Any]]) -> str:
@@ -152,9 +152,7 @@ def _cost_words(studies: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _defect_rows(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    return [
-        [count, str(row["sets"]), _number(row["before"], 2), _number(row["after"], 2)] for count, row in rows.items()
-    ]
+    return [[count, str(row["sets"]), number(row["before"], 2), number(row["after"], 2)] for count, row in rows.items()]
 
 
 def _home_words(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -166,17 +164,7 @@ def _home_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _overrated_cells(row: Mapping[str, Any]) -> list[str]:
     points = [f"{row[when]['mean']:+.1f}" for when in ("before", "after")]
-    return [row["method"], row["on"], points[0], _interval(row["before"]), points[1], str(row["trials"])]
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    """Empty where one set alone is known."""
-    low, high = row["interval"]
-    return "" if math.isnan(low) else f"{_number(low, 1)} to {_number(high, 1)}"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    return [row["method"], row["on"], points[0], interval(row["before"]["interval"], 1), points[1], str(row["trials"])]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

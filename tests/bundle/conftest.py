@@ -90,7 +90,7 @@ def make_contents() -> Callable[..., BundleContents]:
             "detector": detector,
             "precision": "fp32",
             "preprocessing": Preprocessing(height=SIDE, width=SIDE),
-            "rule": RULE,
+            "aggregation": RULE,
             "calibration": Calibration.of(scores, maps, (SIDE, SIDE)),
             "decision": Decision(overkill=0.1, mask=0.05),
             "map_range": (float(low), float(high)),

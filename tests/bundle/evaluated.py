@@ -22,9 +22,9 @@ Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class HandJudgement:
+class HandPrediction:
     source: Path
-    picture: npt.NDArray[np.uint8] | None
+    image: npt.NDArray[np.uint8] | None
     anomaly_map: Map | None
     score: float
     error: str | None
@@ -35,7 +35,7 @@ class HandBundle:
     """Knows its images by the stem of their names: ``g2.png`` scores 2 unless ``scores`` says otherwise."""
 
     cut: float = 3.5
-    promised: float = 0.1
+    guaranteed: float = 0.1
     scores: Mapping[str, float] = field(default_factory=dict)
     maps: Mapping[str, Map] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -55,23 +55,23 @@ class HandBundle:
         }
 
     def threshold(self) -> Threshold:
-        return Threshold(self.cut, self.promised, self.promised, True, len(self.calibration), "a promise")
+        return Threshold(self.cut, self.guaranteed, self.guaranteed, True, len(self.calibration), "a guarantee")
 
     def review_threshold(self) -> Threshold | None:
         return None
 
     def mask_threshold(self) -> Threshold:
-        return Threshold(0.5, 0.01, 0.01, True, 9, "a promise of pixels")
+        return Threshold(0.5, 0.01, 0.01, True, 9, "a guarantee on pixels")
 
-    def judge(self, sources: Sequence[Path], pictures: bool = False) -> Iterator[HandJudgement]:
+    def raw_predictions(self, sources: Sequence[Path], keep_images: bool = False) -> Iterator[HandPrediction]:
         for source in sources:
             name = source.stem
             if name in self.errors:
-                yield HandJudgement(source, None, None, float("nan"), self.errors[name])
+                yield HandPrediction(source, None, None, float("nan"), self.errors[name])
                 continue
-            picture = np.full((400, 640, 3), 90, np.uint8) if pictures else None
+            image = np.full((400, 640, 3), 90, np.uint8) if keep_images else None
             score = self.scores[name] if name in self.scores else float(name.lstrip("gsd"))
-            yield HandJudgement(source, picture, self.maps.get(name, np.zeros((SIDE, SIDE), np.float32)), score, None)
+            yield HandPrediction(source, image, self.maps.get(name, np.zeros((SIDE, SIDE), np.float32)), score, None)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class FullBundle(HandBundle):
     review: float | None = 2.5
 
     def review_threshold(self) -> Threshold | None:
-        return None if self.review is None else Threshold(self.review, 0.3, 0.3, True, 9, "another promise")
+        return None if self.review is None else Threshold(self.review, 0.3, 0.3, True, 9, "another guarantee")
 
 
 def labelled(folder: Path, masks: bool = False) -> list[LabelledImage]:

@@ -63,7 +63,7 @@ def test_a_backbone_of_two_members_is_in_the_graph_once() -> None:
 
 @pytest.fixture
 def bundle(make_contents: Callable[..., BundleContents], tmp_path: Path) -> Path:
-    contents = make_contents(average(*NAMES), graph=graph(*NAMES), rule=RULE)
+    contents = make_contents(average(*NAMES), graph=graph(*NAMES), aggregation=RULE)
     return write_bundle(tmp_path / "bundle", contents)
 
 

@@ -65,19 +65,19 @@ def test_one_bootstrap_serves_the_rank_metrics(tmp_path: Path) -> None:
     assert answer["image_ap_interval"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist())
 
 
-def test_a_promise_is_kept_broken_or_broken_by_luck(tmp_path: Path) -> None:
+def test_a_guarantee_is_kept_exceeded_or_exceeded_by_chance(tmp_path: Path) -> None:
     images = [LabelledImage(tmp_path / f"g{n}.png", False, GOOD, None) for n in range(20)] + labelled(tmp_path)[4:]
     few, many = np.arange(9.0), np.linspace(-1, 15.5, 199)
-    kept = evaluate(HandBundle(cut=18.5, promised=0.1, calibration=few), images)
+    kept = evaluate(HandBundle(cut=18.5, guaranteed=0.1, calibration=few), images)
     assert (kept["promised"], kept["promise_kept"]) == (0.1, True)
-    assert "1 of 20 good images" in kept["promise_note"]
-    assert "is compatible with the promise of at most 10 % overkill" in kept["promise_note"]
+    assert "1 of 20 good images were rejected: overkill (false positive rate) 5 %" in kept["promise_note"]
+    assert "compatible with the guarantee of at most 10 %" in kept["promise_note"]
     assert "exact one-sided binomial test at 5 %: p = 0.88" in kept["promise_note"]
-    lucky = evaluate(HandBundle(cut=14.5, promised=0.1, calibration=few), images)
+    lucky = evaluate(HandBundle(cut=14.5, guaranteed=0.1, calibration=few), images)
     assert not lucky["promise_kept"]
     assert "p = 0.043" in lucky["promise_note"]
-    assert "rest on 9 calibration images, 13 % would show as much" in lucky["promise_note"]
-    broken = evaluate(HandBundle(cut=11.5, promised=0.1, calibration=many), images)
+    assert "13 % of thresholds from 9 calibration images would show as many" in lucky["promise_note"]
+    broken = evaluate(HandBundle(cut=11.5, guaranteed=0.1, calibration=many), images)
     assert not broken["promise_kept"]
     assert "p < 0.001" in broken["promise_note"]
 
@@ -184,7 +184,7 @@ def test_unreadable_images_are_listed_and_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kept", "missing"), [(slice(0, 4), "defective"), (slice(4, 7), "good")])
 def test_both_kinds_are_needed(tmp_path: Path, kept: slice, missing: str) -> None:
-    with pytest.raises(InputError, match=f"no {missing} one can be judged"):
+    with pytest.raises(InputError, match=f"is a readable {missing} one"):
         evaluate(HandBundle(), labelled(tmp_path)[kept])
 
 

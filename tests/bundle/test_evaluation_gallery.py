@@ -41,7 +41,7 @@ def test_colours_survive_in_the_data_uri() -> None:
     assert np.abs(opened(data_uri(picture)) - picture).max() < 12
 
 
-def test_exhibits_show_the_outline_on_the_picture_and_the_heat_beside_it(tmp_path: Path) -> None:
+def test_exhibits_show_the_outline_on_the_image_and_the_heatmap_beside_it(tmp_path: Path) -> None:
     image = labelled(tmp_path, masks=True)[4]
     bundle = HandBundle(maps={"s2.5": plane(corner=2.0)})
     (exhibit,) = exhibits(bundle, [Scored(image, 2.5)])

@@ -31,7 +31,7 @@ def test_the_area_below_the_curve_is_the_auroc() -> None:
     assert area == pytest.approx(image_auroc(np.concatenate([good, bad]), np.repeat([0, 1], [30, 20])))
 
 
-def test_the_working_point_lies_on_the_curve() -> None:
+def test_the_operating_point_lies_on_the_curve() -> None:
     good, bad = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.5, 5.0, 6.0])
     root = ElementTree.fromstring(roc_plot(good, bad, 3.5))
     point = next(root.iter("circle"))
@@ -39,7 +39,7 @@ def test_the_working_point_lies_on_the_curve() -> None:
     assert place == pytest.approx((62 + 0.25 * 320, 340 - 2 / 3 * 320), abs=0.01)
     curve = next(root.iter("polyline")).get("points", "")
     assert f"{place[0]:g},{point.get('cy')}" in curve.split()
-    assert "25 % of good images" in root.get("aria-label", "")
+    assert "false positive rate is 25 %" in root.get("aria-label", "")
 
 
 def rows(root: ElementTree.Element) -> dict[str, int]:

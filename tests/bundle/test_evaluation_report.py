@@ -67,12 +67,12 @@ def test_the_page_says_what_was_evaluated_and_found(tmp_path: Path) -> None:
         "padim, scores by the rule max",
         "embedded",
         "4 good and 3 defective, judged at 32 x 32 pixels",
-        "1 of 4 good images were called anomalous (25 %, 90 % interval 1.27 % to 75.1 %)",
-        "promise of at most 10 % overkill",
-        "1 of 3 defective images were not rejected (33.3 %, ",
-        "1 good and 0 defective images lie between the thresholds and go to review; 1 defective ones pass.",
-        "are 50 % of the good images; at most 30 % were promised",
-        "On good images 0 % of the pixels are marked on average; at most 1 % were promised.",
+        "1 of 4 good images were rejected: overkill (false positive rate) 25 %, 90 % interval 1.27 % to 75.1 %",
+        "guarantee of at most 10 %",
+        "1 of 3 defective images were not rejected: escapes (false negative rate) 33.3 %, ",
+        "1 good and 0 defective images score between the thresholds and go to review; 1 defective ones pass.",
+        "50 % of the good images are rejected or reviewed; the guarantee is at most 30 %",
+        "On good images 0 % of the pixels are marked on average; the guarantee is at most 1 %.",
         "image AUROC",
         "0.8333",
         "of defective images",
@@ -176,18 +176,18 @@ def test_equal_evaluations_give_equal_pages(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_a_broken_promise_stands_out(tmp_path: Path) -> None:
-    kept = page_of(HandBundle(promised=0.2), labelled(tmp_path), tmp_path / "kept")
-    broken = page_of(HandBundle(cut=0.5, promised=0.1, calibration=np.zeros(99)), labelled(tmp_path), tmp_path / "no")
+def test_an_exceeded_guarantee_stands_out(tmp_path: Path) -> None:
+    kept = page_of(HandBundle(guaranteed=0.2), labelled(tmp_path), tmp_path / "kept")
+    broken = page_of(HandBundle(cut=0.5, guaranteed=0.1, calibration=np.zeros(99)), labelled(tmp_path), tmp_path / "no")
     classes = [[each.get("class") for each in page.named("p")] for page in (kept, broken)]
     assert ("kept" in classes[0], "broken" in classes[0]) == (True, False)
     assert ("kept" in classes[1], "broken" in classes[1]) == (False, True)
-    assert "These good images differ from those that the search saw" in broken.text
+    assert "This indicates a distribution shift between these good images and those of the search" in broken.text
 
 
 class Unasked(HandBundle):
-    def judge(self, *given: Any, **options: Any) -> Any:
-        raise AssertionError("no image may be judged for a report that cannot be written")
+    def raw_predictions(self, *given: Any, **options: Any) -> Any:
+        raise AssertionError("no image may be read for a report that cannot be written")
 
 
 def test_an_output_that_cannot_be_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:

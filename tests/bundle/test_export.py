@@ -50,12 +50,12 @@ def test_it_tells_where_it_comes_from_and_how_fast_it_is(exported: Any, study: a
     assert {path.stem for path in (exported.path / "samples").iterdir()} <= set(facts["families"])
 
 
-def test_24_images_promise_1_in_25_and_the_card_says_so(exported: Any) -> None:
+def test_24_images_guarantee_1_in_25_and_the_card_says_so(exported: Any) -> None:
     decision = exported.manifest["decision"]
     assert len(exported.calibration) == 24
     assert decision["overkill"] == 0.05
     assert decision["mask"] == pytest.approx(1 / 25)
-    assert "24 calibration images cannot support" in (exported.path / "model_card.md").read_text()
+    assert "24 calibration images are too few to guarantee" in (exported.path / "model_card.md").read_text()
 
 
 def test_the_calibration_is_of_detectors_that_had_not_seen_the_images(exported: Any, parts: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_bundle_judges_as_the_detector_did(
     assert np.ptp(expected) > 0
     bundle = load_bundle(path)
     scores = [result["score"] for result in bundle.predict(images)["results"]]
-    own = score_maps(expected, contents.rule, (64, 64))
+    own = score_maps(expected, contents.aggregation, (64, 64))
     np.testing.assert_allclose(scores, own, atol=1e-3 * own.std())
     np.testing.assert_allclose(bundle.maps(images), resize_maps(expected, (64, 64)), atol=1e-3 * expected.std())
     assert int(np.argmax(scores)) == 3
@@ -149,7 +149,7 @@ def test_a_network_of_levels_by_layer_comes_back(
     facts = backbone_facts(path)
     for other in ({"weights_tag": "vgg11-f00d"}, {"name": "vgg11.tv_in1k" if name != "vgg11" else "vgg11+reflect"}):
         reseal(path, backbone=facts | other)
-        with pytest.raises(BundleError, match="its features are those of vgg11-f00d"):
+        with pytest.raises(BundleError, match="it needs the features vgg11-f00d"):
             load_detector(path)
 
 

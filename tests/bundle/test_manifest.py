@@ -52,3 +52,68 @@ def test_the_decision_alone_is_not_sealed(content: dict[str, Any]) -> None:
 def test_a_decision_that_makes_no_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Decision(**{"overkill": 0.05, "mask": 0.01} | wrong)
+
+
+FIRST_RELEASE: dict[str, Any] = {
+    "schema_version": 2,
+    "checksum": "9f" * 32,
+    "decision": {"overkill": 0.05, "review": None, "mask": 0.01, "threshold": None},
+    "method": "average",
+    "settings": {"members": [], "weights": None},
+    "backbone": {
+        "name": "embedded&resnet18",
+        "levels": [],
+        "weights_origin": "built in; hub",
+        "weights_tag": "gabor-4&resnet18-f00d",
+        "licence": "Apache-2.0",
+        "each": [
+            {
+                "name": "embedded",
+                "levels": [-4, -3],
+                "weights_origin": "built in",
+                "weights_tag": "gabor-4",
+                "licence": "Apache-2.0",
+                "each": [],
+            }
+        ],
+    },
+    "preprocessing": {"height": 64, "width": 64, "white_level": 65535, "via": None},
+    "rule": "top2%+sigma4",
+    "precision": "fp32",
+    "map_range": [0.5, 2.0],
+    "facts": {
+        "study": "flanges",
+        "trial": 3,
+        "images": 40,
+        "suite": "ab" * 32,
+        "fingerprint": "cd" * 32,
+        "proxy_score": 0.9,
+        "interval": [0.8, 0.95],
+        "families": {"texture": 0.85},
+        "learned_from": ["texture"],
+        "advantage": 0.01,
+        "latency_ms": 12.5,
+        "size_mb": 3.5,
+        "peak_mb": 100.0,
+        "seed": 0,
+    },
+    "parity": {
+        "images": 8,
+        "largest": 1e-6,
+        "spread": 1.0,
+        "relative": 1e-6,
+        "beyond": 0,
+        "map_largest": 1e-6,
+        "decisions_changed": 0,
+        "auroc_torch": 0.9,
+        "auroc_onnx": 0.9,
+    },
+    "speed": {"latency_ms": 12.5, "images_s": 100.0, "threads": 2, "size_mb": 3.5},
+    "versions": {"automl_ad": "0.1.0", "torch": "2.11", "timm": "1.0.20", "onnx": "1.17", "onnxruntime": "1.20"},
+    "files": {"model.onnx": "ef" * 32, "calibration.json": "01" * 32},
+}
+
+
+def test_a_manifest_of_the_first_release_keeps_its_keys_and_values() -> None:
+    expected = {key: value for key, value in FIRST_RELEASE.items() if key != "checksum"}
+    assert Manifest.model_validate(FIRST_RELEASE).model_dump(mode="json") == expected

@@ -65,9 +65,9 @@ def test_a_float32_graph_must_say_the_same() -> None:
     require(parity(SCORES), "fp32")
     spread = float(SCORES.std())
     require(parity(SCORES + np.array([0, 0, 0.9e-3 * spread, 0])), "fp32")
-    with pytest.raises(BundleError, match=r"by up to 0\.0011 of their spread, on 1 of 4 images"):
+    with pytest.raises(BundleError, match=r"by up to 0\.0011 standard deviations, on 1 of 4 images"):
         require(parity(SCORES + np.array([0, 0, 1.1e-3 * spread, 0])), "fp32")
-    with pytest.raises(BundleError, match="decides 1 of 4 images otherwise"):
+    with pytest.raises(BundleError, match="differs from the detector's on 1 of 4 images"):
         require(replace(EQUAL, decisions_changed=1), "fp32")
 
 
@@ -76,9 +76,9 @@ def test_where_rounding_can_turn_a_choice_a_few_images_may_differ(images: int, s
     few = replace(EQUAL, images=images, relative=0.01, beyond=strays)
     require(few, "fp32", chooses=True)
     for refused, chooses in ((few, False), (replace(few, beyond=strays + 1), True)):
-        with pytest.raises(BundleError, match=r"by up to 0\.01 of their spread"):
+        with pytest.raises(BundleError, match=r"by up to 0\.01 standard deviations"):
             require(refused, "fp32", chooses)
-    with pytest.raises(BundleError, match="decides 1 of"):
+    with pytest.raises(BundleError, match="differs from the detector's on 1 of"):
         require(replace(few, decisions_changed=1), "fp32", chooses=True)
 
 

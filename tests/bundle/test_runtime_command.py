@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toy_bundle import flat_picture, write_toy
+from toy_bundle import flat_image, write_toy
 
 from automl_ad.bundle import runtime
 from automl_ad.bundle.runtime import load_bundle, main
@@ -22,8 +22,8 @@ def bundle(tmp_path: Path) -> Path:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
     for name, score in (("a", 10), ("b", 93), ("c", 120)):
-        Image.fromarray(flat_picture(score)).save(tmp_path / "in" / f"{name}.png")
-    (tmp_path / "in" / "d.png").write_text("no picture")
+        Image.fromarray(flat_image(score)).save(tmp_path / "in" / f"{name}.png")
+    (tmp_path / "in" / "d.png").write_text("no image")
     return tmp_path / "in"
 
 
@@ -37,7 +37,7 @@ def test_json_is_one_result_a_line(bundle: Path, folder: Path, capsys: pytest.Ca
     assert captured.err == ""
 
 
-def test_otherwise_one_readable_line_a_picture(bundle: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_otherwise_one_readable_line_an_image(bundle: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(folder), "--bundle", str(bundle), "--threshold", "119"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"pass    score 10  p 0.9100  marked 0.00 %  {folder / 'a.png'}"
@@ -70,7 +70,7 @@ def test_the_bundle_is_by_default_the_folder_of_the_file(
     [
         (["absent.png"], "absent.png does not exist: give an image file or a folder of images."),
         (["{in}", "--bundle", "absent"], "Bundle absent does not exist"),
-        (["{in}", "--overkill", "0.001"], "--overkill 0.001 is more than 99 calibration images can promise"),
+        (["{in}", "--overkill", "0.001"], "--overkill 0.001 is less than 99 calibration images can guarantee"),
         (["{in}", "--overkill", "0.1", "--threshold", "3"], "--overkill and --threshold exclude each other"),
         (["{in}", "--review", "0.05"], "--review 0.05 leaves nothing to review"),
         (["{in}", "--mask", "2"], "--mask 2 is not between 0 and 1"),
@@ -78,7 +78,7 @@ def test_the_bundle_is_by_default_the_folder_of_the_file(
         (["{in}", "--overkill", "little"], "argument --overkill: invalid float value: 'little'; see --help."),
         (["{in}", "--fast"], "unrecognized arguments: --fast; see --help."),
         ([], "the following arguments are required: IMAGES; see --help."),
-        (["{in}/d.png"], "None of the pictures in {in}/d.png could be judged"),
+        (["{in}/d.png"], "No image in {in}/d.png could be read and scored"),
         (["{in}", "--output", "{in}/maps"], "--output {in}/maps lies inside {in}"),
     ],
 )
@@ -103,7 +103,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_results_are_printed_as_they_come(bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader at the other end of a pipe has the first picture's line before the last picture is judged."""
+    """A reader at the other end of a pipe has the first image's line before the last image is scored."""
     seen: list[str] = []
     count = runtime.BATCH + 1
     paths = [folder / f"{i:03}.png" for i in range(count)]

@@ -151,7 +151,7 @@ class TestFiles:
     @pytest.mark.parametrize("name", ["MAX_BYTES", "MAX_JSON_BYTES"])
     def test_no_file_is_read_beyond_its_limit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         monkeypatch.setattr(runtime, name, 10)
-        with pytest.raises(BundleError, match="is larger than it can be"):
+        with pytest.raises(BundleError, match="is larger than a bundle allows"):
             load_bundle(write_toy(tmp_path / "made"))
 
 
@@ -166,7 +166,7 @@ class TestArchives:
     @pytest.mark.parametrize("name", ["extra.bin", "samples/b.png", "a/b", ".hidden", "__MACOSX/._a"])
     def test_entries_that_the_manifest_does_not_list_are_refused(self, tmp_path: Path, name: str) -> None:
         message = refusal(tmp_path / "made.zip", {**toy_files(), name: b"x"})
-        assert message.startswith(f"{name} in {tmp_path / 'made.zip'} is no part of the bundle")
+        assert message.startswith(f"{name} in {tmp_path / 'made.zip'} is not part of the bundle")
 
     @pytest.mark.filterwarnings("ignore:Duplicate name")
     def test_a_name_that_is_there_twice_is_refused(self, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ class TestManifest:
         assert "bundle.json is not JSON" in refusal(tmp_path / "made", {"bundle.json": data})
 
     def test_json_of_another_kind(self, tmp_path: Path) -> None:
-        assert "does not hold what its name says" in refusal(tmp_path / "made", {"bundle.json": b"[1]"})
+        assert "does not hold a JSON object" in refusal(tmp_path / "made", {"bundle.json": b"[1]"})
 
     def test_half_a_character_is_an_altered_manifest(self, tmp_path: Path) -> None:
         files = toy_files()
@@ -394,7 +394,7 @@ class TestCalibration:
             *({"pixel_values": value} for value in ([5.0, 4.0, 40.0, 60.0, 90.0], [1.0], None)),
         ],
     )
-    def test_what_promises_cannot_be_computed_from(self, tmp_path: Path, change: dict[str, Any]) -> None:
+    def test_what_guarantees_cannot_be_computed_from(self, tmp_path: Path, change: dict[str, Any]) -> None:
         table = {"scores": SCORES, "pixel_shares": [0.5, 0.1, 0.04, 0.009, 0.0], "pixel_values": [5, 20, 40, 60, 90]}
         load_bundle(write_toy(tmp_path / "good", calibration=table))
         message = refusal(tmp_path / "made", toy_files(calibration=table | change))

@@ -104,8 +104,8 @@ class TestOtherFiles:
         named.external_data.add(key="location", value="x")
         for tensor in (named, TensorProto(data_location=TensorProto.EXTERNAL)):
             model = toy_model(initializer=[helper.make_tensor("grey", TensorProto.FLOAT, [], [128.0]), tensor])
-            assert runtime._names_other_files(model.SerializeToString())
-        assert not runtime._names_other_files(toy_model().SerializeToString())
+            assert runtime._has_external_data(model.SerializeToString())
+        assert not runtime._has_external_data(toy_model().SerializeToString())
 
     def test_tags_that_other_readers_would_cut_are_refused(self) -> None:
         # Field 14 with bits above the 32 that protobuf keeps: seen as another field here, as data_location there.
@@ -114,7 +114,7 @@ class TestOtherFiles:
         hidden = varint + b"\x01"
         model = b"\x3a" + bytes([len(hidden) + 2]) + b"\x2a" + bytes([len(hidden)]) + hidden
         with pytest.raises(ValueError, match="not a field"):
-            runtime._names_other_files(model)
+            runtime._has_external_data(model)
 
     def test_deep_graphs_are_looked_through_without_recursion(self) -> None:
         def field(number: int, content: bytes) -> bytes:
@@ -126,18 +126,18 @@ class TestOtherFiles:
         graph = field(5, elsewhere().SerializeToString())
         for _ in range(3000):
             graph = field(1, field(5, field(6, graph)))
-        assert runtime._names_other_files(field(7, graph))
+        assert runtime._has_external_data(field(7, graph))
 
     @given(st.binary(max_size=200), st.integers(0, 400))
     @settings(max_examples=150, deadline=None)
     def test_damage_is_an_error_or_an_answer(self, junk: bytes, cut: int) -> None:
         content = toy_model().SerializeToString()[:cut] + junk
         with contextlib.suppress(ValueError):
-            assert not runtime._names_other_files(content) or b"\x6a" in content or b"\x70" in content
+            assert not runtime._has_external_data(content) or b"\x6a" in content or b"\x70" in content
 
     @pytest.mark.parametrize("content", [b"\xff" * 40, b"\x3a\x50ab", b"\x0b", b"\x3a"])
     def test_a_damaged_model_is_refused(self, tmp_path: Path, content: bytes) -> None:
-        assert "model.onnx is no ONNX model; copy or export" in refusal(tmp_path / "made", content)
+        assert "model.onnx is not an ONNX model; copy or export" in refusal(tmp_path / "made", content)
 
 
 def info(name: str, kind: int, shape: list[Any]) -> onnx.ValueInfoProto:
@@ -195,7 +195,7 @@ class TestContract:
         content = (tmp_path / "model.ort").read_bytes()
         assert content[4:8] == b"ORTM"
         onnxruntime.InferenceSession(content)  # which is what a session does when nobody forbids it
-        monkeypatch.setattr(runtime, "_names_other_files", lambda model: False)
+        monkeypatch.setattr(runtime, "_has_external_data", lambda model: False)
         assert "cannot be used by onnxruntime" in refusal(tmp_path / "made", content)
 
     def test_shapes_that_are_not_as_declared_are_refused(self, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ class TestContract:
         nodes = [*toy_model().graph.node[:4], helper.make_node("Reshape", ["map", "shape"], ["score"])]
         model = toy_model(nodes=nodes, initializer=[*toy_model().graph.initializer, shape])
         bundle = load_bundle(write_files(tmp_path / "made", toy_files(model=model.SerializeToString())))
-        with pytest.raises(BundleError, match=r"model\.onnx fails on a picture \(") as refused:
+        with pytest.raises(BundleError, match=r"model\.onnx fails on an image \(") as refused:
             bundle.predict(np.zeros((1, *SIZE, 3), np.uint8))
         assert "\n" not in str(refused.value)
         assert capfd.readouterr() == ("", "")

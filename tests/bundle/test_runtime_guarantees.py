@@ -29,7 +29,7 @@ class TestPValues:
         with pytest.raises(ValueError, match="at least one"):
             p_values([1.0], [])
 
-    def test_good_parts_are_rejected_no_more_often_than_promised(self) -> None:
+    def test_good_parts_are_rejected_no_more_often_than_guaranteed(self) -> None:
         rng = np.random.default_rng(0)
         runs, n, overkill = 4000, 19, 0.1
         drawn = np.round(rng.exponential(size=(runs, n + 1)), 1)  # rounded: with ties
@@ -49,7 +49,7 @@ class TestOverkill:
         np.testing.assert_array_equal(everything > threshold.value, by_p_value)
 
     @given(scores_with_ties, shares)
-    def test_is_the_smallest_that_keeps_the_promise(self, calibration: list[float], overkill: float) -> None:
+    def test_is_the_smallest_that_keeps_the_guarantee(self, calibration: list[float], overkill: float) -> None:
         threshold = overkill_threshold(calibration, overkill)
         assert p_values([threshold.value], calibration)[0] > threshold.overkill
 
@@ -63,14 +63,18 @@ class TestOverkill:
     def test_supported_request_is_kept_as_asked(self) -> None:
         threshold = overkill_threshold(np.arange(99.0), 0.01)
         assert (threshold.supported, threshold.overkill, threshold.requested, threshold.n) == (True, 0.01, 0.01, 99)
-        assert threshold.message == "At most 1 % overkill, promised from 99 calibration images."
+        assert threshold.message == (
+            "Overkill (false positive rate on good parts) is at most 1 %: a marginal guarantee from 99 calibration "
+            "images, if new good parts are exchangeable with them."
+        )
 
     def test_too_few_images_fall_back_to_the_smallest_share_they_support(self) -> None:
         threshold = overkill_threshold([3.0, 1.0, 2.0], 0.01)
         assert (threshold.supported, threshold.overkill, threshold.requested) == (False, 0.25, 0.01)
         assert threshold.value == 3.0
         assert threshold.message == (
-            "3 calibration images cannot support 1 % overkill: the threshold promises 25 %; 99 images would be needed."
+            "3 calibration images are too few to guarantee at most 1 % overkill: the threshold guarantees 25 %; 99 "
+            "images are needed."
         )
 
     @given(st.floats(0.001, 0.9))
@@ -126,15 +130,16 @@ class TestMask:
 
     def test_supported_message(self) -> None:
         assert mask_threshold(self.SHARES, self.VALUES, 99, 0.05).message == (
-            "At most 5 % of a good part's pixels marked on average, promised from 99 calibration images."
+            "On average at most 5 % of a good part's pixels are marked: a marginal guarantee from 99 calibration "
+            "images, if new good parts are exchangeable with them."
         )
 
     def test_too_few_images_fall_back_to_the_smallest_share_of_the_table(self) -> None:
         found = mask_threshold(self.SHARES, self.VALUES, 9, 0.05)
         assert (found.value, found.overkill, found.requested, found.supported) == (90.0, 0.1, 0.05, False)
         assert found.message == (
-            "9 calibration images cannot support marking 5 % of a good part's pixels: the threshold promises 10 %; "
-            "19 images would be needed."
+            "9 calibration images are too few to guarantee at most 5 % marked pixels: the threshold guarantees 10 %; "
+            "19 images are needed."
         )
 
     def test_a_table_without_zero_supports_less_than_the_images_would(self) -> None:
@@ -144,7 +149,7 @@ class TestMask:
         assert found.overkill == pytest.approx(0.19)
 
     @given(st.integers(1, 400), shares)
-    def test_is_the_smallest_value_that_keeps_the_promise(self, n: int, share: float) -> None:
+    def test_is_the_smallest_value_that_keeps_the_guarantee(self, n: int, share: float) -> None:
         found = mask_threshold(self.SHARES, self.VALUES, n, share)
         risks = {value: (n * s + 1) / (n + 1) for s, value in zip(self.SHARES, self.VALUES, strict=True)}
         assert risks[found.value] <= found.overkill
@@ -153,13 +158,13 @@ class TestMask:
         again = mask_threshold(self.SHARES, self.VALUES, n, found.overkill)
         assert (again.value, again.supported) == (found.value, True)
 
-    def test_good_parts_are_marked_no_more_than_promised(self) -> None:
+    def test_good_parts_are_marked_no_more_than_guaranteed(self) -> None:
         rng = np.random.default_rng(1)
         n, share, runs = 19, 0.1, 1500
         quantiles = np.linspace(0.5, 1, 60)
         marked = []
         for _ in range(runs):
-            # Parts differ more than the pixels of one part do: the promise is an average over parts.
+            # Parts differ more than the pixels of one part do: the guarantee is an average over parts.
             parts = rng.normal(0, 1, (n + 1, 1)) + rng.normal(0, 0.5, (n + 1, 25))
             values = np.quantile(parts[1:], quantiles, method="higher")
             table = [(parts[1:] > value).mean() for value in values]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from toy_bundle import flat_picture, seal, toy_files, write_files
+from toy_bundle import flat_image, seal, toy_files, write_files
 
 from automl_ad.bundle import runtime
 from automl_ad.bundle.runtime import load_bundle
@@ -48,18 +48,18 @@ def whole(tmp_path: Path) -> Path:
     files = toy_files()
     files = files | {"predict.py": Path(runtime.__file__).read_bytes()}
     path = write_files(tmp_path / "bundle", files)
-    Image.fromarray(flat_picture(97, (64, 96))).save(tmp_path / "part.png")
+    Image.fromarray(flat_image(97, (64, 96))).save(tmp_path / "part.png")
     return path
 
 
 def test_the_copy_judges_as_the_package_does(whole: Path, tmp_path: Path) -> None:
     hook = alone(tmp_path)
     assert "is not there" in run("-c", "import automl_ad", PYTHONPATH=str(hook)).stderr
-    picture = tmp_path / "part.png"
-    done = run(whole / "predict.py", picture, "--output", tmp_path / "out", "--json", PYTHONPATH=str(hook))
+    image = tmp_path / "part.png"
+    done = run(whole / "predict.py", image, "--output", tmp_path / "out", "--json", PYTHONPATH=str(hook))
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads(done.stdout)
-    (expected,) = load_bundle(whole).predict(picture, tmp_path / "other")["results"]
+    (expected,) = load_bundle(whole).predict(image, tmp_path / "other")["results"]
     for kind in ("heatmap", "mask"):
         assert Path(result.pop(kind)).read_bytes() == Path(expected.pop(kind)).read_bytes()
     assert result == expected
@@ -109,7 +109,7 @@ def test_the_file_is_written_for_python_3_10() -> None:
 
 
 def test_nothing_that_a_bundle_holds_is_executed(whole: Path, tmp_path: Path) -> None:
-    """Python files beside the picture's model are neither imported by the package nor needed by it."""
+    """Python files beside the image's model are neither imported by the package nor needed by it."""
     files = toy_files() | {"predict.py": b"raise SystemExit('executed')", "numpy.py": b"raise SystemExit('executed')"}
     manifest = json.loads(toy_files()["bundle.json"])
     del manifest["files"]

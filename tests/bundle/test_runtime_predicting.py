@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from toy_bundle import SCORES, SIZE, flat_picture, toy_files, toy_model, write_files, write_toy
+from toy_bundle import SCORES, SIZE, flat_image, toy_files, toy_model, write_files, write_toy
 
 from automl_ad.bundle import runtime
 from automl_ad.bundle.runtime import Bundle, load_bundle, p_values
@@ -27,7 +27,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Calibrated on nine images only, and asked for more than they can promise."""
+    """Calibrated on nine images only, and asked for less than they can guarantee."""
     path = tmp_path_factory.mktemp("small") / "made"
     return load_bundle(write_toy(path, calibration={"scores": SCORES[:9], **TABLE}))
 
@@ -37,17 +37,17 @@ def with_decision(path: Path, **values: Any) -> Bundle:
     return load_bundle(write_toy(path, decision=decision | values))
 
 
-def pictures(scores: list[float]) -> npt.NDArray[np.uint8]:
-    return np.stack([flat_picture(score) for score in scores])
+def flat_images(scores: list[float]) -> npt.NDArray[np.uint8]:
+    return np.stack([flat_image(score) for score in scores])
 
 
 def draw_folder(folder: Path) -> Path:
-    """Ten pictures, two of them in sub-folders under one name, and one that is none."""
+    """Ten images, two of them in sub-folders under one name, and one that is none."""
     names = [f"{i:02}.png" for i in range(7)] + ["a/x.png", "b/x.png", "b/x.bmp"]
     for i, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(flat_picture(120 if i == 4 else 10 * i)).save(folder / name)
-    (folder / "02b.png").write_bytes(b"no picture")
+        Image.fromarray(flat_image(120 if i == 4 else 10 * i)).save(folder / name)
+    (folder / "02b.png").write_bytes(b"no image")
     return folder
 
 
@@ -61,7 +61,8 @@ class TestPredict:
             "bundle": str(toy.path),
             "threshold": 95.0,
             "overkill": 0.05,
-            "promise": "At most 5 % overkill, promised from 99 calibration images.",
+            "promise": "Overkill (false positive rate on good parts) is at most 5 %: a marginal guarantee from 99 "
+            "calibration images, if new good parts are exchangeable with them.",
             "review": None,
             "mask_threshold": 40.0,
         }
@@ -105,33 +106,34 @@ class TestPredict:
         assert "does not exist" in first["error"]
         assert second["error"] is None
 
-    def test_pictures_pass_through_the_preprocessing(self, tmp_path: Path) -> None:
+    def test_images_pass_through_the_preprocessing(self, tmp_path: Path) -> None:
         preprocessing = {"height": 32, "width": 48, "white_level": 255, "via": [64, 96]}
         bundle = load_bundle(write_toy(tmp_path / "made", preprocessing=preprocessing))
         # One bright pixel in four is left after averaging; the deep file's white is 255.
-        Image.fromarray(flat_picture(100, (64, 96))[:, :, 0].astype(np.uint16)).save(tmp_path / "deep.png")
-        assert [
-            r["score"] for r in bundle.predict([flat_picture(100, (64, 96)), tmp_path / "deep.png"])["results"]
-        ] == [25, 25]
+        Image.fromarray(flat_image(100, (64, 96))[:, :, 0].astype(np.uint16)).save(tmp_path / "deep.png")
+        assert [r["score"] for r in bundle.predict([flat_image(100, (64, 96)), tmp_path / "deep.png"])["results"]] == [
+            25,
+            25,
+        ]
 
     def test_maps_are_raw_in_order_and_at_the_working_size(self, toy: Bundle) -> None:
         scores = [float(i) for i in range(19)]
-        maps = toy.maps(pictures(scores))
+        maps = toy.maps(flat_images(scores))
         assert (maps.shape, maps.dtype) == ((19, *SIZE), np.float32)
         np.testing.assert_array_equal(maps.max(axis=(1, 2)), scores)
-        np.testing.assert_array_equal(maps[5], np.abs(pictures([5])[0].astype(float).mean(axis=2) - 128))
+        np.testing.assert_array_equal(maps[5], np.abs(flat_images([5])[0].astype(float).mean(axis=2) - 128))
 
     def test_maps_need_readable_files(self, toy: Bundle, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"02b\.png is not an image"):
             toy.maps(draw_folder(tmp_path / "images"))
 
     def test_results_that_are_not_finite_are_errors_of_their_image_only(self, tmp_path: Path) -> None:
-        # The logarithm of the mean pixel: no number where the picture is black.
+        # The logarithm of the mean pixel: no number where the image is black.
         nodes = [*toy_model().graph.node[:2], *toy_model().graph.node[4:]]
         nodes.insert(2, type(nodes[0])(op_type="Log", input=["means"], output=["map"]))
         model = toy_model(nodes=nodes).SerializeToString()
         bundle = load_bundle(write_files(tmp_path / "made", toy_files(model=model)))
-        images = pictures([0, 0, 0])
+        images = flat_images([0, 0, 0])
         images[1] = 0
         results = bundle.predict(images)["results"]
         assert [result["error"] is None for result in results] == [True, False, True]
@@ -139,16 +141,16 @@ class TestPredict:
         assert results[1]["decision"] is None
         assert results[2]["score"] == pytest.approx(np.log(128))
 
-    def test_pictures_are_handed_out_only_where_they_are_asked_for(self, toy: Bundle) -> None:
-        picture = flat_picture(7, (50, 60))
-        (bare,), (whole,) = toy.judge([picture]), toy.judge([picture], pictures=True)
-        assert bare.picture is None
-        assert whole.picture is picture
+    def test_images_are_handed_out_only_where_they_are_asked_for(self, toy: Bundle) -> None:
+        image = flat_image(7, (50, 60))
+        (bare,), (whole,) = toy.raw_predictions([image]), toy.raw_predictions([image], keep_images=True)
+        assert bare.image is None
+        assert whole.image is image
 
     def test_results_come_a_batch_at_a_time(self, toy: Bundle, tmp_path: Path) -> None:
         paths = [tmp_path / f"{i}.png" for i in range(runtime.BATCH + 1)]
         for path in paths:
-            Image.fromarray(flat_picture(3)).save(path)
+            Image.fromarray(flat_image(3)).save(path)
         _, results = toy.stream(paths)
         assert next(results)["score"] == 3.0
         paths[-1].unlink()  # not read yet
@@ -156,7 +158,7 @@ class TestPredict:
 
     def test_one_bundle_serves_several_threads(self, toy: Bundle) -> None:
         def scores(start: int) -> list[float]:
-            return [r["score"] for r in toy.predict(pictures([start + i for i in range(20)]))["results"]]
+            return [r["score"] for r in toy.predict(flat_images([start + i for i in range(20)]))["results"]]
 
         with ThreadPoolExecutor(4) as pool:
             assert [*pool.map(scores, range(8))] == [[float(start + i) for i in range(20)] for start in range(8)]
@@ -164,18 +166,18 @@ class TestPredict:
 
 class TestDecision:
     @pytest.mark.parametrize("overkill", [None, 0.01, 0.04, 0.1, 0.29, 0.5, 0.9])
-    def test_it_is_the_p_value_against_the_promise(self, toy: Bundle, overkill: float | None) -> None:
-        answer = toy.predict(pictures(SCORES), overkill=overkill)
+    def test_it_is_the_p_value_against_the_guarantee(self, toy: Bundle, overkill: float | None) -> None:
+        answer = toy.predict(flat_images(SCORES), overkill=overkill)
         assert answer["overkill"] == (overkill or 0.05)
         for result in answer["results"]:
             assert result["anomalous"] == (result["p_value"] <= answer["overkill"])
             assert result["anomalous"] == (result["score"] > answer["threshold"])
-        # These are the calibration images themselves: of them exactly the share that fits below the promise.
+        # These are the calibration images themselves: of them exactly the share that fits below the guarantee.
         alarms = sum(result["anomalous"] for result in answer["results"])
         assert alarms <= answer["overkill"] * 100 < alarms + 2
 
     def test_review_lies_between_pass_and_reject(self, toy: Bundle) -> None:
-        answer = toy.predict(pictures(SCORES), overkill=0.05, review=0.2)
+        answer = toy.predict(flat_images(SCORES), overkill=0.05, review=0.2)
         assert (answer["threshold"], answer["review"]) == (95.0, 80.0)
         expected = ["pass"] * 80 + ["review"] * 15 + ["reject"] * 4
         assert [result["decision"] for result in answer["results"]] == expected
@@ -188,7 +190,7 @@ class TestDecision:
         assert (found.value, found.overkill) == (90.0, 0.1)
         # Nothing is left between it and a larger share that is rejected.
         assert bundle.review_threshold(overkill=0.1) is None
-        assert bundle.predict(pictures([93.0]), overkill=0.2)["results"][0]["decision"] == "reject"
+        assert bundle.predict(flat_images([93.0]), overkill=0.2)["results"][0]["decision"] == "reject"
         other = bundle.review_threshold(0.3)
         assert other is not None
         assert other.value == 70.0
@@ -201,7 +203,7 @@ class TestDecision:
         with pytest.raises(InputError, match=rf"--review {review:g} leaves nothing to review: give more than {least}"):
             toy.review_threshold(review)
         with pytest.raises(InputError, match=r"--review 0\.1 leaves nothing .* more than 0\.1,"):
-            toy.predict(pictures([1.0]), overkill=0.1, review=0.1)
+            toy.predict(flat_images([1.0]), overkill=0.1, review=0.1)
 
     @given(st.integers(0, 100).map(lambda score: score + 0.5), st.floats(0.02, 0.99), st.floats(0, 120))
     def test_a_raw_threshold_and_a_review_never_contradict(
@@ -215,10 +217,12 @@ class TestDecision:
             assert zone is not None
             assert zone.value <= value
 
-    def test_a_raw_threshold_says_what_it_promises(self, toy: Bundle) -> None:
-        answer = toy.predict(pictures([97.0, 98.0]), threshold=97.0)
+    def test_a_raw_threshold_says_what_it_guarantees(self, toy: Bundle) -> None:
+        answer = toy.predict(flat_images([97.0, 98.0]), threshold=97.0)
         assert (answer["threshold"], answer["overkill"]) == (97.0, 0.03)  # 98 and 99 lie above, and one more
-        assert answer["promise"] == "At most 3 % overkill above a score of 97, promised from 99 calibration images."
+        assert answer["promise"].startswith(
+            "Overkill (false positive rate on good parts) above a score of 97 is at most 3 %: a marginal guarantee "
+        )
         assert [result["decision"] for result in answer["results"]] == ["pass", "reject"]
         assert toy.threshold(threshold=1e6).overkill == 0.01
         assert toy.threshold(threshold=-1e6).overkill == 1.0
@@ -231,7 +235,7 @@ class TestDecision:
 
     def test_two_rules_for_one_decision_are_refused(self, toy: Bundle) -> None:
         with pytest.raises(InputError, match="--overkill and --threshold exclude each other"):
-            toy.predict(pictures([1.0]), overkill=0.1, threshold=3.0)
+            toy.predict(flat_images([1.0]), overkill=0.1, threshold=3.0)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_a_raw_threshold_is_a_number(self, toy: Bundle, value: float) -> None:
@@ -243,17 +247,20 @@ class TestTooFewImages:
     def test_the_bundles_own_decision_falls_back(self, small: Bundle) -> None:
         assert (small.threshold().overkill, small.threshold().supported) == (0.1, False)
         assert (small.mask_threshold().overkill, small.mask_threshold().value) == (0.1, 90.0)
-        assert "9 calibration images cannot support 5 %" in small.predict(pictures([1.0]))["promise"]
+        assert (
+            "9 calibration images are too few to guarantee at most 5 % overkill"
+            in small.predict(flat_images([1.0]))["promise"]
+        )
 
     def test_a_request_names_the_smallest_share(self, small: Bundle) -> None:
         for option, ask in (("--overkill", small.threshold), ("--mask", small.mask_threshold)):
-            message = rf"{option} 0\.01 is more than 9 calibration images can promise; give at least 0\.1 or"
+            message = rf"{option} 0\.01 is less than 9 calibration images can guarantee; give at least 0\.1 or"
             with pytest.raises(InputError, match=message):
                 ask(0.01)
             assert ask(0.1).supported
         for option in ("overkill", "mask"):
             with pytest.raises(InputError, match=f"--{option} 0.01"):
-                small.predict(pictures([1.0]), **{option: 0.01})
+                small.predict(flat_images([1.0]), **{option: 0.01})
 
     def test_a_review_must_be_more_than_is_in_force(self, small: Bundle) -> None:
         with pytest.raises(InputError, match=r"--review 0\.08 leaves nothing to review: give more than 0\.1,"):

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from automl_ad.bundle.runtime import list_sources, prepare, read_picture
+from automl_ad.bundle import runtime
+from automl_ad.bundle.runtime import list_sources, prepare
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.data.reading import read_image
 from automl_ad.errors import InputError
@@ -77,7 +78,7 @@ def test_the_pixels_are_those_that_the_search_saw(tmp_path: Path, name: str, whi
     suffix, draw, options = DRAWN[name]
     path = tmp_path / f"a.{suffix}"
     draw().save(path, **options)
-    read = read_picture(path, white_level)
+    read = runtime.read_image(path, white_level)
     assert (read.dtype, read.flags.c_contiguous) == (np.uint8, True)
     assert np.ptp(read) > 0
     np.testing.assert_array_equal(read, read_image(path, white_level))
@@ -85,12 +86,12 @@ def test_the_pixels_are_those_that_the_search_saw(tmp_path: Path, name: str, whi
 
 @pytest.mark.parametrize("orientation", [0, *range(1, 10)])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-def test_pictures_are_turned_upright_as_the_search_does(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_images_are_turned_upright_as_the_search_does(tmp_path: Path, orientation: int, suffix: str) -> None:
     image = Image.fromarray(gradient())
     exif = image.getexif()
     exif[0x0112] = orientation
     image.save(tmp_path / f"a.{suffix}", exif=exif)
-    read = read_picture(tmp_path / f"a.{suffix}")
+    read = runtime.read_image(tmp_path / f"a.{suffix}")
     np.testing.assert_array_equal(read, read_image(tmp_path / f"a.{suffix}"))
     assert (read.shape[0] > read.shape[1]) == (orientation in (5, 6, 7, 8))
 
@@ -100,18 +101,18 @@ def test_deep_grey_is_turned_too(tmp_path: Path) -> None:
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.png", exif=exif)
-    assert read_picture(tmp_path / "a.png").shape == (30, 20, 3)
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), read_image(tmp_path / "a.png"))
+    assert runtime.read_image(tmp_path / "a.png").shape == (30, 20, 3)
+    np.testing.assert_array_equal(runtime.read_image(tmp_path / "a.png"), read_image(tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize("via", [None, (64, 96), (40, 200)])
 @pytest.mark.parametrize("shape", [(20, 30), (500, 333), (64, 96)])
 def test_preparing_is_the_preprocessing_of_the_search(shape: tuple[int, int], via: tuple[int, int] | None) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     search = Preprocessing(height=32, width=64, via=via)
-    prepared = prepare(picture, search.model_dump(mode="json"))
+    prepared = prepare(image, search.model_dump(mode="json"))
     assert prepared.shape == (32, 64, 3)
-    np.testing.assert_array_equal(prepared.transpose(2, 0, 1), search.apply(picture))
+    np.testing.assert_array_equal(prepared.transpose(2, 0, 1), search.apply(image))
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
@@ -128,13 +129,13 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
 def test_16_bit_colour_is_refused_with_a_remedy(tmp_path: Path, suffix: str, channels: int) -> None:
     cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.full((4, 4, channels), 300, np.uint16))
     with pytest.raises(InputError, match=r"16-bit colour, .* save it as 8-bit RGB, or pass its pixels as an array"):
-        read_picture(tmp_path / f"a.{suffix}")
+        runtime.read_image(tmp_path / f"a.{suffix}")
 
 
 def test_16_bit_grey_with_transparency_is_refused_too(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(2, 1, 16, 4, b"\x00" + bytes(8)))
     with pytest.raises(InputError, match="16-bit colour"):
-        read_picture(tmp_path / "a.png")
+        runtime.read_image(tmp_path / "a.png")
 
 
 def unusable(folder: Path) -> list[Path]:
@@ -153,7 +154,7 @@ def test_unusable_files_are_refused_in_the_words_of_the_search(tmp_path: Path) -
     paths = unusable(tmp_path)
     for path in paths:
         with pytest.raises(InputError) as here:
-            read_picture(path)
+            runtime.read_image(path)
         with pytest.raises(InputError) as there:
             read_image(path)
         assert str(here.value) == str(there.value)
@@ -164,7 +165,7 @@ def test_unusable_files_are_refused_in_the_words_of_the_search(tmp_path: Path) -
 def test_a_format_that_another_program_would_decode_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     with pytest.raises(InputError, match="is not an image"):
-        read_picture(tmp_path / "a.png")
+        runtime.read_image(tmp_path / "a.png")
 
 
 @given(content=st.binary(max_size=300), cut=st.integers(0, 200))
@@ -175,7 +176,7 @@ def test_no_content_raises_anything_but_input_errors(
     path = tmp_path_factory.getbasetemp() / "runtime_fuzz.png"
     path.write_bytes(png(4, 4, 8, 2, b"")[:cut] + content)
     with contextlib.suppress(InputError):
-        assert read_picture(path).shape[2] == 3
+        assert runtime.read_image(path).shape[2] == 3
 
 
 def test_a_folder_is_searched_and_sorted_without_what_is_hidden(tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_nothing_to_judge_is_refused(tmp_path: Path) -> None:
         list_sources(tmp_path / "absent.png")
     nothings: list[Any] = [[], (), np.zeros((0, 64, 64, 3), np.uint8)]
     for nothing in nothings:
-        with pytest.raises(InputError, match="no images to judge"):
+        with pytest.raises(InputError, match="There are no images"):
             list_sources(nothing)
 
 
@@ -239,7 +240,7 @@ def test_faults_of_the_machine_have_their_own_remedies(
     Image.fromarray(gradient()).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(InputError, match=remedy):
-        read_picture(tmp_path / "a.png")
+        runtime.read_image(tmp_path / "a.png")
 
 
 def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from automl_ad.bundle.svg import Axis, across, curve, dot, drawing, histogram, segment, upright, words
+from automl_ad.bundle.svg import Axis, across, curve, dot, drawing, histogram, segment, text, upright
 
 
 def parsed(*parts: str) -> ElementTree.Element:
@@ -81,7 +81,7 @@ def test_a_bar_too_narrow_for_a_gap_is_still_there() -> None:
     assert float(bar.get("width", "")) == 0.25
 
 
-def test_marks_and_lines_lie_where_they_are_told() -> None:
+def test_markers_and_lines_lie_at_their_coordinates() -> None:
     root = parsed(dot(12.5, 7), segment((1, 2), (3.25, 4), dashes="5 4"))
     circle, line = next(root.iter("circle")), next(root.iter("line"))
     assert (circle.get("cx"), circle.get("cy")) == ("12.5", "7")
@@ -89,9 +89,9 @@ def test_marks_and_lines_lie_where_they_are_told() -> None:
     assert line.get("stroke-dasharray") == "5 4"
 
 
-def test_words_are_never_markup() -> None:
+def test_text_is_never_markup() -> None:
     name = "<script>alert('&\")</script>"
-    (text,) = parsed(words(1, 2, name, "end", whole=name)).iter("text")
-    assert text.findtext("title") == name
-    assert "".join(text.itertext()) == 2 * name
-    assert text.get("text-anchor") == "end"
+    (element,) = parsed(text(1, 2, name, "end", full=name)).iter("text")
+    assert element.findtext("title") == name
+    assert "".join(element.itertext()) == 2 * name
+    assert element.get("text-anchor") == "end"

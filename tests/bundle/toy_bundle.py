@@ -53,7 +53,7 @@ def toy_files(size: tuple[int, int] = SIZE, model: bytes | None = None, **sectio
         "model.onnx": toy_model(size).SerializeToString() if model is None else model,
         "calibration.json": json.dumps(sections.pop("calibration", calibration)).encode(),
         "weights.safetensors": b"\x08" + bytes(40),
-        "samples/a.png": b"no picture, but nobody looks",
+        "samples/a.png": b"no image, but nobody looks",
     }
     manifest: dict[str, Any] = {
         "schema_version": 2,
@@ -93,8 +93,8 @@ def write_toy(path: Path, **options: Any) -> Path:
     return write_files(path, toy_files(**options))
 
 
-def flat_picture(score: float, size: tuple[int, int] = SIZE) -> npt.NDArray[np.uint8]:
+def flat_image(score: float, size: tuple[int, int] = SIZE) -> npt.NDArray[np.uint8]:
     """Grey but for one bright pixel, so that the toy's score is ``score`` (up to 127)."""
-    picture = np.full((*size, 3), 128, np.uint8)
-    picture[size[0] // 4, size[1] // 2] = 128 + score
-    return picture
+    image = np.full((*size, 3), 128, np.uint8)
+    image[size[0] // 4, size[1] // 2] = 128 + score
+    return image

@@ -71,7 +71,7 @@ def test_the_demo_draws_parts_and_fills_the_form_in(workspace: Path, started: li
     [
         ("new_folder", "", "The folder of good pictures is missing"),
         ("new_folder", "/no/such/place", "The folder of good pictures /no/such/place is not there"),
-        ("new_budget", "soon", "not a usable length of time"),
+        ("new_budget", "soon", "not a usable duration"),
         ("new_name", "a/b", "holds a character that folders cannot have"),
         ("new_backbones", ",", None),
     ],

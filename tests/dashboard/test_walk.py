@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from automl_ad.dashboard_server import Place, app_file, command, environment, free_port
+from automl_ad.dashboard_server import Endpoint, app_file, command, environment, free_port
 from automl_ad.study.study import Study
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def browser() -> Iterator[Any]:
 @contextmanager
 def _served(workspace: Path, token: str | None = None) -> Iterator[str]:
     """The dashboard of a workspace, as `automl-ad dashboard` serves it; gives its address."""
-    place = Place("127.0.0.1", free_port("127.0.0.1"), token)
+    place = Endpoint("127.0.0.1", free_port("127.0.0.1"), token)
     known = environment(os.environ, workspace, None, token) | {"OMP_NUM_THREADS": "1"}
     server = subprocess.Popen(command(app_file(), place), env=known, stdout=subprocess.DEVNULL)
     try:

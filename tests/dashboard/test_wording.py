@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from datetime import datetime, timezone
 
 import pytest
@@ -9,15 +8,9 @@ from parts.wording import (
     as_code,
     as_html,
     counted,
-    interval,
-    megabytes,
-    milliseconds,
     moment,
     one_line,
-    percent,
     plain,
-    score,
-    score_with_interval,
 )
 
 
@@ -59,18 +52,7 @@ def test_html_is_escaped() -> None:
     assert as_html("<b title='x'>&") == "&lt;b title=&#x27;x&#x27;&gt;&amp;"
 
 
-def test_numbers_carry_their_units() -> None:
-    assert percent(0.0321) == "3.2 %"
-    assert milliseconds(12.34) == "12.3 ms"
-    assert milliseconds(1234.5) == "1234 ms"
-    assert [megabytes(size) for size in (0.123, 4.56, 45.2)] == ["0.12 MB", "4.6 MB", "45 MB"]
-    assert score_with_interval(0.9123, (0.88, 0.9412)) == "0.912 (90 % interval 0.880 to 0.941)"
-
-
-@pytest.mark.parametrize("missing", [None, math.nan, math.inf])
-def test_what_is_not_known_is_a_dash(missing: float | None) -> None:
-    assert {percent(missing), milliseconds(missing), megabytes(missing), score(missing)} == {"–"}
-    assert interval(None) == "–"
+def test_an_unknown_time_is_a_dash() -> None:
     assert moment(None) == "–"
 
 

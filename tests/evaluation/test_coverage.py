@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.coverage import RECORD, Cell, Coverage
-from automl_ad.evaluation.severity import LADDER, Reach
+from automl_ad.evaluation.severity import STRENGTHS, DetectabilityCurve
 
 ASKED = (0.7, 0.85, 0.95)
-ALL = Reach(LADDER, (0.5, 0.6, 0.7, 0.8, 0.9, 1.0))
-NOTHING = Reach((), ())
+ALL = DetectabilityCurve(STRENGTHS, (0.5, 0.6, 0.7, 0.8, 0.9, 1.0))
+NOTHING = DetectabilityCurve((), ())
 
 
-def reach(low: float, high: float) -> Reach:
+def curve(low: float, high: float) -> DetectabilityCurve:
     """A straight way from one image AUROC to another."""
-    return Reach(LADDER, tuple(low + (high - low) * step / 5 for step in range(6)))
+    return DetectabilityCurve(STRENGTHS, tuple(low + (high - low) * step / 5 for step in range(6)))
 
 
-def cells_of(found: Reach, asked: tuple[float, ...] = ASKED) -> dict[float, Cell]:
+def cells_of(found: DetectabilityCurve, asked: tuple[float, ...] = ASKED) -> dict[float, Cell]:
     return dict(Coverage.of({"texture": ALL, "odd": found}, asked).cells["odd"])
 
 
@@ -33,7 +33,7 @@ def test_within_reach_every_severity_has_its_cell() -> None:
     assert list(coverage.cells["texture"]) == list(ASKED)
     for severity, cell in coverage.cells["texture"].items():
         assert cell == Cell(ALL.strength(severity), severity)
-    assert coverage.strengths["texture"][0.7] == LADDER[2]
+    assert coverage.strengths["texture"][0.7] == STRENGTHS[2]
     assert (coverage.left_out, coverage.out_of_reach, coverage.warnings) == ({}, {"texture": []}, [])
 
 
@@ -55,13 +55,13 @@ def test_within_reach_every_severity_has_its_cell() -> None:
 def test_a_severity_out_of_reach_falls_to_the_nearest_that_is_not(
     low: float, high: float, expected: dict[float, float]
 ) -> None:
-    cells = cells_of(reach(low, high))
+    cells = cells_of(curve(low, high))
     assert {severity: cell.auroc for severity, cell in cells.items()} == pytest.approx(expected)
 
 
 @given(low=st.floats(0, 1), high=st.floats(0, 1))
 def test_no_two_cells_are_one_and_the_same(low: float, high: float) -> None:
-    cells = Coverage.of({"odd": reach(min(low, high), max(low, high))}, ASKED).cells["odd"]
+    cells = Coverage.of({"odd": curve(min(low, high), max(low, high))}, ASKED).cells["odd"]
     assert cells
     assert len({cell.strength for cell in cells.values()}) == len(cells)
 
@@ -69,14 +69,16 @@ def test_no_two_cells_are_one_and_the_same(low: float, high: float) -> None:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (NOTHING, "come to nothing on these images."),
+        (NOTHING, "most attempts to draw it on these images fail."),
         (
-            reach(0.98, 1.0),
-            "even at its faintest, the reference panel tells it too plainly .*0.98; 0.7 to 0.95 were wanted",
+            curve(0.98, 1.0),
+            "even at its lowest strength it is too easy .*0.98; 0.7 to 0.95 were requested",
         ),
     ],
 )
-def test_a_family_that_does_not_suit_the_product_is_left_out_and_says_why(found: Reach, words: str) -> None:
+def test_a_family_that_does_not_suit_the_product_is_left_out_and_says_why(
+    found: DetectabilityCurve, words: str
+) -> None:
     coverage = Coverage.of({"odd": found, "texture": ALL}, ASKED)
     assert list(coverage.cells) == ["texture"]
     (warning,) = coverage.warnings
@@ -87,30 +89,30 @@ def test_a_family_that_does_not_suit_the_product_is_left_out_and_says_why(found:
 
 def test_a_family_that_the_panel_can_hardly_tell_at_its_strongest_stays() -> None:
     """Candidates may see more than the panel does."""
-    coverage = Coverage.of({"odd": reach(0.4, 0.55), "texture": ALL}, ASKED)
-    assert coverage.cells["odd"] == {0.7: Cell(LADDER[-1], pytest.approx(0.55))}
+    coverage = Coverage.of({"odd": curve(0.4, 0.55), "texture": ALL}, ASKED)
+    assert coverage.cells["odd"] == {0.7: Cell(STRENGTHS[-1], pytest.approx(0.55))}
     assert list(coverage.out_of_reach["odd"]) == list(ASKED)
     assert (coverage.left_out, coverage.warnings) == ({}, [])
 
 
 def test_a_trivial_family_is_left_out_though_the_others_are_faint_and_the_user_is_told_of_both() -> None:
-    coverage = Coverage.of({"one": reach(0.4, 0.55), "two": reach(0.99, 1.0), "none": NOTHING}, ASKED)
+    coverage = Coverage.of({"one": curve(0.4, 0.55), "two": curve(0.99, 1.0), "none": NOTHING}, ASKED)
     assert {name: list(cells) for name, cells in coverage.cells.items()} == {"one": [0.7]}
     assert list(coverage.left_out) == ["two", "none"]
     assert coverage.warnings[:-1] == list(coverage.left_out.values())
-    assert coverage.warnings[-1].startswith("No family reaches the severities asked for")
+    assert coverage.warnings[-1].startswith("No family reaches the requested severities")
 
 
 def test_where_all_that_can_be_drawn_is_trivial_it_stays_and_the_user_is_told() -> None:
-    coverage = Coverage.of({"one": reach(0.98, 1.0), "two": reach(0.99, 1.0), "none": NOTHING}, ASKED)
+    coverage = Coverage.of({"one": curve(0.98, 1.0), "two": curve(0.99, 1.0), "none": NOTHING}, ASKED)
     assert {name: list(cells) for name, cells in coverage.cells.items()} == {"one": [0.95], "two": [0.95]}
-    assert coverage.cells["two"][0.95].strength == LADDER[0]
+    assert coverage.cells["two"][0.95].strength == STRENGTHS[0]
     assert list(coverage.left_out) == ["none"]
-    assert coverage.warnings[-1].startswith("No family reaches the severities asked for")
+    assert coverage.warnings[-1].startswith("No family reaches the requested severities")
 
 
 def test_a_single_severity_is_drawn_as_near_as_can_be() -> None:
-    assert cells_of(reach(0.4, 0.55), (0.8,)) == {0.8: Cell(1.0, pytest.approx(0.55))}
+    assert cells_of(curve(0.4, 0.55), (0.8,)) == {0.8: Cell(1.0, pytest.approx(0.55))}
 
 
 def test_when_nothing_can_be_drawn_there_is_no_cell() -> None:
@@ -125,7 +127,7 @@ def test_another_family_can_be_missing_for_a_reason_of_its_own() -> None:
 
 class TestRecord:
     def test_what_was_saved_is_loaded(self, tmp_path: Path) -> None:
-        coverage = Coverage.of({"texture": reach(0.5, 0.9), "cutpaste": ALL, "warp": NOTHING}, ASKED)
+        coverage = Coverage.of({"texture": curve(0.5, 0.9), "cutpaste": ALL, "warp": NOTHING}, ASKED)
         coverage.save(tmp_path, "abc")
         assert Coverage.load(tmp_path, "abc") == coverage
 
@@ -135,7 +137,7 @@ class TestRecord:
         assert Coverage.load(tmp_path, "abd") is None
 
     def test_other_programs_can_read_it(self, tmp_path: Path) -> None:
-        Coverage.of({"texture": reach(0.5, 0.72), "warp": NOTHING}, ASKED).save(tmp_path, "abc")
+        Coverage.of({"texture": curve(0.5, 0.72), "warp": NOTHING}, ASKED).save(tmp_path, "abc")
         content = json.loads((tmp_path / RECORD).read_text())
         assert content["families"] == ["texture", "warp"]
         assert content["drawn"]["texture"]["0.7"] == {"strength": pytest.approx(0.793, abs=0.001), "auroc": 0.7}

@@ -7,39 +7,39 @@ import pytest
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation import severity
-from automl_ad.evaluation.severity import LADDER, Panel, Reach, measured_reach
+from automl_ad.evaluation.severity import STRENGTHS, DetectabilityCurve, Panel, measure_detectability
 from automl_ad.synthesis.base import AnomalyFamily, Context
 
 
-def reach(*measured: float) -> Reach:
-    return Reach.of(LADDER, measured)
+def curve(*measured: float) -> DetectabilityCurve:
+    return DetectabilityCurve.of(STRENGTHS, measured)
 
 
 class TestReach:
     def test_a_rung_that_hits_the_severity_is_its_strength(self) -> None:
-        assert reach(0.5, 0.6, 0.7, 0.8, 0.9, 1.0).strength(0.8) == pytest.approx(LADDER[3])
+        assert curve(0.5, 0.6, 0.7, 0.8, 0.9, 1.0).strength(0.8) == pytest.approx(STRENGTHS[3])
 
     def test_between_rungs_strength_grows_in_equal_ratios(self) -> None:
-        assert reach(0.5, 0.5, 0.6, 0.8, 0.9, 1.0).strength(0.7) == pytest.approx((LADDER[2] * LADDER[3]) ** 0.5)
+        assert curve(0.5, 0.5, 0.6, 0.8, 0.9, 1.0).strength(0.7) == pytest.approx((STRENGTHS[2] * STRENGTHS[3]) ** 0.5)
 
     def test_out_of_reach_is_the_strongest_or_the_faintest(self) -> None:
-        faint, plain = reach(0.5, 0.5, 0.5, 0.55, 0.7, 0.7), reach(0.9, 0.95, 1, 1, 1, 1)
-        assert (faint.strength(0.95), faint.nearest(0.95), faint.covers(0.95)) == (LADDER[-1], 0.7, False)
-        assert (plain.strength(0.7), plain.nearest(0.7), plain.covers(0.7)) == (LADDER[0], 0.9, False)
-        assert plain.covers(0.95)
+        faint, plain = curve(0.5, 0.5, 0.5, 0.55, 0.7, 0.7), curve(0.9, 0.95, 1, 1, 1, 1)
+        assert (faint.strength(0.95), faint.nearest(0.95), faint.reaches(0.95)) == (STRENGTHS[-1], 0.7, False)
+        assert (plain.strength(0.7), plain.nearest(0.7), plain.reaches(0.7)) == (STRENGTHS[0], 0.9, False)
+        assert plain.reaches(0.95)
 
     def test_a_dip_in_the_ladder_is_smoothed_over(self) -> None:
-        dipped = reach(0.5, 0.7, 0.6, 0.8, 0.9, 1.0)
+        dipped = curve(0.5, 0.7, 0.6, 0.8, 0.9, 1.0)
         assert dipped.aurocs == pytest.approx((0.5, 0.65, 0.65, 0.8, 0.9, 1.0))
-        assert dipped.strengths == LADDER
+        assert dipped.strengths == STRENGTHS
 
     def test_rungs_that_could_not_be_drawn_play_no_part(self) -> None:
-        some = Reach.of(LADDER[3:], (0.6, 0.8, 1.0))
-        assert some.strength(0.5) == LADDER[3]
-        assert some.strength(0.8) == pytest.approx(LADDER[4])
+        some = DetectabilityCurve.of(STRENGTHS[3:], (0.6, 0.8, 1.0))
+        assert some.strength(0.5) == STRENGTHS[3]
+        assert some.strength(0.8) == pytest.approx(STRENGTHS[4])
 
     def test_nothing_drawn_reaches_nothing(self) -> None:
-        assert Reach.of((), ()) == Reach((), ())
+        assert DetectabilityCurve.of((), ()) == DetectabilityCurve((), ())
 
 
 def brightest_change(images: ImageSet) -> np.ndarray:
@@ -51,8 +51,8 @@ def test_harder_severities_get_fainter_strengths() -> None:
     rng = np.random.default_rng(0)
     images = np.clip(rng.normal(128, 6, (6, 64, 64, 3)), 0, 255).astype(np.uint8)
     panel = Panel.of([brightest_change], ImageSet.of_pictures(images))
-    for found in measured_reach(Context(images), ("texture", "photometric"), panel, 8, rng).values():
-        assert found.strengths == LADDER
+    for found in measure_detectability(Context(images), ("texture", "photometric"), panel, 8, rng).values():
+        assert found.strengths == STRENGTHS
         assert 0 < found.strength(0.6) <= found.strength(0.95) <= 1
 
 
@@ -73,17 +73,17 @@ def brightest(images: ImageSet) -> np.ndarray:
     return images.pixels.max(axis=(1, 2, 3)).astype(float)
 
 
-@pytest.mark.parametrize(("bright", "rungs"), [(3, LADDER[3:]), (1, ())])
+@pytest.mark.parametrize(("bright", "strengths"), [(3, STRENGTHS[3:]), (1, ())])
 def test_strengths_at_which_most_drawings_come_to_nothing_are_out_of_the_ladder(
-    bright: int, rungs: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+    bright: int, strengths: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others stand for the few that failed: every one of them is brighter than the good images."""
     monkeypatch.setattr(severity, "create_family", lambda _, context: Patchy(context))
     images = np.full((4, 32, 32, 3), 20, np.uint8)
     images[:bright] = 120
     panel = Panel.of([brightest], ImageSet.of_pictures(images))
-    found = measured_reach(Context(images), ("patchy",), panel, 40, np.random.default_rng(0))["patchy"]
-    assert found == Reach(rungs, (1.0,) * len(rungs))
+    found = measure_detectability(Context(images), ("patchy",), panel, 40, np.random.default_rng(0))["patchy"]
+    assert found == DetectabilityCurve(strengths, (1.0,) * len(strengths))
 
 
 class Whiter:
@@ -103,9 +103,9 @@ class Whiter:
 def test_a_family_is_told_at_once_what_the_ladder_takes() -> None:
     images = np.random.default_rng(0).integers(110, 140, (3, 64, 64, 3), np.uint8)
     source, panel = Whiter(), Panel.of([brightest_change], ImageSet.of_pictures(images))
-    measured_reach(Context(images, sdas=source), ("sdas",), panel, 4, np.random.default_rng(1))
+    measure_detectability(Context(images, sdas=source), ("sdas",), panel, 4, np.random.default_rng(1))
     asked, strengths = source.calls[0]
-    assert strengths == [rung for rung in LADDER for _ in range(4)]
+    assert strengths == [strength for strength in STRENGTHS for _ in range(4)]
     later = [(image.tobytes(), strength) for images, (strength,) in source.calls[1:] for image in images]
     assert later == [(image.tobytes(), strength) for image, strength in zip(asked, strengths, strict=True)]
 
@@ -119,9 +119,9 @@ def test_the_panel_judges_every_rung_with_one_run() -> None:
         return brightest(scored)
 
     panel = Panel.of([counting], ImageSet.of_pictures(images))
-    found = measured_reach(Context(images, sdas=Whiter()), ("sdas",), panel, 5, np.random.default_rng(0))
-    assert sizes == [4, 5 * len(LADDER)]
-    assert found == {"sdas": Reach(LADDER, (1.0,) * len(LADDER))}
+    found = measure_detectability(Context(images, sdas=Whiter()), ("sdas",), panel, 5, np.random.default_rng(0))
+    assert sizes == [4, 5 * len(STRENGTHS)]
+    assert found == {"sdas": DetectabilityCurve(STRENGTHS, (1.0,) * len(STRENGTHS))}
 
 
 def levels(*values: int) -> ImageSet:

@@ -82,7 +82,7 @@ def test_any_other_error_is_unexpected_and_its_traceback_is_in_the_log(
 
     assert run(work) == 1
     error = folder.read_status().error
-    assert error == "An unexpected fault ended it: ZeroDivisionError: by zero"
+    assert error == "Unexpected error: ZeroDivisionError: by zero"
     assert "Traceback" in capsys.readouterr().err
 
 

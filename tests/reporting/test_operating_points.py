@@ -53,20 +53,20 @@ def test_a_family_that_was_learned_from_is_marked_and_does_not_count() -> None:
     assert (everywhere.total.count, everywhere.total.of) == (3, 4)
 
 
-def test_a_promise_says_what_so_many_normals_support() -> None:
+def test_a_guarantee_says_what_so_many_normals_support() -> None:
     made = points(list(range(19)), [30.0], ["texture/0.7"])
     assert made.smallest_overkill == 1 / 20
     kept, refused = made.threshold_for(0.1), made.threshold_for(0.01)
     assert (kept.supported, made.at(kept.value).promised) == (True, 0.1)
     assert (refused.supported, refused.overkill) == (False, 0.05)
-    assert "99 images would be needed" in refused.message
+    assert "99 images are needed" in refused.message
 
 
 scores = st.lists(st.integers(0, 20).map(float), min_size=1, max_size=30)
 
 
 @given(scores, scores, st.floats(0.01, 0.99))
-def test_a_promised_threshold_is_kept_on_the_normals_themselves(
+def test_a_guaranteed_threshold_is_kept_on_the_normals_themselves(
     normals: list[float], anomalies: list[float], wanted: float
 ) -> None:
     made = points(normals, anomalies, ["texture/0.7"] * len(anomalies))

@@ -185,7 +185,7 @@ def test_metrics_without_masks_leave_gaps() -> None:
         assert words not in text
 
 
-def test_metrics_say_what_was_promised_and_where_the_report_lies() -> None:
+def test_metrics_state_the_guarantees_and_where_the_report_lies() -> None:
     report = {"images": {"good": 10, "defect": 5}, "by_defect": {}, "promise_note": "1 of 10 [is] compatible."}
     counts = {"good": {"reject": 1, "review": 2, "pass": 7}, "defect": {"reject": 3, "review": 1, "pass": 1}}
     report |= {"review": {"threshold": 2.5, "promised": 0.35} | counts, "report": "out [1]/evaluation.html"}
@@ -195,9 +195,9 @@ def test_metrics_say_what_was_promised_and_where_the_report_lies() -> None:
     assert "1.25 %" in row_of(text, "marked on good")
     expected = [
         "1 of 10 [is] compatible.",
-        "2 good and 1 defective images lie between the thresholds and go to review; 1 defective ones pass.",
-        "30 % of the good images; at most 35 % were promised.",
-        "1.25 % of the pixels are marked on average; at most 1 % were promised.",
+        "2 good and 1 defective images score between the thresholds and go to review; 1 defective ones pass.",
+        "30 % of the good images are rejected or reviewed; the guarantee is at most 35 %.",
+        "1.25 % of the pixels are marked on average; the guarantee is at most 1 %.",
         "Report written: out [1]/evaluation.html",
     ]
     places = [text.index(words) for words in expected]

@@ -305,7 +305,7 @@ def test_a_set_with_one_defect_is_judged_by_all_that_it_allows() -> None:
     assert judged["defects"]["1"]["sets"] == judged["defects"]["3"]["sets"] == 0  # none would be left to judge by
     assert np.isnan(judged["defects"]["1"]["after"])
     assert judged["studies"][0]["images"] == {"good": 19, "defect": 1}
-    assert "| 3 | 0 |  |  |" in markdown(judged, "")
+    assert "| 3 | 0 | – | – |" in markdown(judged, "")
 
 
 def test_the_report_says_what_was_judged(tmp_path: Path) -> None:

@@ -181,8 +181,8 @@ def test_the_last_leader_stays_known_until_the_end(folder: StudyFolder) -> None:
     [
         (KeyboardInterrupt(), "stopped", None),
         (InputError("Give more images."), "failed", "Give more images."),
-        (ValueError("odd\nlines"), "failed", "An unexpected fault ended it: ValueError: odd"),
-        (MemoryError(), "failed", "An unexpected fault ended it: MemoryError"),
+        (ValueError("odd\nlines"), "failed", "Unexpected error: ValueError: odd"),
+        (MemoryError(), "failed", "Unexpected error: MemoryError"),
     ],
 )
 def test_how_it_ended_is_noted(folder: StudyFolder, fault: BaseException, state: str, error: str | None) -> None:

@@ -17,7 +17,7 @@ from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.study_images import read_study_images
 from automl_ad.errors import InputError, StoreError
-from automl_ad.evaluation.severity import LADDER
+from automl_ad.evaluation.severity import STRENGTHS
 from automl_ad.evaluation.suite import Suite
 from automl_ad.seeds import derived_seed
 from automl_ad.store.artifacts import StudyFolder
@@ -305,7 +305,7 @@ class TestSdas:
         made = [total for message, total in told if message == "Making synthetic pictures"]
         assert told[:2] == [("Training SDAS", 4), ("Judging synthetic pictures", 1)]
         # First the pictures of at most four different images on each rung of the ladder.
-        assert made[0] in {len(LADDER) * bases for bases in (1, 2, 3, 4)}
+        assert made[0] in {len(STRENGTHS) * bases for bases in (1, 2, 3, 4)}
 
 
 class TestSdasLeftOut:
@@ -425,7 +425,7 @@ class TestStock:
     ) -> None:
         data = draw(parts, tmp_path, **LEARNING)
         assert made_to_learn_from(sampled) == STOCKED
-        assert tiny_sdas[0].pictures == 4 * (len(LADDER) + 2) + STOCKED
+        assert tiny_sdas[0].pictures == 4 * (len(STRENGTHS) + 2) + STOCKED
         tiny_sdas.clear()
         sampled.clear()
         stock = data.stock()
@@ -473,7 +473,7 @@ class TestStock:
     ) -> None:
         data = draw(parts, tmp_path)
         assert made_to_learn_from(sampled) == 0
-        assert tiny_sdas[0].pictures == 4 * (len(LADDER) + 2)
+        assert tiny_sdas[0].pictures == 4 * (len(STRENGTHS) + 2)
         assert len(keys_of(data.stock())) == made_to_learn_from(sampled) == STOCKED
 
     def test_they_are_made_again_as_they_were_if_they_were_lost(
@@ -545,7 +545,7 @@ class TestCoverage:
         self, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         cannot_draw("warp", monkeypatch)
-        warning = "The family warp was left out: most of its drawings come to nothing on these images."
+        warning = "The family warp was left out: most attempts to draw it on these images fail."
         for _ in range(2):
             data = draw(parts, tmp_path, families=("warp", "texture"))
             assert families(data.proxy) == families(data.holdout) == {"texture"}
@@ -603,7 +603,7 @@ class TestCoverageOfSdas:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         cannot_draw("sdas", monkeypatch)
-        warning = "The family sdas was left out: most of its drawings come to nothing on these images."
+        warning = "The family sdas was left out: most attempts to draw it on these images fail."
         first = draw(parts, tmp_path, **LEARNING)
         assert families(first.proxy) == families(first.holdout) == {"texture"}
         assert (list(first.warnings), first.sources) == ([warning], ("texture",))

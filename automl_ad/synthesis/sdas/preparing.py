@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from filelock import FileLock
 
-from automl_ad.durations import format_duration
 from automl_ad.errors import StoreError
+from automl_ad.formatting import format_duration
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.denoiser import Denoiser
