@@ -105,7 +105,7 @@ def test_pages_name_only_options_that_exist(page: str) -> None:
         for parameter in command.params
         for option in [*parameter.opts, *parameter.secondary_opts]
     }
-    elsewhere = {"--debug", "--help", "--index-url"}  # of the program itself, and pip's
+    elsewhere = {"--debug", "--verbose", "--quiet", "--help", "--index-url"}  # of the program itself, and pip's
     for script in (ROOT / "studies").rglob("*.py"):
         elsewhere |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGES[page]))
@@ -117,6 +117,26 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     folder = ROOT if page == "README.md" else ROOT / "docs"
     links = re.findall(r"\]\((?!https?:)([^)#]*)", PAGES[page])
     assert [link for link in links if not (folder / link).exists()] == []
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of the headings outside of code: lower case, hyphens for spaces, no other punctuation."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_headings_name_headings_that_exist(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", PAGES[page])
+    assert [f"{path}#{anchor}" for path, anchor in links if anchor not in anchors(PAGES[Path(path or page).name])] == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    assert {f"docs/{name}" for name in PAGES if name != "README.md"} <= set(re.findall(r"\]\(([^)#]*)", README))
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.split()) <= 1300
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "clean"])
