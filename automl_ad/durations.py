@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from automl_ad.errors import InputError
+from automl_ad.errors import OptionError
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _PLAIN = re.compile(_NUMBER)
@@ -13,24 +13,25 @@ _WITH_UNITS = re.compile(rf"(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s)?"
 _SECONDS = (3600, 60, 1)
 
 
-def parse_duration(given: str | float, option: str = "--time-budget") -> float:
+def parse_duration(given: str | float, option: str = "time_budget") -> float:
     """Reads a length of time.
 
     Args:
         given: Seconds, or text such as ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
-        option: Named in the error.
+        option: The option that it is given for.
 
     Returns:
         Seconds, positive and finite.
 
     Raises:
-        InputError: The text is no length of time, or it is not positive and finite.
+        OptionError: The text is no length of time, or it is not positive and finite.
     """
     seconds = _seconds(given.strip().lower()) if isinstance(given, str) else float(given)
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InputError(
-            f"{option} {str(given)!r} is not a usable length of time: "
-            "give a positive number of seconds, or text such as 90s, 10m or 1.5h."
+        raise OptionError(
+            option,
+            f"{str(given)!r} is not a usable length of time: "
+            "give a positive number of seconds, or text such as 90s, 10m or 1.5h.",
         )
     return seconds
 

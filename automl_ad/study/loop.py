@@ -60,7 +60,7 @@ class Clock:
 
 def closing_time(finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
     """Seconds expected for certifying the best few and their averages, from the trials so far."""
-    looks = settings.certified + (AVERAGES if settings.average else 0)
+    looks = settings.holdout_candidates + (AVERAGES if settings.ensemble else 0)
     return sum(_second_look_s(record) for record in best_by_proxy(finished, looks))
 
 
@@ -102,7 +102,9 @@ def search_loop(
     while repeats < REPEATS_ALLOWED:
         records = [record for record in repository.candidates(study.study_name) if record.method != ENSEMBLE]
         finished = [record for record in records if record.state == "complete"]
-        remove_states(context.folder, {record.number for record in best_by_proxy(finished, settings.certified)})
+        remove_states(
+            context.folder, {record.number for record in best_by_proxy(finished, settings.holdout_candidates)}
+        )
         _announce(listener, records, finished, settings, clock)
         if _done(records, finished, settings, clock):
             return
