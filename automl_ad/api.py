@@ -25,8 +25,7 @@ from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
 from automl_ad.study.progress import Event, Listener, ignore_events
-from automl_ad.study.request import absolute, requested_settings
-from automl_ad.study.settings import build_settings
+from automl_ad.study.settings import Preset, requested_settings
 from automl_ad.study.study import Study
 from automl_ad.study.synthesize import SynthesisRequest
 from automl_ad.study.synthesize import synthesize as _synthesize
@@ -41,7 +40,7 @@ def search(
     name: str | None = None,
     workspace: str | Path | None = None,
     storage: str | None = None,
-    preset: str = "quick",
+    preset: Preset = "quick",
     study_file: str | Path | None = None,
     trials: int | None = None,
     time_budget: float | str | None = None,
@@ -55,39 +54,40 @@ def search(
     max_size_mb: float | None = None,
     texture_dir: str | Path | None = None,
     exclude: Sequence[str | Path] = (),
-    average: bool | None = None,
+    ensemble: bool | None = None,
     seed: int = 0,
     defects: str | Path | None = None,
     listener: Listener | None = None,
 ) -> Study:
     """Finds the anomaly detector that suits a folder of good images best.
 
-    Running it again with the same name goes on where it stopped.
+    Running it again with the same name goes on where it stopped. Options that are None have the preset's values.
 
     Args:
         images: Folder of good images, searched recursively, or a data set in MVTec layout (``train/good`` is read).
-        name: Name of the study; the folder's by default.
-        workspace: Folder for studies and caches; ``AUTOML_AD_WORKSPACE`` or ``./automl_ad_workspace`` by default.
-        storage: Database URL; an SQLite file in the workspace by default.
-        preset: ``quick``, ``balanced``, ``thorough`` or ``faithful``.
-        study_file: YAML file of settings instead of a preset.
-        trials: Most candidates tried.
-        time_budget: Seconds, or text such as ``10m``, for the whole search.
-        methods: Methods searched.
-        backbones: Backbones searched; each must be had.
-        weights_dir: Folder of ``<timm name>.safetensors`` files.
-        image_size: Side, in pixels, of the square that has the area of the working size.
-        device: ``auto``, ``cpu`` or ``cuda:N``.
-        workers: Processes; this release runs one.
-        max_latency_ms: Slower candidates cannot win.
-        max_size_mb: Larger candidates cannot win.
-        texture_dir: Texture images for the family ``texture``.
-        exclude: Images to leave out, by their paths, also relative to ``images``.
-        average: Whether averages of the default and the best that differ from it compete, too; what the preset says
-            when None.
-        seed: Drives everything random.
-        defects: Folder of 1 to 20 pictures of real defects. The search never sees them; afterwards they re-rank its
-            finished trials, which is told apart, under ``defects`` of the study's answer; see `Study.rerank`.
+        name: Name of the study. The folder's by default.
+        workspace: Folder of studies and caches. ``AUTOML_AD_WORKSPACE`` or ``./automl_ad_workspace`` by default.
+        storage: Database URL. An SQLite file in the workspace by default.
+        preset: Settings to start from; other options take precedence. One of ``quick``, ``balanced``, ``thorough`` and
+            ``faithful``.
+        study_file: Study file: YAML file of settings instead of a preset.
+        trials: Maximum number of trials.
+        time_budget: Time for the whole search: seconds, or text such as 90s, 10m or 1.5h.
+        methods: Methods to search: padim, patchcore, dfr, realnet, destseg, anoseg.
+        backbones: Backbones to search: timm names such as resnet18, or embedded, which needs no weights. Those that are
+            named here must have weights.
+        weights_dir: Folder of backbone weights, files <timm name>.safetensors.
+        image_size: Working size: side, in pixels, of the square that has its area.
+        device: Device: cpu, cuda:N, or auto, which takes a GPU if there is one.
+        workers: Processes; this release supports 1.
+        max_latency_ms: Candidates that take more milliseconds per image on this device cannot win.
+        max_size_mb: Candidates of more megabytes cannot win.
+        texture_dir: Folder of texture images for the family texture of synthetic anomalies.
+        exclude: Images to leave out, by their paths, also relative to the folder of images.
+        ensemble: Whether ensembles of the baseline and the best other candidates compete.
+        seed: Seed of splits, synthesis, sampler and initialisation.
+        defects: Folder of 1 to 20 images of real defects, which the search never reads; they re-rank its finished
+            trials, in an answer of its own. See `Study.rerank`.
         listener: Called with progress.
 
     Returns:
@@ -100,6 +100,9 @@ def search(
     folder = Path(images)
     settings = requested_settings(
         folder,
+        name=name,
+        workspace=workspace,
+        storage=storage,
         preset=preset,
         study_file=study_file,
         trials=trials,
@@ -114,11 +117,14 @@ def search(
         max_size_mb=max_size_mb,
         texture_dir=texture_dir,
         exclude=exclude,
-        average=average,
+        ensemble=ensemble,
         seed=seed,
+        defects=defects,
     )
     target = StudyFolder(workspace_folder(workspace), name or folder.absolute().name)
-    return Study.run(settings, target, storage, listener or ignore_events, absolute(defects))
+    return Study.run(
+        settings, target, storage, listener or ignore_events, Path(defects).absolute() if defects else None
+    )
 
 
 def studies(workspace: str | Path | None = None, storage: str | None = None) -> list[dict[str, Any]]:
@@ -184,8 +190,8 @@ def synthesize(
         AutomlAdError: The input cannot be used; the message says what to do.
     """
     request = SynthesisRequest(family, strength, count)
-    settings = build_settings(
-        Path(images), image_size=image_size, device=device, texture_dir=absolute(texture_dir), seed=seed
+    settings = requested_settings(
+        Path(images), image_size=image_size, device=device, texture_dir=texture_dir, seed=seed
     )
     return _synthesize(settings, request, Path(output), workspace_folder(workspace), listener or ignore_events)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import signal
 import sys
 import traceback
@@ -22,8 +21,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from automl_ad.errors import AutomlAdError, InputError, NoCandidateError
-from automl_ad.formatting import parse_duration
+from automl_ad.cli_options import option, takes_search_options
+from automl_ad.errors import AutomlAdError, InputError, NoCandidateError, OptionError
+from automl_ad.study.settings import checked_options, option_flag
+from automl_ad.synthesis.names import FAMILY_NAMES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
     from automl_ad.reporting.tables import Part
 
 DONE, FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
-
-
-class Preset(str, Enum):
-    """How much a search may cost."""
-
-    quick = "quick"
-    balanced = "balanced"
-    thorough = "thorough"
-    faithful = "faithful"
 
 
 class Precision(str, Enum):
@@ -79,7 +69,8 @@ def _explain(fault: BaseException, debug: bool) -> int:
         _note("Interrupted: everything finished so far is kept, and the same command resumes.")
         return INTERRUPTED
     if isinstance(fault, AutomlAdError):
-        _note(f"Error: {fault}")
+        sentence = fault.naming(option_flag(fault.option)) if isinstance(fault, OptionError) else str(fault)
+        _note(f"Error: {sentence}")
         return FAULT if isinstance(fault, NoCandidateError) else BAD_INPUT
     name, message = type(fault).__name__, (str(fault).splitlines() or ["no message"])[0]
     _note(f"Unexpected fault: {name}: {message} (run `automl-ad --debug COMMAND ...` to see the traceback)")
@@ -131,38 +122,14 @@ _Images = Annotated[
 ]
 _Name = Annotated[str, typer.Argument(help="Name of a study.", metavar="NAME")]
 _Bundle = Annotated[Path, typer.Argument(help="Folder or .zip file that `export` wrote.", metavar="BUNDLE")]
-_Workspace = Annotated[
-    Path | None,
-    typer.Option(
-        "--workspace",
-        help="Folder that keeps studies; else AUTOML_AD_WORKSPACE, else ./automl_ad_workspace.",
-        metavar="DIR",
-        show_default=False,
-    ),
-]
-_Storage = Annotated[
-    str | None,
-    typer.Option("--storage", help="Database URL; else an SQLite file in the workspace.", metavar="URL"),
-]
-_WeightsDir = Annotated[
-    Path | None,
-    typer.Option("--weights-dir", help="Folder of <timm name>.safetensors; else AUTOML_AD_WEIGHTS.", metavar="DIR"),
-]
-_Seed = Annotated[int, typer.Option("--seed", help="Drives everything random.", metavar="N", min=0)]
-_Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda:N.", metavar="DEVICE")]
-_ImageSize = Annotated[int | None, typer.Option("--image-size", help="Working size in pixels.", metavar="N", min=32)]
-_TextureDir = Annotated[
-    Path | None,
-    typer.Option("--texture-dir", help="Folder of texture images for synthetic defects.", metavar="DIR"),
-]
-_Defects = Annotated[
-    Path | None,
-    typer.Option(
-        "--defects",
-        help="Folder of 1 to 20 real defects that re-rank the finished trials, told apart from the search.",
-        metavar="DIR",
-    ),
-]
+_Workspace = Annotated[Path | None, option("workspace")]
+_Storage = Annotated[str | None, option("storage")]
+_WeightsDir = Annotated[Path | None, option("weights_dir")]
+_Seed = Annotated[int | None, option("seed")]
+_Device = Annotated[str | None, option("device")]
+_ImageSize = Annotated[int | None, option("image_size")]
+_TextureDir = Annotated[Path | None, option("texture_dir")]
+_Defects = Annotated[Path | None, option("defects")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _Verbose = Annotated[bool, typer.Option("--verbose", help="Show what is logged, too.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", help="Show errors alone on stderr: no progress, no warnings.")]
@@ -170,80 +137,22 @@ _Trial = Annotated[int, typer.Option("--trial", help="Number of the trial.", met
 
 
 @app.command()
+@takes_search_options
 def search(
     images: _Images,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the study.", metavar="NAME", show_default="the folder's")
-    ] = None,
-    workspace: _Workspace = None,
-    storage: _Storage = None,
-    preset: Annotated[Preset | None, typer.Option(help="How much to try.", show_default="quick")] = None,
-    study: Annotated[Path | None, typer.Option(help="Study file instead of a preset.", metavar="FILE.yaml")] = None,
-    trials: Annotated[int | None, typer.Option(help="Most candidates to try.", metavar="N", min=1)] = None,
-    time_budget: Annotated[str | None, typer.Option(help="Such as 90s, 10m or 1.5h.", metavar="TIME")] = None,
-    methods: Annotated[str | None, typer.Option(help="Only these, separated by commas.", metavar="a,b")] = None,
-    backbones: Annotated[
-        str | None, typer.Option(help="Only these, separated by commas: embedded or timm names.", metavar="a,b")
-    ] = None,
-    weights_dir: _WeightsDir = None,
-    image_size: _ImageSize = None,
-    device: _Device = "auto",
-    workers: Annotated[int, typer.Option(help="Processes; this release supports 1.", metavar="N")] = 1,
-    max_latency_ms: Annotated[
-        float | None, typer.Option(help="Slower candidates cannot win; milliseconds an image.", metavar="X")
-    ] = None,
-    max_size_mb: Annotated[
-        float | None, typer.Option(help="Larger candidates cannot win; megabytes.", metavar="X")
-    ] = None,
-    texture_dir: _TextureDir = None,
-    exclude: Annotated[
-        list[Path] | None,
-        typer.Option(help="An image to leave out; repeat for more.", metavar="FILE", show_default=False),
-    ] = None,
-    average: Annotated[
-        bool | None,
-        typer.Option(
-            "--average/--no-average",
-            help="Whether averages of the default and the best others compete.",
-            show_default="yes",
-        ),
-    ] = None,
-    defects: _Defects = None,
-    seed: _Seed = 0,
+    *,
     verbose: _Verbose = False,
     quiet: _Quiet = False,
     as_json: _Json = False,
+    **options: Any,
 ) -> None:
     """Find the detector that suits a folder of good images; the same command resumes an interrupted search."""
-    if workers != 1:
-        raise InputError(f"--workers {workers} is not supported in this release; run with --workers 1.")
-    if study is not None and preset is not None:
+    if {"study_file", "preset"} <= set(options):
         raise InputError("--study and --preset exclude each other; give one of them.")
-    options: dict[str, Any] = {
-        "name": name,
-        "workspace": workspace,
-        "storage": storage,
-        "preset": (preset or Preset.quick).value,
-        "study_file": _existing(study, "--study"),
-        "trials": trials,
-        "time_budget": None if time_budget is None else parse_duration(time_budget),
-        "methods": _names(methods),
-        "backbones": _names(backbones),
-        "weights_dir": _existing(weights_dir, "--weights-dir"),
-        "image_size": image_size,
-        "device": _device(device),
-        "workers": workers,
-        "max_latency_ms": _positive(max_latency_ms, "--max-latency-ms"),
-        "max_size_mb": _positive(max_size_mb, "--max-size-mb"),
-        "texture_dir": _existing(texture_dir, "--texture-dir"),
-        "exclude": exclude or [],
-        "average": average,
-        "seed": seed,
-        "defects": _existing(defects, "--defects"),
-    }
+    given = checked_options(**options)
     _existing(images, "IMAGES")
     with _library() as api, _progress(verbose, quiet) as listener:
-        answer = api.search(images, **options, listener=listener).answer()
+        answer = api.search(images, **given, listener=listener).answer()
     _present(answer, "search_report", as_json)
 
 
@@ -377,8 +286,8 @@ def evaluate(
     if (dataset is not None) == (good is not None or defects is not None) or (good is None) != (defects is None):
         raise InputError("evaluate needs labelled images: give either DATASET or both --good DIR and --defects DIR.")
     folders = {"dataset": dataset, "good": good, "defects": defects}
-    for path, option in ((bundle, "BUNDLE"), (dataset, "DATASET"), (good, "--good"), (defects, "--defects")):
-        _existing(path, option)
+    for path, named in ((bundle, "BUNDLE"), (dataset, "DATASET"), (good, "--good"), (defects, "--defects")):
+        _existing(path, named)
     with _library() as api:
         answer = api.evaluate(bundle, **folders, output=output)
     _present(answer, "metrics_report", as_json)
@@ -414,38 +323,30 @@ def synthesize(
     output: Annotated[Path, typer.Option(help="Folder to write, new or empty.", metavar="DIR")],
     family: Annotated[
         str,
-        typer.Option(
-            help="texture, cutpaste, poisson, photometric, scratch, speck, missing, warp or sdas.", metavar="FAMILY"
-        ),
+        typer.Option(help=f"One of {', '.join(FAMILY_NAMES)}.", metavar="FAMILY"),
     ] = "sdas",
     strength: Annotated[
         float,
         typer.Option(help="Up to 1. sdas: added variance, 0.1 to 0.2 as published; else how visible.", metavar="S"),
     ] = 0.2,
     count: Annotated[int, typer.Option(help="Anomalies to draw.", metavar="N")] = 64,
-    seed: _Seed = 0,
+    seed: _Seed = None,
     workspace: _Workspace = None,
     texture_dir: _TextureDir = None,
     image_size: _ImageSize = None,
-    device: _Device = "auto",
+    device: _Device = None,
     verbose: _Verbose = False,
     quiet: _Quiet = False,
     as_json: _Json = False,
 ) -> None:
     """Draw synthetic anomalies with masks on good images, without any search."""
-    options: dict[str, Any] = {
-        "family": family,
-        "strength": strength,
-        "count": count,
-        "seed": seed,
-        "workspace": workspace,
-        "texture_dir": _existing(texture_dir, "--texture-dir"),
-        "image_size": image_size,
-        "device": _device(device),
-    }
+    given = checked_options(
+        seed=seed, workspace=workspace, texture_dir=texture_dir, image_size=image_size, device=device
+    )
+    drawn = {"family": family, "strength": strength, "count": count}
     _existing(images, "IMAGES")
     with _library() as api, _progress(verbose, quiet) as listener:
-        answer = api.synthesize(images, output, **options, listener=listener)
+        answer = api.synthesize(images, output, **drawn, **given, listener=listener)
     _present(answer, "synthesis_report", as_json)
 
 
@@ -597,26 +498,10 @@ def _console(*, stderr: bool = False) -> Console:
     return console
 
 
-def _existing(path: Path | None, option: str) -> Path | None:
+def _existing(path: Path | None, named: str) -> Path | None:
     if path is not None and not path.exists():
-        raise InputError(f"{path} ({option}) does not exist; check the path.")
+        raise InputError(f"{named} {path} does not exist; check the path.")
     return path
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else text.split(",")
-
-
-def _device(text: str) -> str:
-    if not _DEVICE.fullmatch(text):
-        raise InputError(f"--device {text!r} is not a device; give auto, cpu or cuda:N.")
-    return text
-
-
-def _positive(number: float | None, option: str) -> float | None:
-    if number is not None and not 0 < number < float("inf"):
-        raise InputError(f"{option} must be a positive number but is {number}; raise it or leave it out.")
-    return number
 
 
 def _trial_choice(text: str) -> str | int:

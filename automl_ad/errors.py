@@ -11,6 +11,28 @@ class InputError(AutomlAdError):
     """An image, folder, option or setting cannot be used as given."""
 
 
+class OptionError(InputError):
+    """An option of a search cannot be used as given.
+
+    The command line and the dashboard name the option as they spell it; elsewhere it has its name in Python.
+
+    Attributes:
+        option: Name of the option in Python, such as ``max_size_mb``.
+        problem: What is wrong and what to do: the rest of the sentence.
+    """
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(option, problem)
+        self.option, self.problem = option, problem
+
+    def __str__(self) -> str:
+        return self.naming(self.option)
+
+    def naming(self, spelling: str) -> str:
+        """The sentence with the option's name spelled so."""
+        return f"{spelling} {self.problem}"
+
+
 class WeightsError(AutomlAdError):
     """Requested backbone weights are not available, or lack the requested levels."""
 

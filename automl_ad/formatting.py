@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, TypeGuard
 
-from automl_ad.errors import InputError
+from automl_ad.errors import OptionError
 
 NONE = "–"
 """Stands for a value that is missing."""
@@ -90,24 +90,25 @@ def format_duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def parse_duration(given: str | float, option: str = "--time-budget") -> float:
+def parse_duration(given: str | float, option: str = "time_budget") -> float:
     """Reads a duration.
 
     Args:
         given: Seconds, or text such as ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
-        option: Named in the error.
+        option: The option that it is given for.
 
     Returns:
         Seconds, positive and finite.
 
     Raises:
-        InputError: The text is no duration, or the duration is not positive and finite.
+        OptionError: The text is no duration, or the duration is not positive and finite.
     """
     seconds = _seconds(given.strip().lower()) if isinstance(given, str) else float(given)
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InputError(
-            f"{option} {str(given)!r} is not a usable duration: "
-            "give a positive number of seconds, or text such as 90s, 10m or 1.5h."
+        raise OptionError(
+            option,
+            f"{str(given)!r} is not a usable duration: "
+            "give a positive number of seconds, or text such as 90s, 10m or 1.5h.",
         )
     return seconds
 

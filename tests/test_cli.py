@@ -22,6 +22,7 @@ import automl_ad
 from automl_ad.cli import app
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StudyError
 from automl_ad.study.progress import Event
+from automl_ad.study.settings import SEARCH_OPTIONS
 
 COMMANDS = {
     *("search", "trials", "show", "pick", "export", "predict", "evaluate", "assess", "audit", "doctor", "demo"),
@@ -171,7 +172,7 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
         str(tmp_path / "worse.png"),
         "--defects",
         str(tmp_path),
-        "--no-average",
+        "--no-ensemble",
     ]
     assert run("search", tmp_path, *options).exit_code == 0
     name, arguments, given = library.calls[0]
@@ -181,11 +182,10 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
         "workspace": Path("w"),
         "storage": "sqlite:///s.db",
         "preset": "balanced",
-        "study_file": None,
         "trials": 5,
         "time_budget": 90.0,
-        "methods": ["dfr", "padim"],
-        "backbones": ["embedded"],
+        "methods": ("dfr", "padim"),
+        "backbones": ("embedded",),
         "weights_dir": tmp_path,
         "image_size": 128,
         "device": "cuda:1",
@@ -193,23 +193,41 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
         "max_latency_ms": 20.0,
         "max_size_mb": 30.5,
         "texture_dir": tmp_path,
-        "exclude": [Path("bad.png"), tmp_path / "worse.png"],
+        "exclude": ("bad.png", str(tmp_path / "worse.png")),
         "seed": 7,
         "defects": tmp_path,
-        "average": False,
+        "ensemble": False,
     }
 
 
-def test_search_has_the_documented_defaults(library: FakeLibrary, tmp_path: Path) -> None:
+def test_search_leaves_defaults_to_the_library(library: FakeLibrary, tmp_path: Path) -> None:
     library.answers["answer"] = ANSWER
     result = run("search", tmp_path)
     assert result.exit_code == 0
-    given = library.calls[0][2]
-    stated = {key: value for key, value in given.items() if value is not None}
-    assert stated == {"preset": "quick", "device": "auto", "workers": 1, "exclude": [], "seed": 0}
+    assert set(library.calls[0][2]) <= {"listener"}
     assert "Winner: trial 3, padim on resnet18" in result.stdout
     assert "Trying candidates (1/2)" in result.stderr
     assert "noise" not in result.stdout
+
+
+@pytest.mark.parametrize(("flag", "wanted"), [("--average", True), ("--no-average", False), ("--ensemble", True)])
+def test_the_earlier_name_of_an_option_is_understood_but_not_shown(
+    library: FakeLibrary, tmp_path: Path, flag: str, wanted: bool
+) -> None:
+    library.answers["answer"] = ANSWER
+    assert run("search", tmp_path, flag).exit_code == 0
+    assert library.calls[0][2]["ensemble"] is wanted
+    assert "average" not in run("search", "--help").stdout
+
+
+def test_help_describes_every_option_as_the_settings_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    lines = run("search", "--help").stdout.splitlines()
+    for option in SEARCH_OPTIONS.values():
+        described = [line for line in lines if f" {option.flag} " in line]
+        assert len(described) == 1, option.name
+        for words in (option.help.removesuffix("."), option.bounds, option.when_absent):
+            assert words in described[0]
 
 
 def test_a_study_file_takes_the_place_of_a_preset(library: FakeLibrary, tmp_path: Path) -> None:
@@ -235,8 +253,8 @@ def test_json_is_one_document_on_stdout_without_nan(library: FakeLibrary, tmp_pa
     [
         (["--time-budget", "0"], ["--time-budget", "'0'"]),
         (["--time-budget", "soon"], ["--time-budget", "soon"]),
-        (["--workers", "2"], ["--workers 1", "release"]),
-        (["--workers", "0"], ["--workers 1"]),
+        (["--workers", "2"], ["--workers cannot be 2", "release supports 1"]),
+        (["--workers", "0"], ["--workers cannot be 0"]),
         (["--device", "gpu"], ["--device", "cuda:N"]),
         (["--device", "cuda:x"], ["--device"]),
         (["--max-latency-ms", "0"], ["--max-latency-ms"]),
@@ -244,6 +262,11 @@ def test_json_is_one_document_on_stdout_without_nan(library: FakeLibrary, tmp_pa
         (["--weights-dir", "/no/such"], ["--weights-dir", "/no/such"]),
         (["--texture-dir", "/no/such"], ["--texture-dir", "/no/such"]),
         (["--study", "/no/such.yaml"], ["--study", "/no/such.yaml"]),
+        (["--trials", "0"], ["--trials cannot be 0: give a value of at least 1."]),
+        (["--preset", "slow"], ["--preset cannot be 'slow': choose among quick, balanced, thorough, faithful."]),
+        (["--methods", "magic"], ["--methods", "magic", "choose among padim"]),
+        (["--seed", "-1"], ["--seed cannot be -1: give a value of at least 0."]),
+        (["--image-size", "8"], ["--image-size cannot be 8: give a value of at least 32."]),
     ],
 )
 def test_search_refuses_nonsense_in_one_sentence(
@@ -256,11 +279,7 @@ def test_search_refuses_nonsense_in_one_sentence(
 @pytest.mark.parametrize(
     "options",
     [
-        ["--trials", "0"],
         ["--trials", "many"],
-        ["--preset", "slow"],
-        ["--seed", "-1"],
-        ["--image-size", "8"],
         ["--wrong"],
     ],
 )
@@ -468,7 +487,7 @@ def test_synthesize_has_the_defaults_of_the_library(library: FakeLibrary, tmp_pa
     assert "1 anomalies of the family sdas" in result.stdout
     assert "Trying candidates (1/2)" in result.stderr
     stated = {key: value for key, value in library.calls[0][2].items() if value is not None}
-    assert stated == {"family": "sdas", "strength": 0.2, "count": 64, "seed": 0, "device": "auto"}
+    assert stated == {"family": "sdas", "strength": 0.2, "count": 64}
 
 
 @pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--strength", "much"), ("--count", "1.5")])

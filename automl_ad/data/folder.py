@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence, Set
 from pathlib import Path
 
 from automl_ad.data.reading import IMAGE_SUFFIXES
-from automl_ad.errors import InputError
+from automl_ad.errors import InputError, OptionError
 
 
 def find_images(path: Path) -> list[Path]:
@@ -57,7 +57,7 @@ def excluded_names(images: Path, given: Iterable[str | Path]) -> tuple[str, ...]
         Paths relative to ``images`` in POSIX form, sorted, each once.
 
     Raises:
-        InputError: A path is none of an image that the search would read.
+        OptionError: A path is none of an image that the search would read.
     """
     given = list(given)
     known = {Path(os.path.abspath(path)) for path in find_images(images)} if given else set()
@@ -69,7 +69,9 @@ def _name_within(images: Path, path: Path, known: Set[Path]) -> str:
         whole = Path(os.path.abspath(place))
         if whole in known:
             return whole.relative_to(os.path.abspath(images)).as_posix()
-    raise InputError(f"--exclude {path} is none of the images that are read in {images}; give one as `audit` lists it.")
+    raise OptionError(
+        "exclude", f"{path} is none of the images that are read in {images}; give one as `audit` lists it."
+    )
 
 
 def without(paths: Sequence[Path], images: Path, exclude: Collection[str]) -> list[Path]:

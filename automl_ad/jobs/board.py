@@ -23,8 +23,7 @@ from automl_ad.store.database import default_url
 from automl_ad.store.notes import read_note, write_note
 from automl_ad.store.records import utc_now
 from automl_ad.study.progress import Event, RunState, RunStatus, already_searched, is_locked, is_searched
-from automl_ad.study.request import requested_settings
-from automl_ad.study.settings import StudySettings, changed_settings
+from automl_ad.study.settings import StudySettings, changed_settings, requested_settings
 from automl_ad.study.study import Study
 
 KEPT = 50
@@ -90,15 +89,15 @@ class JobBoard:
             InputError: The folder or an option cannot be used.
             StudyError: The study is being searched.
         """
-        settings = requested_settings(images, **options)
+        settings = requested_settings(images, name=name, **options)
         return self._start_search(name or images.absolute().name, settings)
 
-    def resume_search(self, study: str, *, time_budget: float | None = None, trials: int | None = None) -> str:
+    def resume_search(self, study: str, *, time_budget: float | str | None = None, trials: int | None = None) -> str:
         """Starts a search that goes on with a study and all its settings.
 
         Args:
             study: Name of the study.
-            time_budget: Seconds for this run, in place of those of the study.
+            time_budget: For this run, in place of that of the study: seconds, or text such as ``10m``.
             trials: Most candidates in all, in place of those of the study.
 
         Returns:

@@ -8,9 +8,8 @@ from typing import TypeVar
 from automl_ad.errors import InputError
 from automl_ad.methods.base import Detector
 from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.names import METHODS
 
-METHODS = ("padim", "patchcore", "dfr", "realnet", "destseg", "anoseg")
-"""Every method that can be searched, training-free ones first."""
 ENSEMBLE = "average"
 """What the mean of candidates of these methods is called; it is formed of finished trials and never searched."""
 

@@ -60,7 +60,7 @@ class Clock:
 
 def closing_time(finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
     """Seconds expected for the hold-out check and the ensembles, from the trials so far."""
-    finalists = settings.certified + (ENSEMBLES if settings.average else 0)
+    finalists = settings.holdout_candidates + (ENSEMBLES if settings.ensemble else 0)
     return sum(_recheck_s(record) for record in best_by_proxy(finished, finalists))
 
 
@@ -102,7 +102,9 @@ def search_loop(
     while repeats < REPEATS_ALLOWED:
         records = [record for record in repository.candidates(study.study_name) if record.method != ENSEMBLE]
         finished = [record for record in records if record.state == "complete"]
-        remove_states(context.folder, {record.number for record in best_by_proxy(finished, settings.certified)})
+        remove_states(
+            context.folder, {record.number for record in best_by_proxy(finished, settings.holdout_candidates)}
+        )
         _announce(listener, records, finished, settings, clock)
         if _done(records, finished, settings, clock):
             return

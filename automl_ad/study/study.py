@@ -393,7 +393,7 @@ class Study:
             search_loop(study, context, settings, self._repository, clock, listener)
             rescore_trials(context, self.name, self._repository)
             averages: list[int] = []
-            if settings.average:
+            if settings.ensemble:
                 averages = add_ensembles(study, context, settings, self._repository, BASELINE_TRIAL, listener)
                 rescore_trials(context, self.name, self._repository)
         except StorageInternalError as error:
@@ -450,7 +450,7 @@ class Study:
         ranking = ranked(usable(records, settings))
         if not ranking:
             raise NoCandidateError(_why_none(records))
-        chosen = shortlist(ranking, settings.certified, BASELINE_TRIAL, averages)
+        chosen = shortlist(ranking, settings.holdout_candidates, BASELINE_TRIAL, averages)
         self._repository.clear_holdout(self.name)
         finalists = []
         home = learned_families(chosen)

@@ -22,7 +22,8 @@ from automl_ad.study.settings import StudySettings
 from automl_ad.study.suites import prepare_sdas, study_panel
 from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.foreground import Foreground
-from automl_ad.synthesis.registry import FAMILY_NAMES, create_family
+from automl_ad.synthesis.names import FAMILY_NAMES
+from automl_ad.synthesis.registry import create_family
 from automl_ad.synthesis.sdas.family import SdasFamily
 from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.synthesiser import Sdas

@@ -6,6 +6,7 @@ from automl_ad.errors import InputError
 from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.cutpaste import CutPasteFamily
 from automl_ad.synthesis.missing import MissingFamily
+from automl_ad.synthesis.names import FAMILY_NAMES
 from automl_ad.synthesis.photometric import PhotometricFamily
 from automl_ad.synthesis.poisson import PoissonFamily
 from automl_ad.synthesis.scratch import ScratchFamily
@@ -28,9 +29,6 @@ _FAMILIES: dict[str, type[AnomalyFamily]] = {
         SdasFamily,
     )
 }
-
-FAMILY_NAMES = tuple(_FAMILIES)
-"""All families that `create_family` knows."""
 
 
 def create_family(name: str, context: Context) -> AnomalyFamily:

@@ -9,7 +9,8 @@ from typing import Any
 
 import streamlit as st
 
-from automl_ad.errors import AutomlAdError
+from automl_ad.errors import AutomlAdError, OptionError
+from automl_ad.study.settings import option_label
 from parts import address
 from parts.wording import plain
 
@@ -54,9 +55,9 @@ def problem(error: Exception | str) -> None:
 
 
 def sentence(error: Exception | str) -> str:
-    """The library's own words for a fault of the input; for any other, that it was unexpected and where it is told."""
+    """The library's sentence for a fault of the input, options as the forms name them; else that it was unexpected."""
     if isinstance(error, AutomlAdError | str):
-        text = str(error)
+        text = error.naming(option_label(error.option)) if isinstance(error, OptionError) else str(error)
         return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
     what = f"{type(error).__name__}: {error}"
     return f"Something unexpected happened ({what}); the terminal that runs the dashboard says more."

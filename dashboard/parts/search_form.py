@@ -1,11 +1,11 @@
-"""The form that starts a search: where the good images are, how long it may take, and, for those who ask, the rest."""
+"""The form that starts a search; its labels, help texts, bounds and defaults are those of the settings model."""
 
 from __future__ import annotations
 
 import re
 import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,40 +15,40 @@ from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.uploads import unpack_images
 from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.formatting import format_duration
-from automl_ad.methods.registry import METHODS
+from automl_ad.methods.names import METHODS
 from automl_ad.store.artifacts import check_study_name
 from automl_ad.study.devices import device_names
-from automl_ad.study.settings import PRESETS, load_study_file, preset_path
+from automl_ad.study.settings import PRESETS, SEARCH_OPTIONS, load_study_file, preset_path
 from parts import state
 from parts.access import checked_folder
 from parts.blocks import problem
 from parts.wording import as_code, counted
 
-_OPEN, _WISH = "search_form_open", "search_form_wish"
+_OPEN, _FILLED = "search_form_open", "search_form_filled"
 FOLDER, UPLOAD = "A folder on this machine", "Upload a zip file"
-
+_LIMIT_STEP = 0.1
 
 _DEMO = (
-    "Steel flanges are drawn. The search reads the good ones in `train/good`; good and defective ones in `test` are "
-    "left for the page Try. Filled in is a short search: 2 minutes and 12 trials at most, whatever the preset says."
+    "The images show drawn steel flanges. The search reads the good ones in `train/good`; good and defective ones in "
+    "`test` are left for the page Try. The search is short: 2 minutes and 12 trials at most, whatever the preset says."
 )
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the form is filled in with when it opens.
+class FormValues:
+    """What the form is filled in with when it opens; options have the names of `SEARCH_OPTIONS`.
 
     Attributes:
-        folder: Where the good images are.
+        folder: Folder of good images.
         name: Name of the study.
         preset: One of the presets.
         time_budget: As typed.
-        trials: Most candidates tried.
-        methods: Methods searched; those of the preset when empty.
-        backbones: Backbones searched; those of the preset when empty.
-        weights: Folder of weight files.
-        exclude: Pictures to leave out, relative to the folder.
-        note: What the reader should know of it, as Markdown.
+        trials: Maximum number of trials.
+        methods: Methods; those of the preset when empty.
+        backbones: Backbones; those of the preset when empty.
+        weights_dir: Folder of weight files.
+        exclude: Images to leave out, relative to the folder.
+        note: Shown below the form, as Markdown.
     """
 
     folder: str = ""
@@ -58,28 +58,28 @@ class Wish:
     trials: int | None = None
     methods: tuple[str, ...] = ()
     backbones: tuple[str, ...] = ()
-    weights: str = ""
-    exclude: tuple[str, ...] = field(default=())
+    weights_dir: str = ""
+    exclude: tuple[str, ...] = ()
     note: str = ""
 
 
-def open_form(wish: Wish | None = None) -> None:
-    """Opens the form, filled in with a wish; takes effect when the Studies page is drawn next."""
+def open_form(values: FormValues | None = None) -> None:
+    """Opens the form, filled in with the values; takes effect when the Studies page is drawn next."""
+    filled = values or FormValues()
     st.session_state[_OPEN] = True
-    st.session_state[_WISH] = wish or Wish()
-    filled = st.session_state[_WISH]
+    st.session_state[_FILLED] = filled
     widgets = {  # they read these when they are drawn next
-        "new_source": FOLDER,
-        "new_folder": filled.folder,
-        "new_name": filled.name,
-        "new_preset": filled.preset,
-        "new_budget": filled.time_budget,
-        "new_trials": filled.trials,
-        "new_methods": list(filled.methods),
-        "new_backbones": ", ".join(filled.backbones),
-        "new_weights": filled.weights,
+        "source": FOLDER,
+        "folder": filled.folder,
+        "name": filled.name,
+        "preset": filled.preset,
+        "time_budget": filled.time_budget,
+        "trials": filled.trials,
+        "methods": list(filled.methods),
+        "backbones": ", ".join(filled.backbones),
+        "weights_dir": filled.weights_dir,
     }
-    st.session_state.update(widgets)
+    st.session_state.update({_key(name): value for name, value in widgets.items()})
 
 
 def is_open() -> bool:
@@ -92,8 +92,8 @@ def close_form() -> None:
     st.session_state[_OPEN] = False
 
 
-def demo_wish() -> Wish:
-    """Draws the demo parts into the workspace, unless they are there, and asks for a short search of them.
+def demo_values() -> FormValues:
+    """Draws the demo parts into the workspace, unless they exist, and returns a short search of them.
 
     Raises:
         InputError: They cannot be drawn there.
@@ -101,7 +101,7 @@ def demo_wish() -> Wish:
     folder = state.workspace() / "demo_parts"
     if not folder.is_dir():
         draw_demo_set(folder)
-    return Wish(str(folder), "demo", time_budget="2m", trials=12, backbones=("embedded",), note=_DEMO)
+    return FormValues(str(folder), "demo", time_budget="2m", trials=12, backbones=("embedded",), note=_DEMO)
 
 
 def next_name(name: str, taken: Collection[str]) -> str:
@@ -119,15 +119,15 @@ def search_form() -> str | None:
     Returns:
         Name of the study whose search was started just now, or None.
     """
-    wish: Wish = st.session_state.get(_WISH) or Wish()
-    source = st.radio("Where are the good pictures?", (FOLDER, UPLOAD), horizontal=True, key="new_source") or FOLDER
+    filled: FormValues = st.session_state.get(_FILLED) or FormValues()
+    source = st.radio("Source of the good images", (FOLDER, UPLOAD), horizontal=True, key=_key("source")) or FOLDER
     with st.form("new_search", border=False, enter_to_submit=False):
         given = _source_fields(source) | _main_fields()
         with st.expander("More options"):
             given |= _further_fields()
-        _say_left_out(wish)
-        if wish.note:
-            st.caption(wish.note)
+        _show_exclusions(filled)
+        if filled.note:
+            st.caption(filled.note)
         with st.container(horizontal=True):
             started = st.form_submit_button("Start the search", type="primary", icon=":material/play_arrow:")
             if st.form_submit_button("Cancel"):
@@ -136,19 +136,49 @@ def search_form() -> str | None:
     if not started:
         return None
     try:
-        return _start(given, wish)
+        return _start(given, filled)
     except AutomlAdError as error:
         problem(error)
         return None
 
 
+def _key(name: str) -> str:
+    return f"new_{name}"
+
+
+def _described(name: str) -> dict[str, Any]:
+    """Label, help text and key of the widget of an option."""
+    option = SEARCH_OPTIONS[name]
+    return {"label": option.label, "help": option.help, "key": _key(name)}
+
+
+def _text(name: str) -> str:
+    """A box of text for an option, stripped."""
+    return (st.text_input(**_described(name), placeholder=SEARCH_OPTIONS[name].when_absent) or "").strip()
+
+
+def _limit(name: str) -> float | None:
+    """A box for the limit of an option whose value must exceed a number."""
+    lowest = (SEARCH_OPTIONS[name].above or 0.0) + _LIMIT_STEP
+    return st.number_input(**_described(name), min_value=lowest, step=_LIMIT_STEP, value=None, placeholder="no limit")
+
+
+def _whole(name: str) -> int | None:
+    """A box for the whole number of an option; empty where the preset decides."""
+    option = SEARCH_OPTIONS[name]
+    lowest = None if option.least is None else int(option.least)
+    given: int | None = st.number_input(
+        **_described(name), min_value=lowest, step=1, value=option.default, placeholder=option.when_absent
+    )
+    return given
+
+
 def _source_fields(source: str) -> dict[str, Any]:
     if source == UPLOAD:
-        archive = st.file_uploader("Zip file with good pictures", type=["zip"], key="new_archive")
-        return {"archive": archive}
+        return {"archive": st.file_uploader("Zip file of good images", type=["zip"], key=_key("archive"))}
     folder = st.text_input(
-        "Folder of good pictures",
-        key="new_folder",
+        "Folder of good images",
+        key=_key("folder"),
         placeholder="/data/line_3/good",
         help="Searched with its sub-folders. Of a data set in MVTec layout only train/good is read.",
     )
@@ -157,68 +187,37 @@ def _source_fields(source: str) -> dict[str, Any]:
 
 def _main_fields() -> dict[str, Any]:
     name, preset, budget, device = st.columns([3, 4, 2, 2])
-    return {
-        "name": name.text_input("Name of the study", key="new_name", placeholder="the folder's name"),
-        "preset": preset.selectbox(
-            "Preset",
-            PRESETS,
-            format_func=preset_in_words,
-            key="new_preset",
-            help="What is filled in beside it or under More options goes before what the preset says.",
-        ),
-        "time_budget": budget.text_input(
-            "Time budget", key="new_budget", placeholder="of the preset", help="Such as 90s, 10m (minutes) or 1.5h."
-        ),
-        "device": device.selectbox(
-            "Device", device_names(), key="new_device", help="auto takes a GPU if there is one."
-        ),
-    }
+    given: dict[str, Any] = {}
+    with name:
+        given["name"] = _text("name")
+    with preset:
+        given["preset"] = st.selectbox(**_described("preset"), options=PRESETS, format_func=preset_in_words)
+    with budget:
+        given["time_budget"] = _text("time_budget") or None
+    with device:
+        given["device"] = st.selectbox(**_described("device"), options=device_names())
+    return given
 
 
 def _further_fields() -> dict[str, Any]:
     left, right = st.columns(2)
+    given: dict[str, Any] = {}
     with left:
-        methods = st.multiselect("Methods", METHODS, key="new_methods", placeholder="those of the preset")
-        trials = st.number_input("Most trials", min_value=1, value=None, key="new_trials", placeholder="of the preset")
-        latency = st.number_input(
-            "Longest latency of a winner, ms an image",
-            min_value=0.1,
-            value=None,
-            key="new_latency",
-            placeholder="no limit",
+        methods = st.multiselect(
+            **_described("methods"), options=METHODS, placeholder=SEARCH_OPTIONS["methods"].when_absent
         )
+        given |= {"methods": methods or None, "trials": _whole("trials"), "max_latency_ms": _limit("max_latency_ms")}
     with right:
-        backbones = st.text_input(
-            "Backbones, separated by commas",
-            key="new_backbones",
-            placeholder="those of the preset that are at hand",
-            help="Feature extractors that detectors build on, such as resnet18; embedded needs no download.",
-        )
-        seed = st.number_input(
-            "Seed", min_value=0, value=0, key="new_seed", help="The same seed divides and draws the same again."
-        )
-        size = st.number_input(
-            "Largest size of a winner, MB", min_value=0.1, value=None, key="new_size", placeholder="no limit"
-        )
-    weights = st.text_input(
-        "Folder of backbone weights", key="new_weights", placeholder="none", help="Files named <timm name>.safetensors."
-    )
-    return {
-        "methods": methods or None,
-        "backbones": [name for name in backbones.split(",") if name.strip()] or None,
-        "trials": trials,
-        "max_latency_ms": latency,
-        "max_size_mb": size,
-        "seed": seed,
-        "weights_dir": weights,
-    }
+        given["backbones"] = _text("backbones").strip(", ") or None
+        given |= {"seed": _whole("seed"), "max_size_mb": _limit("max_size_mb")}
+    return given | {"weights_dir": _text("weights_dir")}
 
 
-def _say_left_out(wish: Wish) -> None:
-    if wish.exclude:
-        shown = ", ".join(as_code(path) for path in wish.exclude[:5])
-        more = f" and {len(wish.exclude) - 5} more" if len(wish.exclude) > 5 else ""
-        st.caption(f"{counted(len(wish.exclude), 'picture')} left out: {shown}{more}")
+def _show_exclusions(filled: FormValues) -> None:
+    if filled.exclude:
+        shown = ", ".join(as_code(path) for path in filled.exclude[:5])
+        more = f" and {len(filled.exclude) - 5} more" if len(filled.exclude) > 5 else ""
+        st.caption(f"{counted(len(filled.exclude), 'image')} left out: {shown}{more}")
 
 
 def preset_in_words(name: str) -> str:
@@ -228,13 +227,12 @@ def preset_in_words(name: str) -> str:
     return f"{name}: {length}, at most {preset.trials} trials"
 
 
-def _start(given: Mapping[str, Any], wish: Wish) -> str:
-    options = {key: value for key, value in given.items() if key not in {"folder", "archive", "name"}}
-    options["time_budget"] = options["time_budget"].strip() or None
-    weights = options.pop("weights_dir").strip()
-    options["weights_dir"] = checked_folder(weights, "The folder of weights") if weights else None
+def _start(given: Mapping[str, Any], filled: FormValues) -> str:
+    options = {key: value for key, value in given.items() if key not in {"folder", "archive", "name", "weights_dir"}}
+    if given["weights_dir"]:
+        options["weights_dir"] = checked_folder(given["weights_dir"], "The folder of backbone weights")
     images, name = _images(given)
-    exclude = wish.exclude if given.get("folder") == wish.folder else ()
+    exclude = filled.exclude if given.get("folder") == filled.folder else ()
     state.board().start_search(images, name=name, exclude=exclude, **options)
     close_form()
     return name
@@ -244,7 +242,7 @@ def _images(given: Mapping[str, Any]) -> tuple[Path, str]:
     """The folder of the images, unpacked if need be, and the study's name."""
     name = given["name"].strip()
     if "archive" not in given:
-        folder = checked_folder(given["folder"], "The folder of good pictures")
+        folder = checked_folder(given["folder"], "The folder of good images")
         return folder, check_study_name(name or folder.name)
     archive = given["archive"]
     if archive is None:
@@ -255,5 +253,5 @@ def _images(given: Mapping[str, Any]) -> tuple[Path, str]:
 def _unpacked(archive: BinaryIO, name: str) -> tuple[Path, str]:
     # A name of its own for each upload: a second attempt must not meet what the first left.
     target = state.workspace() / "uploads" / f"{name}-{secrets.token_hex(3)}"
-    with st.spinner("Unpacking the pictures …"):
+    with st.spinner("Unpacking the images …"):
         return unpack_images(archive, target), name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from automl_ad.errors import AutomlAdError
-from automl_ad.formatting import parse_duration
+from automl_ad.study.settings import SEARCH_OPTIONS
 from parts import state
 from parts.address import choose_study, link
 from parts.blocks import problem
@@ -119,10 +119,13 @@ def _resume(summary: StudySummary) -> None:
     with st.popover(label, icon=":material/play_arrow:", key=f"resuming_{summary.name}"):
         st.markdown("Goes on where it stopped, with a fresh time budget. Nothing that is finished is done again.")
         budget = st.text_input(
-            "Time budget", key=f"budget_{summary.name}", placeholder="as before", help="Such as 10m."
+            SEARCH_OPTIONS["time_budget"].label,
+            key=f"budget_{summary.name}",
+            placeholder="as before",
+            help=SEARCH_OPTIONS["time_budget"].help,
         )
         trials = st.number_input(
-            "Most trials, those there are included",
+            f"{SEARCH_OPTIONS['trials'].label}, including existing ones",
             1,
             value=None,
             key=f"trials_{summary.name}",
@@ -134,8 +137,7 @@ def _resume(summary: StudySummary) -> None:
 
 def _start_again(name: str, budget: str | None, trials: int | None) -> None:
     try:
-        seconds = parse_duration(budget, "The time budget") if budget else None
-        state.board().resume_search(name, time_budget=seconds, trials=trials)
+        state.board().resume_search(name, time_budget=budget, trials=trials)
     except AutomlAdError as error:
         problem(error)
     else:

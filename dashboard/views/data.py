@@ -17,7 +17,7 @@ from parts import state
 from parts.audit_view import duplicates_marked, show_advice, show_figures, show_some, suspects_marked
 from parts.blocks import empty_state, page_head, problem
 from parts.folder_audit import audited
-from parts.search_form import Wish, next_name, open_form
+from parts.search_form import FormValues, next_name, open_form
 from parts.suite_view import show_suite
 from parts.wording import as_code, counted, plain
 
@@ -61,13 +61,13 @@ def _search_without(study: Study, settings: StudySettings, marked: Sequence[str]
     st.markdown(f"{counted(len(set(marked)), 'picture')} marked to be left out." if marked else "No picture is marked.")
     if st.button("Start a new search without these", type="primary", disabled=not marked):
         taken = {summary.name for summary in summaries(state.workspace(), state.storage())}
-        open_form(_wish(settings, next_name(study.name, taken), marked))
+        open_form(_form_values(settings, next_name(study.name, taken), marked))
         state.go("studies")
 
 
-def _wish(settings: StudySettings, name: str, marked: Sequence[str]) -> Wish:
+def _form_values(settings: StudySettings, name: str, marked: Sequence[str]) -> FormValues:
     known = settings.preset in PRESETS
-    return Wish(
+    return FormValues(
         folder=str(settings.images),
         name=name,
         preset=settings.preset if known else PRESETS[0],
@@ -75,7 +75,7 @@ def _wish(settings: StudySettings, name: str, marked: Sequence[str]) -> Wish:
         trials=settings.trials,
         methods=() if known else settings.methods,
         backbones=settings.backbones if settings.explicit_backbones else (),
-        weights=str(settings.weights_dir or ""),
+        weights_dir=str(settings.weights_dir or ""),
         exclude=tuple(sorted({*settings.exclude, *marked})),
     )
 

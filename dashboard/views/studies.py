@@ -12,7 +12,7 @@ from automl_ad.reporting.overview import summaries
 from parts import state
 from parts.address import choose_study
 from parts.blocks import POLL_S, page_head, poll, problem
-from parts.search_form import Wish, demo_wish, is_open, open_form, search_form
+from parts.search_form import demo_values, is_open, open_form, search_form
 from parts.study_card import starting_card, study_card
 from parts.wording import as_code, plain
 
@@ -76,11 +76,11 @@ def _welcome() -> None:
 def _try_demo() -> None:
     try:
         with st.spinner("Drawing steel flanges, good and defective …"):
-            wish = demo_wish()
+            values = demo_values()
     except AutomlAdError as error:
         problem(error)
     else:
-        open_form(wish)
+        open_form(values)
         st.rerun()
 
 
@@ -110,7 +110,7 @@ def _page() -> None:
     if is_open():
         _form()
     elif not nothing and st.button("Start a search", type="primary", icon=":material/add:"):
-        open_form(Wish())
+        open_form()
         st.rerun()
     if nothing and not is_open():
         _welcome()

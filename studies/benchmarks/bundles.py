@@ -30,7 +30,7 @@ from automl_ad.errors import BundleError
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.registry import METHODS
+from automl_ad.methods.names import METHODS
 
 RULE = ScoreAggregation("pool", pool=16)
 QUANTISED_ON = 64

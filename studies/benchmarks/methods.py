@@ -21,7 +21,7 @@ from image_sets import LabelledSet, fit_alone, parser_of, published, table_of, w
 from automl_ad.backbones.zoo import load_backbone
 from automl_ad.evaluation.aggregation import AGGREGATIONS, ScoreAggregation
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.registry import METHODS
+from automl_ad.methods.names import METHODS
 from automl_ad.study.memory import PeakMemory
 
 USUAL = {

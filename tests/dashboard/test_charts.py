@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 from trial_rows import made_row
 
-from automl_ad.methods.registry import METHODS
+from automl_ad.methods.names import METHODS
 from parts.chart import MANY, Chart, listed
 from parts.importances import FEWEST, importances, varied
 from parts.palette import method_colour, method_symbol

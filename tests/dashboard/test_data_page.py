@@ -74,7 +74,7 @@ def test_marked_pictures_are_left_out_of_the_next_search(odd: Path, monkeypatch:
     next(button for button in app.button if button.label == "Start a new search without these").click().run()
     assert app.text_input(key="new_name").value == "odd-2"
     assert app.text_input(key="new_folder").value == str(odd)
-    assert "1 picture left out: `005.png`" in _text(app)
+    assert "1 image left out: `005.png`" in _text(app)
     app.switch_page("views/studies.py")  # the simulated browser would go back to where it was sent last
     next(button for button in app.button if button.label == "Start the search").click().run()
     assert not app.error, app.error[0].value

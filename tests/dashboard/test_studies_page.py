@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from automl_ad.jobs import JobBoard
+from automl_ad.study.settings import SEARCH_OPTIONS
 from parts import blocks
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -69,9 +70,9 @@ def test_the_demo_draws_parts_and_fills_the_form_in(workspace: Path, started: li
 @pytest.mark.parametrize(
     ("field", "typed", "said"),
     [
-        ("new_folder", "", "The folder of good pictures is missing"),
-        ("new_folder", "/no/such/place", "The folder of good pictures /no/such/place is not there"),
-        ("new_budget", "soon", "not a usable duration"),
+        ("new_folder", "", "The folder of good images is missing"),
+        ("new_folder", "/no/such/place", "The folder of good images /no/such/place is not there"),
+        ("new_time_budget", "soon", "Time budget 'soon' is not a usable duration"),
         ("new_name", "a/b", "holds a character that folders cannot have"),
         ("new_backbones", ",", None),
     ],
@@ -93,6 +94,21 @@ def test_errors_are_one_sentence_beside_the_form(
     assert app.text_input(key="new_folder").value == (typed if field == "new_folder" else str(parts))
 
 
+def test_the_form_shows_the_options_as_the_settings_model_describes_them(workspace: Path) -> None:
+    app = _press(_app(), "Start a search")
+    kinds = ("text_input", "number_input", "selectbox", "multiselect")
+    widgets = {widget.key: widget for kind in kinds for widget in getattr(app, kind)}
+    shown = {name: widgets[f"new_{name}"] for name in SEARCH_OPTIONS if f"new_{name}" in widgets}
+    assert set(shown) == {
+        *("name", "preset", "time_budget", "device", "methods", "trials", "max_latency_ms"),
+        *("backbones", "seed", "max_size_mb", "weights_dir"),
+    }
+    for name, widget in shown.items():
+        assert (widget.label, widget.help) == (SEARCH_OPTIONS[name].label, SEARCH_OPTIONS[name].help)
+    assert (shown["trials"].min, shown["seed"].min, shown["seed"].value) == (1, 0, 0)
+    assert shown["max_size_mb"].min == pytest.approx(0.1)
+
+
 def test_a_started_search_opens_its_study(
     workspace: Path, parts: Path, started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +116,7 @@ def test_a_started_search_opens_its_study(
     app.text_input(key="new_folder").set_value(str(parts))
     app.selectbox(key="new_preset").set_value("balanced")
     app.multiselect(key="new_methods").set_value(["padim"])
-    app.number_input(key="new_latency").set_value(40.0)
+    app.number_input(key="new_max_latency_ms").set_value(40.0)
     app = _press(app, "Start the search")
     settings = started[0]["settings"]
     assert (settings.preset, settings.methods, settings.max_latency_ms) == ("balanced", ("padim",), 40.0)

@@ -116,11 +116,11 @@ def test_a_walk_from_an_empty_workspace_to_a_bundle(browser: Any, parts: Path, t
 def _start_a_search(page: Page, parts: Path) -> None:
     _see(page, "Choose a detector for your line")
     _press(page, "Start a search")
-    _type(page, "Folder of good pictures", str(parts))
+    _type(page, "Folder of good images", str(parts))
     _type(page, "Name of the study", "walk")
     _type(page, "Time budget", "40s")
     page.get_by_text("More options").click()
-    _type(page, "Most trials", "4")
+    _type(page, "Maximum number of trials", "4")
     _type(page, "Backbones, separated by commas", "embedded")
     _press(page, "Start the search")
 

@@ -12,7 +12,8 @@ from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.errors import InputError
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.dfr import DfrSettings
-from automl_ad.methods.registry import METHODS, detector_class
+from automl_ad.methods.names import METHODS
+from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space, decode_levels, encode_levels
 from automl_ad.study.proposals import first_proposals, parameters_of, suggest
 

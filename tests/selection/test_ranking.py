@@ -18,7 +18,7 @@ from scipy import stats
 
 from automl_ad.selection.ranking import TRIM, informative_cells, rank_scores, ranked, usable
 from automl_ad.store.records import CandidateRecord
-from automl_ad.study.settings import StudySettings, build_settings
+from automl_ad.study.settings import StudySettings, requested_settings
 
 Table = npt.NDArray[np.float64]
 
@@ -367,7 +367,7 @@ class TestLevels:
 class TestUsable:
     @pytest.fixture
     def settings(self, parts: Path) -> StudySettings:
-        return build_settings(parts, max_latency_ms=20.0)
+        return requested_settings(parts, max_latency_ms=20.0)
 
     def test_only_complete_ones_within_the_limits(self, settings: StudySettings) -> None:
         quick, slow = (replace(candidate(n, STEADY), latency_ms=ms) for n, ms in enumerate((20.0, 20.1)))
@@ -377,5 +377,5 @@ class TestUsable:
     def test_averages_only_if_they_are_wanted(self, settings: StudySettings) -> None:
         plain, average = candidate(0, STEADY), candidate(1, STEADY, method="average")
         assert usable([plain, average], settings) == [plain, average]
-        without = settings.model_copy(update={"average": False})
+        without = settings.model_copy(update={"ensemble": False})
         assert usable([plain, average], without) == [plain]

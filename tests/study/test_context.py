@@ -21,7 +21,7 @@ from automl_ad.store.artifacts import StudyFolder
 from automl_ad.study.backbones import BackboneSet
 from automl_ad.study.configuration import Configuration
 from automl_ad.study.context import StudyContext
-from automl_ad.study.settings import StudySettings, build_settings
+from automl_ad.study.settings import StudySettings, requested_settings
 from automl_ad.study.suites import StudyData, draw_study_data
 
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ class TestRack:
 @pytest.fixture(scope="module")
 def settings(parts: Path) -> StudySettings:
     options: dict[str, Any] = {"families": ("photometric",), "per_cell": 4, "severities": (0.8,), "methods": ("padim",)}
-    return build_settings(parts, **options, preset="balanced").model_copy(update={"sides": (32, 64), "seed": 4})
+    return requested_settings(parts, **options, preset="balanced").model_copy(update={"sides": (32, 64), "seed": 4})
 
 
 @pytest.fixture(scope="module")

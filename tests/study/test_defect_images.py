@@ -11,12 +11,12 @@ from PIL import Image
 from automl_ad.data.study_images import StudyImages, read_study_images
 from automl_ad.errors import InputError
 from automl_ad.study.defect_images import MOST, DefectImages, find_defects
-from automl_ad.study.settings import build_settings
+from automl_ad.study.settings import requested_settings
 
 
 @pytest.fixture(scope="module")
 def normals(parts: Path) -> StudyImages:
-    return read_study_images(build_settings(parts, image_size=64))
+    return read_study_images(requested_settings(parts, image_size=64))
 
 
 @pytest.fixture

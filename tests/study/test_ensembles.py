@@ -33,7 +33,7 @@ from automl_ad.study.detectors import available_trial_detector, trial_detector
 from automl_ad.study.ensembles import member_of, reserved_number
 
 Search = Callable[..., automl_ad.Study]
-OPTIONS: dict[str, Any] = {"image_size": 64, "average": True}
+OPTIONS: dict[str, Any] = {"image_size": 64, "ensemble": True}
 TRIALS, TWO, THREE = 8, 8, 9
 """How many are searched, and the numbers of the averages of two and of three."""
 
@@ -183,11 +183,11 @@ def test_going_on_adds_no_average_twice_and_changes_no_trial(
 
 
 def test_without_averages_there_are_none(search_parts: Search, tmp_path: Path) -> None:
-    without = search_parts(tmp_path, trials=5, image_size=64, average=False)
+    without = search_parts(tmp_path, trials=5, image_size=64, ensemble=False)
     assert averages_of(without) == []
     # Those of an earlier run stay on record, but do not compete.
     search_parts(tmp_path, trials=5, **OPTIONS)
-    again = search_parts(tmp_path, trials=5, image_size=64, average=False)
+    again = search_parts(tmp_path, trials=5, image_size=64, ensemble=False)
     kept = {record.number for record in averages_of(again)}
     assert len(kept) == 2
     assert not kept & set(again.answer()["certified"])

@@ -16,7 +16,7 @@ from automl_ad.store.records import CandidateRecord, State, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study import loop
 from automl_ad.study.configuration import Configuration
-from automl_ad.study.settings import build_settings
+from automl_ad.study.settings import requested_settings
 from automl_ad.training import Budget
 
 CONFIGURATION = Configuration.of("padim", 32, {"backbone": "embedded", "levels": [-1]})
@@ -48,7 +48,7 @@ def step(
 ) -> bool:
     """One step of a search that proposes the configuration again; it cannot run a trial."""
     monkeypatch.setattr(loop, "suggest", lambda *_: CONFIGURATION)
-    settings, context = build_settings(parts), SimpleNamespace()
+    settings, context = requested_settings(parts), SimpleNamespace()
     return loop._step(study, context, settings, {}, repository, Budget(None), list(ran))  # type: ignore[arg-type]
 
 
@@ -90,9 +90,9 @@ def test_a_trial_hears_of_the_rules_of_its_own_method(
     assert heard == [rules["padim"], rules["padim"]]
 
 
-@pytest.mark.parametrize(("average", "seconds"), [(True, 4 + 3 + 2), (False, 4)])
-def test_time_is_set_aside_for_averages_only_where_they_are_wanted(average: bool, seconds: float) -> None:
-    settings = build_settings(Path("images"), certified=1, average=average, backbones=["embedded"])
+@pytest.mark.parametrize(("ensemble", "seconds"), [(True, 4 + 3 + 2), (False, 4)])
+def test_time_is_set_aside_for_averages_only_where_they_are_wanted(ensemble: bool, seconds: float) -> None:
+    settings = requested_settings(Path("images"), holdout_candidates=1, ensemble=ensemble, backbones=["embedded"])
     params = {"backbone": "embedded", "levels": [-1], "side": 64}
     finished = [
         CandidateRecord(number=n, state="complete", method="padim", params=params, proxy_score=n / 10, total_s=float(n))

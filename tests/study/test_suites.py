@@ -22,10 +22,10 @@ from automl_ad.evaluation.suite import Suite
 from automl_ad.seeds import derived_seed
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.study.progress import Event
-from automl_ad.study.settings import StudySettings, build_settings
+from automl_ad.study.settings import StudySettings, requested_settings
 from automl_ad.study.suites import STOCKED, STOCKED_STRENGTHS, StudyData, draw_study_data
 from automl_ad.synthesis import registry
-from automl_ad.synthesis.registry import FAMILY_NAMES
+from automl_ad.synthesis.names import FAMILY_NAMES
 from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.sdas.pool import PictureKey
@@ -43,7 +43,7 @@ LEARNING = {"methods": ("padim", "realnet")}
 
 def settings_for(images: Path, **options: object) -> StudySettings:
     defaults = {"image_size": 64, "families": TRAINING_FREE, "methods": METHODS}
-    return build_settings(images, **(defaults | options))  # type: ignore[arg-type]
+    return requested_settings(images, **(defaults | options))  # type: ignore[arg-type]
 
 
 def test_names_and_order_of_files_do_not_matter(parts: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def check_bases(data: StudyData) -> None:
 def test_smaller_sides_are_views_of_the_same_suite(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
     file.write_text("sides: [64, 96]\nmethods: [padim]\nbackbones: [embedded]\nfamilies: [texture, photometric]\n")
-    settings = build_settings(parts, study_file=file)
+    settings = requested_settings(parts, study_file=file)
     data = draw_study_data(settings, read_study_images(settings), StudyFolder(tmp_path, "parts"), CPU)
     small, large = data.at(64), data.at(96)
     assert small.normals.size == (64, 64)
@@ -157,7 +157,7 @@ def test_smaller_sides_are_views_of_the_same_suite(parts: Path, tmp_path: Path) 
 def test_files_reach_a_smaller_side_by_the_way_that_the_study_took(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "two.yaml"
     file.write_text("sides: [64, 96]\nmethods: [padim]\nbackbones: [embedded]\nfamilies: [texture, photometric]\n")
-    settings = build_settings(parts, study_file=file)
+    settings = requested_settings(parts, study_file=file)
     normals = read_study_images(settings)
     data = draw_study_data(settings, normals, StudyFolder(tmp_path, "parts"), CPU)
     loaded = {normals.preprocessing[64].load(path).tobytes() for path in (parts / "train" / "good").iterdir()}
@@ -172,10 +172,10 @@ from pathlib import Path
 import torch
 from automl_ad.data.study_images import read_study_images
 from automl_ad.study.suites import draw_study_data
-from automl_ad.study.settings import build_settings
+from automl_ad.study.settings import requested_settings
 from automl_ad.store.artifacts import StudyFolder
 assert "diffusers" not in sys.modules, "imported"
-settings = build_settings(Path({str(parts)!r}), image_size=64, families=("cutpaste",), per_cell=4)
+settings = requested_settings(Path({str(parts)!r}), image_size=64, families=("cutpaste",), per_cell=4)
 images = read_study_images(settings)
 draw_study_data(settings, images, StudyFolder(Path({str(tmp_path)!r}), "parts"), torch.device("cpu"))
 assert "diffusers" not in sys.modules, "used"

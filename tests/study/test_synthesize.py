@@ -21,9 +21,9 @@ from automl_ad.errors import InputError
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.study import suites
 from automl_ad.study.progress import Event
-from automl_ad.study.settings import build_settings
+from automl_ad.study.settings import requested_settings
 from automl_ad.study.synthesize import SynthesisRequest
-from automl_ad.synthesis.registry import FAMILY_NAMES
+from automl_ad.synthesis.names import FAMILY_NAMES
 from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.texture import TextureFamily
@@ -197,7 +197,7 @@ def test_the_second_run_of_sdas_trains_nothing(good: Path, tmp_path: Path, tiny_
 def test_search_and_synthesize_share_the_model(
     good: Path, tmp_path: Path, tiny_sdas: list[SdasJob], search_first: bool
 ) -> None:
-    settings = build_settings(good, image_size=64, time_budget=600)
+    settings = requested_settings(good, image_size=64, time_budget=600)
     settings = settings.model_copy(update={"families": ("sdas",), "severities": (0.85,), "per_cell": 4})
 
     def search() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from automl_ad.errors import InputError
 from automl_ad.synthesis.base import BlendedFamily, Context, Proposal
 from automl_ad.synthesis.foreground import Foreground
-from automl_ad.synthesis.registry import FAMILY_NAMES, create_family
+from automl_ad.synthesis.names import FAMILY_NAMES
+from automl_ad.synthesis.registry import _FAMILIES, create_family
 
 PAINTED = [name for name in FAMILY_NAMES if name not in ("missing", "warp")]
 """The others show what is there already, which a calm surface keeps from standing out."""
@@ -54,6 +55,10 @@ class Opposites:
 def context_of(normals: np.ndarray, **options: Any) -> Context:
     """One that suits every family."""
     return Context(normals, sdas=Opposites(), **options)
+
+
+def test_every_family_is_named_apart_from_its_class() -> None:
+    assert tuple(_FAMILIES) == FAMILY_NAMES
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
