@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from automl_ad.api import Study, audit, demo, describe, evaluate, load_bundle, search, studies, synthesize
+    from automl_ad.api import Study, audit, demo, describe, evaluate, load_bundle, predict, search, studies, synthesize
     from automl_ad.diagnosis import doctor
 
     __version__: str
@@ -23,6 +23,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "load_bundle",
+    "predict",
     "search",
     "studies",
     "synthesize",

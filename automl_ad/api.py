@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from automl_ad.bundle.evaluating import evaluate as _evaluate
 from automl_ad.bundle.loading import Bundle, load_bundle
@@ -21,6 +20,17 @@ from automl_ad.data.folder import excluded_names
 from automl_ad.data.labelled import labelled_from_folders, labelled_images
 from automl_ad.errors import InputError
 from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.results import (
+    AuditResult,
+    BundleResult,
+    DemoResult,
+    EvaluationResult,
+    PredictionResult,
+    StudiesResult,
+    StudySummary,
+    SynthesisResult,
+    TrialCounts,
+)
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
@@ -31,7 +41,18 @@ from automl_ad.study.synthesize import SynthesisRequest
 from automl_ad.study.synthesize import synthesize as _synthesize
 from automl_ad.workspace import workspace_folder
 
-__all__ = ["Study", "audit", "demo", "describe", "evaluate", "load_bundle", "search", "studies", "synthesize"]
+__all__ = [
+    "Study",
+    "audit",
+    "demo",
+    "describe",
+    "evaluate",
+    "load_bundle",
+    "predict",
+    "search",
+    "studies",
+    "synthesize",
+]
 
 
 def search(
@@ -127,7 +148,7 @@ def search(
     )
 
 
-def studies(workspace: str | Path | None = None, storage: str | None = None) -> list[dict[str, Any]]:
+def studies(workspace: str | Path | None = None, storage: str | None = None) -> StudiesResult:
     """The studies of a workspace, in the order in which they were begun."""
     url = storage or default_url(workspace_folder(workspace))
     repository = Repository(open_engine(url, must_exist=True))
@@ -135,16 +156,15 @@ def studies(workspace: str | Path | None = None, storage: str | None = None) -> 
     for record in repository.list_studies():
         counted = repository.counts(record.name, without=ENSEMBLE)
         counts = {state: counted.get(state, 0) for state in ("complete", "pruned", "failed")}
-        found.append(
-            {
-                "study": record.name,
-                "created_at": record.created_at.isoformat(),
-                "images": record.images,
-                "state": "finished" if record.answer else "unfinished",
-                "trials": counts,
-            }
+        summary = StudySummary(
+            study=record.name,
+            created_at=record.created_at.isoformat(),
+            images=record.images,
+            state="finished" if record.answer else "unfinished",
+            trials=TrialCounts(**counts),
         )
-    return found
+        found.append(summary)
+    return StudiesResult(studies=tuple(found))
 
 
 def synthesize(
@@ -160,7 +180,7 @@ def synthesize(
     image_size: int | None = None,
     device: str = "auto",
     listener: Listener | None = None,
-) -> dict[str, Any]:
+) -> SynthesisResult:
     """Draws synthetic anomalies on good images and writes them with their masks, without any search.
 
     ``sdas`` learns from the images first, which needs 12 or more to learn from; the other families work with one image.
@@ -181,11 +201,6 @@ def synthesize(
         device: ``auto``, ``cpu`` or ``cuda:N``, for ``sdas``.
         listener: Called with progress.
 
-    Returns:
-        ``images`` (good ones that were read), ``family``, ``strength``, ``count``, ``seed``, ``size`` (height, width),
-        ``output``, ``contact_sheet``, ``anomalies`` (each with ``image``, ``mask``, ``base`` and ``area``, a share of
-        the pixels), ``sdas`` (what training and gate measured, or None) and ``warnings``.
-
     Raises:
         AutomlAdError: The input cannot be used; the message says what to do.
     """
@@ -196,7 +211,7 @@ def synthesize(
     return _synthesize(settings, request, Path(output), workspace_folder(workspace), listener or ignore_events)
 
 
-def audit(images: str | Path, *, exclude: Sequence[str | Path] = ()) -> dict[str, Any]:
+def audit(images: str | Path, *, exclude: Sequence[str | Path] = ()) -> AuditResult:
     """What is odd about an image folder: unreadable files, duplicates, suspects, sizes.
 
     Args:
@@ -207,7 +222,7 @@ def audit(images: str | Path, *, exclude: Sequence[str | Path] = ()) -> dict[str
         AutomlAdError: The input cannot be used; the message says what to do.
     """
     folder = Path(images)
-    return _audit(folder, excluded_names(folder, exclude)).model_dump(mode="json")
+    return _audit(folder, excluded_names(folder, exclude))
 
 
 def evaluate(
@@ -217,7 +232,7 @@ def evaluate(
     good: str | Path | None = None,
     defects: str | Path | None = None,
     output: str | Path | None = None,
-) -> dict[str, Any]:
+) -> EvaluationResult:
     """Real metrics of a bundle on labelled images.
 
     Args:
@@ -228,7 +243,7 @@ def evaluate(
         output: Folder for a report to look at, ``evaluation.html``, and its figures, ``evaluation.json``.
 
     Returns:
-        The metrics with their intervals; see `automl_ad.bundle.evaluating.evaluate`.
+        The metrics with their intervals.
 
     Raises:
         AutomlAdError: The input cannot be used; the message says what to do.
@@ -242,29 +257,55 @@ def evaluate(
     return _evaluate(loaded, labelled_from_folders(Path(good), Path(defects)), folder)
 
 
-def describe(bundle: str | Path | Bundle) -> dict[str, Any]:
-    """What a bundle is and promises.
+def predict(
+    bundle: str | Path | Bundle,
+    images: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    overkill: float | None = None,
+    review: float | None = None,
+    threshold: float | None = None,
+    mask: float | None = None,
+) -> PredictionResult:
+    """Scores images and decides which are anomalous.
 
-    Returns:
-        ``method``, ``backbone``, ``precision``, ``threshold`` (of the score), ``overkill``, ``promise`` (a sentence),
-        ``parity`` (graph against PyTorch), ``speed`` and ``size_mb`` (of the graph).
+    The same as `Bundle.predict`, which also takes arrays and returns plain values.
+
+    Args:
+        bundle: Path of a bundle, or one already loaded.
+        images: A file, a folder (searched recursively) or a list of files.
+        output: Folder for one heatmap and one mask an image; None for neither.
+        overkill: Share of good parts that may be rejected (false positive rate), 0 to 1; the bundle's when None.
+        review: Share of good parts that may be reviewed or rejected; the bundle's when None.
+        threshold: Raw score above which parts are rejected, in place of ``overkill``.
+        mask: Share of a good part's pixels that may be marked; the bundle's when None.
+
+    Raises:
+        AutomlAdError: The input cannot be used; the message says what to do.
     """
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    found = loaded.predict(images, output, overkill=overkill, review=review, threshold=threshold, mask=mask)
+    return PredictionResult.model_validate(found)
+
+
+def describe(bundle: str | Path | Bundle) -> BundleResult:
+    """What a bundle is and guarantees."""
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
     manifest, threshold = loaded.manifest, loaded.threshold()
-    return {
-        "method": manifest["method"],
-        "backbone": manifest["backbone"]["name"],
-        "precision": manifest["precision"],
-        "threshold": threshold.value,
-        "overkill": threshold.overkill,
-        "promise": threshold.message,
-        "parity": manifest["parity"],
-        "speed": manifest["speed"],
-        "size_mb": manifest["speed"]["size_mb"],
-    }
+    return BundleResult(
+        method=manifest["method"],
+        backbone=manifest["backbone"]["name"],
+        precision=manifest["precision"],
+        threshold=threshold.value,
+        overkill=threshold.overkill,
+        promise=threshold.message,
+        parity=manifest["parity"],
+        speed=manifest["speed"],
+        size_mb=manifest["speed"]["size_mb"],
+    )
 
 
-def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None) -> dict[str, Any]:
+def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None) -> DemoResult:
     """Draws a small set of parts, searches it with the embedded backbone, exports the winner and tries it.
 
     Returns:
@@ -287,6 +328,10 @@ def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None
     )
     bundle = study.export(folder / "bundle", listener=tell)
     picture = next(image.path for image in labelled_images(dataset) if image.anomalous)
-    prediction = load_bundle(bundle).predict(picture, output=folder / "heatmaps")
-    outcome = {"dataset": str(dataset), "bundle": str(bundle), "prediction": prediction}
-    return study.answer() | outcome | {"evaluation": evaluate(bundle, dataset)}
+    return DemoResult(
+        **dict(study.answer()),
+        dataset=str(dataset),
+        bundle=str(bundle),
+        prediction=predict(bundle, picture, output=folder / "heatmaps"),
+        evaluation=evaluate(bundle, dataset),
+    )

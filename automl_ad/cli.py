@@ -7,11 +7,12 @@ stdout, everything else to stderr.
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from enum import Enum
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from automl_ad.reporting.tables import Part
+    from automl_ad.results import Result
 
 DONE, FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -169,17 +171,18 @@ def trials(
     """Show the ranked table of a study, or the studies of the workspace."""
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other; give one of them.")
+    from automl_ad.results import TrialsResult
+
     with _library() as api:
         if name is None:
-            found = api.studies(workspace=workspace, storage=storage)
+            answer = api.studies(workspace=workspace, storage=storage)
         else:
-            found = api.Study.open(name, workspace=workspace, storage=storage).trials()
+            trials_of_study = api.Study.open(name, workspace=workspace, storage=storage).trials()
+            answer = TrialsResult(study=name, trials=tuple(trials_of_study))
     if as_csv:
-        _print_csv(found)
-    elif name is None:
-        _present({"studies": found} if as_json else found, "studies_report", as_json)
+        _print_csv(answer.studies if name is None else answer.trials)
     else:
-        _present({"study": name, "trials": found}, "trials_report", as_json)
+        _present(answer, "studies_report" if name is None else "trials_report", as_json)
 
 
 @app.command()
@@ -222,11 +225,13 @@ def export(
     as_json: _Json = False,
 ) -> None:
     """Write one detector as a self-contained bundle."""
+    from automl_ad.results import ExportResult
+
     choice = _trial_choice(trial)
     with _library() as api, _progress(verbose, quiet) as listener:
         study = api.Study.open(name, workspace=workspace, storage=storage)
         path = study.export(output, trial=choice, listener=listener, precision=precision.value)
-        answer = {"study": name, "trial": choice, "bundle": str(path), **api.describe(path)}
+        answer = ExportResult(study=name, trial=choice, bundle=str(path), **dict(api.describe(path)))
     _present(answer, "export_report", as_json)
 
 
@@ -263,12 +268,13 @@ def predict(
     _existing(images, "IMAGES")
     with _library() as api:
         options = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
-        answer = api.load_bundle(bundle).predict(images, output=output, **options)
+        answer = api.predict(bundle, images, output, **options)
     _present(answer, "predictions_report", as_json)
-    results = answer["results"]
-    if all(result.get("error") for result in results):
-        first = f" (the first says: {results[0]['error']})" if results else ""
-        raise InputError(f"none of the {len(results)} files of {images} could be read{first}; give readable images.")
+    if all(image.error for image in answer.results):
+        first = f" (the first error: {answer.results[0].error})" if answer.results else ""
+        raise InputError(
+            f"none of the {len(answer.results)} files of {images} could be read{first}; give readable images."
+        )
 
 
 @app.command()
@@ -448,10 +454,10 @@ def _progress(verbose: bool, quiet: bool) -> Iterator[Callable[[Any], None]]:
         yield view
 
 
-def _present(answer: Any, report: str, as_json: bool) -> None:
+def _present(answer: Result, report: str, as_json: bool) -> None:
     """Prints an answer as JSON, or as the parts that ``report`` of `automl_ad.reporting.tables` makes of it."""
     if as_json:
-        _print_json(answer)
+        print(json.dumps(answer.to_json(), indent=2, allow_nan=False))
         return
     from rich.table import Table
 
@@ -463,21 +469,12 @@ def _present(answer: Any, report: str, as_json: bool) -> None:
         console.print(part, markup=False, highlight=False, emoji=False, soft_wrap=not isinstance(part, Table))
 
 
-def _print_json(answer: Any) -> None:
-    import json
-
-    from automl_ad.store.plain_json import plain
-
-    print(json.dumps(plain(answer), indent=2, allow_nan=False))
-
-
-def _print_csv(records: Iterable[Mapping[str, Any]]) -> None:
+def _print_csv(records: Iterable[Result]) -> None:
     import csv
 
     from automl_ad.reporting.tables import csv_row
-    from automl_ad.store.plain_json import plain
 
-    rows = [csv_row(plain(record)) for record in records]
+    rows = [csv_row(record.to_json()) for record in records]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
     writer.writeheader()

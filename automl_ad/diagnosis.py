@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from automl_ad.errors import WeightsError
+from automl_ad.results import DoctorResult
 from automl_ad.workspace import workspace_folder
 
 PACKAGES = (
@@ -56,18 +57,12 @@ _PAIR_REMEDY = "install the two together again: pip install --force-reinstall to
 _IDLE_GPU = "an NVIDIA driver is installed but torch cannot use it; install a CUDA build of torch and torchvision."
 
 
-def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None = None) -> dict[str, Any]:
+def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None = None) -> DoctorResult:
     """Checks this machine without changing it; problems are returned, not raised.
 
     Args:
         workspace: Folder of studies; else ``AUTOML_AD_WORKSPACE``, else ``./automl_ad_workspace``.
         weights_dir: Folder of ``<timm name>.safetensors``; else ``AUTOML_AD_WEIGHTS``.
-
-    Returns:
-        ``version``, ``python``, ``platform``, ``packages`` {name: version or None}, ``devices`` [{"device", "name",
-        "cores", "memory_mb"}], ``backbones`` [{"name", "source"}] (source None: not available), ``hub_reachable``
-        (None: not checked), ``places`` [{"what", "path", "writable", "free_mb"}], ``problems`` and ``advice``
-        [sentences].
     """
     packages = {name: _version(name) for name in PACKAGES}
     faults = _import_faults(packages)
@@ -75,7 +70,7 @@ def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None =
     backbones, reachable, backbone_problems = _backbones(Path(weights_dir) if weights_dir else None, works=not faults)
     places = _places(workspace_folder(workspace))
     problems = [*_missing(packages), *filter(None, faults.values()), *device_problems, *backbone_problems]
-    return {
+    content = {
         "version": _version("automl-ad") or "unknown",
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
@@ -87,6 +82,7 @@ def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None =
         "problems": problems + _unwritable(places),
         "advice": _advice(devices, backbones, reachable, places),
     }
+    return DoctorResult.model_validate(content)
 
 
 def _version(package: str) -> str | None:

@@ -21,6 +21,8 @@ from automl_ad.evaluation.intervals import BootstrapPlan, interval
 from automl_ad.evaluation.metrics import image_ap, image_auroc
 from automl_ad.evaluation.proportions import exact_interval
 from automl_ad.evaluation.resampled import average_precision_draws, binned
+from automl_ad.results import EvaluationResult
+from automl_ad.store.plain_json import plain
 
 _Floats = npt.NDArray[np.float64]
 
@@ -47,7 +49,7 @@ class _ScoredImage:
     marked: MarkedPixels | None = None
 
 
-def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | None = None) -> dict[str, Any]:
+def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | None = None) -> EvaluationResult:
     """Scores labelled images and computes metrics with intervals.
 
     Images that cannot be read are left out and listed. Pixel metrics are computed at the working size, over good
@@ -61,21 +63,6 @@ def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | N
         labelled: Good and defective images.
         output: Folder for ``evaluation.html`` and ``evaluation.json``; created if needed. None writes no report.
 
-    Returns:
-        The ``evaluate`` answer: ``images`` (counts of ``good`` and ``defect``), ``image_auroc``, ``image_ap``,
-        ``pixel_auroc``, ``pixel_ap``, ``aupro`` (each with ``<key>_interval``), ``iap``, ``iap90``, ``threshold``,
-        ``overkill`` (false positive rate) and ``escapes`` (false negative rate; both at the bundle's threshold, each
-        with ``<key>_interval``), ``promised`` (the guaranteed overkill), ``promise_kept`` (whether a one-sided binomial
-        test at 5 % does not reject the guarantee), ``promise_note`` (the same in sentences), ``by_defect`` (for each
-        type ``image_auroc`` against all good images and its interval, ``n``, and the counts ``found`` and ``escapes``),
-        ``errors`` (``path``, ``error``) and ``report`` (path of the page, or None).
-
-        For a bundle with a review threshold also ``review``: ``threshold``, ``promised``, and for ``good`` and
-        ``defect`` the counts ``reject``, ``review`` and ``pass``. For one with a mask threshold also
-        ``mask_threshold``, ``mask_iou`` (mean over the defects with a mask, or None), ``marked_good`` (mean marked
-        share of good images), both with ``<key>_interval``, and ``marked_promised`` (the guaranteed upper bound of
-        that share).
-
     Raises:
         InputError: No good or no defective image can be read, a mask cannot, or ``output`` cannot be written.
     """
@@ -85,14 +72,12 @@ def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | N
     scored = [item for item in everything if item.error is None]
     labels = np.array([item.image.anomalous for item in scored], dtype=bool)
     _require_both(labels, len(everything))
-    answer = _figures(bundle, scored, labels) | {
-        "errors": [{"path": str(item.image.path), "error": item.error} for item in everything if item.error],
-        "report": None,
-    }
-    if output is not None:
-        shown = [Scored(item.image, item.score) for item in scored]
-        answer["report"] = str(write_report(bundle, answer, shown, output))
-    return answer
+    errors = [{"path": str(item.image.path), "error": item.error} for item in everything if item.error]
+    answer = EvaluationResult.model_validate(plain(_figures(bundle, scored, labels) | {"errors": errors}))
+    if output is None:
+        return answer
+    shown = [Scored(item.image, item.score) for item in scored]
+    return answer.model_copy(update={"report": str(write_report(bundle, answer, shown, output))})
 
 
 def _scored_images(bundle: Bundle, labelled: Sequence[LabelledImage]) -> list[_ScoredImage]:

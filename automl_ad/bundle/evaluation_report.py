@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +18,10 @@ from automl_ad.bundle.runtime import Bundle, p_values
 from automl_ad.data.labelled import GOOD
 from automl_ad.errors import InputError, StoreError
 from automl_ad.formatting import NONE, interval, score
+from automl_ad.results import EvaluationResult
 from automl_ad.store.artifacts import write_atomically
-from automl_ad.store.plain_json import plain
 
 __all__ = ["PAGE", "SHOWN", "TABLE", "Scored", "prepare_folder", "write_report"]
-
-Answer = Mapping[str, Any]
 
 PAGE, TABLE = "evaluation.html", "evaluation.json"
 SHOWN = 12
@@ -82,7 +79,7 @@ def prepare_folder(output: Path) -> None:
         raise _unwritable(output, PermissionError("it is read-only"))
 
 
-def write_report(bundle: Bundle, answer: Answer, images: Sequence[Scored], output: Path) -> Path:
+def write_report(bundle: Bundle, answer: EvaluationResult, images: Sequence[Scored], output: Path) -> Path:
     """Writes ``evaluation.html`` and ``evaluation.json``, each complete or not at all.
 
     Args:
@@ -98,13 +95,14 @@ def write_report(bundle: Bundle, answer: Answer, images: Sequence[Scored], outpu
         InputError: A file cannot be written.
     """
     page = output / PAGE
-    table = json.dumps(plain({**answer, "report": str(page)}), indent=2, allow_nan=False) + "\n"
+    content = answer.model_copy(update={"report": str(page)}).to_json()
+    table = json.dumps(content, indent=2, allow_nan=False) + "\n"
     _write(output, TABLE, table)
     _write(output, PAGE, evaluation_page(bundle, answer, images))
     return page
 
 
-def evaluation_page(bundle: Bundle, answer: Answer, images: Sequence[Scored]) -> str:
+def evaluation_page(bundle: Bundle, answer: EvaluationResult, images: Sequence[Scored]) -> str:
     """The page as text; arguments as for `write_report`."""
     title = f"Evaluation of {bundle.path.name}"
     lowest = sorted((each for each in images if each.image.anomalous), key=lambda each: each.score)
@@ -124,61 +122,61 @@ def evaluation_page(bundle: Bundle, answer: Answer, images: Sequence[Scored]) ->
     return "\n".join(filter(None, parts))
 
 
-def _facts(bundle: Bundle, answer: Answer) -> str:
+def _facts(bundle: Bundle, answer: EvaluationResult) -> str:
     manifest = bundle.manifest
-    facts, counts, (height, width) = manifest["facts"], answer["images"], bundle.size
+    facts, counts, (height, width) = manifest["facts"], answer.images, bundle.size
     shown = {
         "Bundle": bundle.path,
         "Study": f"{facts.get('study', NONE)}, trial {facts.get('trial', NONE)}",
         "Method": f"{manifest['method']}, scores by the rule {manifest['rule']}",
         "Backbone": manifest["backbone"]["name"],
-        "Images": f"{counts['good']} good and {counts['defect']} defective, judged at {width} x {height} pixels",
+        "Images": f"{counts.good} good and {counts.defect} defective, judged at {width} x {height} pixels",
         "Calibrated on": f"{len(bundle.calibration)} good images that the fit did not see",
-        "Threshold": f"{answer['threshold']:.4g}, raw units of the detector",
+        "Threshold": f"{answer.threshold:.4g}, raw units of the detector",
     }
     rows = [f'<tr><th scope="row">{key}</th><td>{escape(str(value))}</td></tr>' for key, value in shown.items()]
     return '<table class="facts">\n' + "\n".join(rows) + "\n</table>"
 
 
-def _decisions(answer: Answer) -> str:
-    kind = "kept" if answer["promise_kept"] else "broken"
+def _decisions(answer: EvaluationResult) -> str:
+    kind = "kept" if answer.promise_kept else "broken"
     sentences = [escapes_sentence(answer), review_sentence(answer), marked_sentence(answer)]
     more = "".join(f"<p>{escape(sentence)}</p>\n" for sentence in sentences if sentence)
-    return _section("Decisions", f'<p class="{kind}">{escape(answer["promise_note"])}</p>\n{more}')
+    return _section("Decisions", f'<p class="{kind}">{escape(answer.promise_note or "")}</p>\n{more}')
 
 
-def _figures(answer: Answer) -> str:
+def _figures(answer: EvaluationResult) -> str:
     rows = [(each.name, each.value, each.interval, each.unit, each.meaning) for each in figures(answer)]
     return _table(("figure", "value", "90 % interval", "unit", "meaning"), rows, numbers={1, 2})
 
 
-def _by_defect(answer: Answer) -> str:
+def _by_defect(answer: EvaluationResult) -> str:
     columns = ("kind", "images", "found", "missed", "image AUROC", "90 % interval")
     rows = [
         (
             name,
-            kind["n"],
-            kind["found"],
-            kind["escapes"],
-            score(kind["image_auroc"]),
-            interval(kind["image_auroc_interval"]),
+            kind.n,
+            kind.found,
+            kind.escapes,
+            score(kind.image_auroc),
+            interval(kind.image_auroc_interval),
         )
-        for name, kind in answer["by_defect"].items()
+        for name, kind in answer.by_defect.items()
     ]
     return _table(columns, rows, numbers={1, 2, 3, 4, 5})
 
 
-def _plots(answer: Answer, images: Sequence[Scored]) -> str:
-    thresholds = {"threshold": answer["threshold"]}
-    if answer.get("review"):
-        thresholds["review from"] = answer["review"]["threshold"]
+def _plots(answer: EvaluationResult, images: Sequence[Scored]) -> str:
+    thresholds = {"threshold": answer.threshold}
+    if answer.review is not None:
+        thresholds["review from"] = answer.review.threshold
     by_type = _by_type(images)
     bad = np.array([each.score for each in images if each.image.anomalous], np.float64)
     good = np.array([each.score for each in images if not each.image.anomalous], np.float64)
     return (
         "<p>Images to the right of the threshold are called anomalous.</p>\n"
         f'<div class="wide">{score_plot(by_type, GOOD, thresholds)}</div>\n'
-        "<h3>What other thresholds would do</h3>\n" + roc_plot(good, bad, answer["threshold"])
+        "<h3>What other thresholds would do</h3>\n" + roc_plot(good, bad, answer.threshold)
     )
 
 
@@ -189,13 +187,13 @@ def _by_type(images: Sequence[Scored]) -> dict[str, npt.NDArray[np.float64]]:
     return {name: scores[[kind == name for kind in types]] for name in order}
 
 
-def _gallery(title: str, bundle: Bundle, answer: Answer, chosen: Sequence[Scored]) -> str:
+def _gallery(title: str, bundle: Bundle, answer: EvaluationResult, chosen: Sequence[Scored]) -> str:
     cards = "\n".join(_card(bundle, answer, exhibit) for exhibit in exhibits(bundle, chosen))
     note = "Left the picture, with the defect outlined where a mask tells it; right the same picture under its heatmap."
     return _section(title, f'<p>{note}</p>\n<div class="gallery">\n{cards}\n</div>')
 
 
-def _card(bundle: Bundle, answer: Answer, exhibit: Exhibit) -> str:
+def _card(bundle: Bundle, answer: EvaluationResult, exhibit: Exhibit) -> str:
     image, value = exhibit.scored.image, exhibit.scored.score
     name, path, kind = escape(image.path.name), escape(str(image.path)), escape(image.defect)
     p_value = float(p_values([value], bundle.calibration)[0])
@@ -206,16 +204,16 @@ def _card(bundle: Bundle, answer: Answer, exhibit: Exhibit) -> str:
     )
 
 
-def _verdict(answer: Answer, scored: Scored) -> str:
-    if scored.score > answer["threshold"]:
+def _verdict(answer: EvaluationResult, scored: Scored) -> str:
+    if scored.score > answer.threshold:
         return "found" if scored.image.anomalous else "false alarm"
-    if answer.get("review") and scored.score > answer["review"]["threshold"]:
+    if answer.review is not None and scored.score > answer.review.threshold:
         return "to review"
     return "missed" if scored.image.anomalous else "rightly passed"
 
 
-def _left_out(answer: Answer) -> str:
-    lines = "".join(f"<li>{escape(item['path'])}: {escape(item['error'])}</li>\n" for item in answer["errors"])
+def _left_out(answer: EvaluationResult) -> str:
+    lines = "".join(f"<li>{escape(item.path)}: {escape(item.error)}</li>\n" for item in answer.errors)
     return _section("Left out", f"<ul>\n{lines}</ul>") if lines else ""
 
 

@@ -5,11 +5,10 @@ Imports nothing heavy: the console tables of every command import this module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from automl_ad.formatting import interval, number, rate, rate_interval
+from automl_ad.results import EvaluationResult
 
 
 @dataclass(frozen=True)
@@ -50,50 +49,50 @@ _MASKS = (
 )
 
 
-def figures(answer: Mapping[str, Any]) -> list[Figure]:
+def figures(answer: EvaluationResult) -> list[Figure]:
     """The figures of an ``evaluate`` answer: rank metrics, error rates, and mask metrics where the bundle has them."""
     ranks = [_figure(answer, key, *texts) for key, *texts in _RANKS]
     rates = [_figure(answer, key, *texts) for key, *texts in _RATES]
-    masks = [_figure(answer, key, *texts) for key, *texts in _MASKS if key in answer]
+    masks = [_figure(answer, key, *texts) for key, *texts in _MASKS if answer.mask_threshold is not None]
     return ranks + rates + masks
 
 
-def escapes_sentence(answer: Mapping[str, Any]) -> str:
+def escapes_sentence(answer: EvaluationResult) -> str:
     """The escape rate (false negative rate), and that there is no guarantee on it."""
-    count, of = round(answer["escapes"] * answer["images"]["defect"]), answer["images"]["defect"]
-    verb = "not rejected" if answer.get("review") else "missed"
+    of = answer.images.defect
+    count, verb = round(answer.escapes * of), "not rejected" if answer.review else "missed"
     return (
-        f"{count} of {of} defective images were {verb}: escapes (false negative rate) {rate(answer['escapes'])}, "
-        f"90 % interval {rate_interval(answer['escapes_interval'])}; calibration on good images gives no guarantee on "
+        f"{count} of {of} defective images were {verb}: escapes (false negative rate) {rate(answer.escapes)}, "
+        f"90 % interval {rate_interval(answer.escapes_interval)}; calibration on good images gives no guarantee on "
         "escapes."
     )
 
 
-def review_sentence(answer: Mapping[str, Any]) -> str:
+def review_sentence(answer: EvaluationResult) -> str:
     """How many images score between the two thresholds; empty without a review threshold."""
-    review = answer.get("review")
-    if not review:
+    review = answer.review
+    if review is None:
         return ""
-    good, defect, held = review["good"], review["defect"], review["good"]["reject"] + review["good"]["review"]
+    good, defect, held = review.good, review.defect, review.good.reject + review.good.review
     return (
-        f"{good['review']} good and {defect['review']} defective images score between the thresholds and go to review; "
-        f"{defect['pass']} defective ones pass. {rate(held / answer['images']['good'])} of the good images are "
-        f"rejected or reviewed; the guarantee is at most {rate(review['promised'])}."
+        f"{good.review} good and {defect.review} defective images score between the thresholds and go to review; "
+        f"{defect.passed} defective ones pass. {rate(held / answer.images.good)} of the good images are "
+        f"rejected or reviewed; the guarantee is at most {rate(review.promised)}."
     )
 
 
-def marked_sentence(answer: Mapping[str, Any]) -> str:
+def marked_sentence(answer: EvaluationResult) -> str:
     """The share of marked pixels on good images and its guarantee; empty for a bundle without a mask threshold."""
-    if answer.get("marked_good") is None:
+    if answer.marked_good is None:
         return ""
     return (
-        f"On good images {rate(answer['marked_good'])} of the pixels are marked on average; the guarantee is at most "
-        f"{rate(answer['marked_promised'])}."
+        f"On good images {rate(answer.marked_good)} of the pixels are marked on average; the guarantee is at most "
+        f"{rate(answer.marked_promised)}."
     )
 
 
-def _figure(answer: Mapping[str, Any], key: str, name: str, unit: str, meaning: str) -> Figure:
-    value, bounds = answer.get(key), answer.get(f"{key}_interval")
+def _figure(answer: EvaluationResult, key: str, name: str, unit: str, meaning: str) -> Figure:
+    value, bounds = getattr(answer, key), getattr(answer, f"{key}_interval", None)
     if unit.startswith("of "):
         return Figure(name, rate(value), rate_interval(bounds), unit, meaning)
     return Figure(name, number(value, 4), interval(bounds), unit, meaning)

@@ -44,8 +44,8 @@ def perform(folder: JobFolder, storage: str | None, tell: Listener) -> dict[str,
 
 
 def _search(task: SearchTask, folder: StudyFolder, storage: str | None, tell: Listener) -> dict[str, Any]:
-    outcome = Study.run(task.settings, folder, storage, tell).outcome() or {}
-    return {"study": folder.name, "winner": outcome["winner"], "tied": outcome["tied"]}
+    answer = Study.run(task.settings, folder, storage, tell).answer()
+    return {"study": folder.name, "winner": answer.winner.to_json(), "tied": answer.tied}
 
 
 def _export(task: ExportTask, study: Study, folder: JobFolder, tell: Listener) -> dict[str, Any]:

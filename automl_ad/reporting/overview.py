@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.results import SearchOutcome
 from automl_ad.selection.ranking import describe_candidate
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine, sqlite_file
@@ -19,7 +20,7 @@ from automl_ad.study.study import Study
 
 
 @dataclass(frozen=True)
-class StudySummary:
+class StudyOverview:
     """One study in a list.
 
     Attributes:
@@ -45,7 +46,7 @@ class StudySummary:
     warnings: int
 
 
-def summaries(workspace: Path, storage: str | None = None) -> list[StudySummary]:
+def summaries(workspace: Path, storage: str | None = None) -> list[StudyOverview]:
     """All studies, the newest first; none where nothing was searched yet.
 
     Trials are counted, not read, so that a list of large studies comes at once.
@@ -69,10 +70,10 @@ def summaries(workspace: Path, storage: str | None = None) -> list[StudySummary]
         engine.dispose()
 
 
-def _summary(record: StudyRecord, workspace: Path, url: str, repository: Repository) -> StudySummary:
+def _summary(record: StudyRecord, workspace: Path, url: str, repository: Repository) -> StudyOverview:
     study = Study(StudyFolder(workspace, record.name), url, repository)
     progress, pick = read_progress(study.folder), repository.newest_pick(record.name)
-    return StudySummary(
+    return StudyOverview(
         name=record.name,
         created_at=record.created_at,
         images=record.images,
@@ -94,5 +95,5 @@ def _state(record: StudyRecord, study: Study) -> Literal["searching", "unfinishe
 def _leader(record: StudyRecord, progress: RunStatus | None) -> str:
     if record.answer is None:
         return (progress.event.leader if progress and progress.event else None) or ""
-    winner = record.answer["winner"]
-    return describe_candidate(winner["trial"], winner["method"], winner["backbone"], winner["proxy_score"])
+    winner = SearchOutcome.model_validate(record.answer).winner
+    return describe_candidate(winner.trial, winner.method, winner.backbone, winner.proxy_score)

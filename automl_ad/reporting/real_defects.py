@@ -15,10 +15,9 @@ from automl_ad.reporting.operating_points import Share
 from automl_ad.reporting.user_image_results import Floats, UserImageResults
 from automl_ad.reporting.user_images import UserImages
 from automl_ad.seeds import derived_rng
-from automl_ad.selection.few_defects import reranking_message
+from automl_ad.selection.few_defects import Posterior, placements, posterior, reranking_message
 from automl_ad.selection.lead_model import Ranking, expected_gains_of
 from automl_ad.selection.ranking import ranked, usable
-from automl_ad.selection.shrinkage import Posterior, placements, posterior
 from automl_ad.study.study import Study
 
 FEW = 10

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.errors import StudyError
+from automl_ad.results import SearchOutcome
 from automl_ad.selection.ranking import BASELINE_TRIAL, ranked, usable
 from automl_ad.store.records import CandidateRecord, Revision, State, StudyRecord
 from automl_ad.store.repository import Repository
@@ -117,6 +118,7 @@ class TrialTable:
         self._lock = Lock()
         self._revision: Revision | None = None
         self._study: StudyRecord
+        self._outcome: SearchOutcome | None = None
         self._picked: int | None = None
         self._records: list[CandidateRecord] = []
         self.rows: list[TrialRow] = []
@@ -129,9 +131,9 @@ class TrialTable:
         return self._study
 
     @property
-    def answer(self) -> Mapping[str, Any] | None:
+    def answer(self) -> SearchOutcome | None:
         """The outcome of the search without its ranking; None while there is none."""
-        return self._study.answer
+        return self._outcome
 
     def refresh(self) -> None:
         """Takes up what is new; costs next to nothing when nothing is.
@@ -191,8 +193,11 @@ class TrialTable:
         good = usable(self._records, StudySettings(**self._study.settings))
         order = ranked(good)
         placed = {record.number for record, _ in order}
-        answer = self._study.answer or {}
-        marks = _Marks(answer.get("winner", {}).get("trial"), frozenset(answer.get("tied", ())), self._picked)
+        answer = self._study.answer
+        self._outcome = None if answer is None else SearchOutcome.model_validate(answer)
+        winner = None if self._outcome is None else self._outcome.winner.trial
+        tied = frozenset[int]() if self._outcome is None else frozenset(self._outcome.tied)
+        marks = _Marks(winner, tied, self._picked)
         rows = [_row(record, marks, rank, score) for rank, (record, score) in enumerate(order, 1)]
         rows += [_row(record, marks) for record in self._records if record.number not in placed]
         self.rows, self._by_number = rows, {row.number: row for row in rows}

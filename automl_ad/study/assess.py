@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
 from automl_ad.evaluation.intervals import auroc_interval, kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.results import AssessedTrial, AssessmentResult, ImageCounts
 from automl_ad.seeds import derived_rng
 from automl_ad.store.artifacts import load_arrays, save_arrays
 from automl_ad.store.records import CandidateRecord
@@ -52,51 +52,59 @@ def labelled_scores(
 
 
 def summarise(
-    records: Sequence[CandidateRecord], scores: Floats, labels: Labels, selected: int, default: int, seed: int
-) -> dict[str, Any]:
+    study: str,
+    records: Sequence[CandidateRecord],
+    scores: Floats,
+    labels: Labels,
+    selected: int,
+    baseline: int,
+    seed: int,
+) -> AssessmentResult:
     """The figures of an assessment.
 
     Args:
+        study: Name of the study.
         records: The candidates.
         scores: float64 [candidates, images], higher = more anomalous.
         labels: bool [images].
         selected: Trial number of the choice.
-        default: Trial number of the default.
+        baseline: Trial number of the baseline.
         seed: Seed of the study.
     """
     real = np.array([image_auroc(row, labels) for row in scores])
     proxy = np.array([record.proxy_score for record in records], dtype=np.float64)
     numbers = [record.number for record in records]
     best = float(real.max())
-    of = dict(zip(numbers, real.tolist(), strict=True))
+    auroc_of = dict(zip(numbers, real.tolist(), strict=True))
     rng = derived_rng(seed, "assess")
-    rows = [
-        {
-            "number": record.number,
-            "method": record.method,
-            "backbone": record.backbone,
-            "params": dict(record.params),
-            "rule": record.rule,
-            "proxy_score": record.proxy_score,
-            "image_auroc": value,
-            "image_auroc_interval": auroc_interval(row, labels, rng, 200),
-        }
+    trials = [
+        AssessedTrial(
+            number=record.number,
+            method=record.method,
+            backbone=record.backbone,
+            params=dict(record.params),
+            rule=record.rule,
+            proxy_score=record.proxy_score,
+            image_auroc=value,
+            image_auroc_interval=auroc_interval(row, labels, rng, 200),
+        )
         for record, value, row in zip(records, real.tolist(), scores, strict=True)
     ]
-    return {
-        "images": {"good": int((~labels).sum()), "defect": int(labels.sum())},
-        "trials": sorted(rows, key=lambda row: -row["image_auroc"]),
-        "selected": selected,
-        "selected_auroc": of.get(selected),
-        "best_trial": numbers[int(real.argmax())],
-        "best_auroc": best,
-        "spearman": spearman(proxy, real),
-        "kendall": kendall(proxy, real),
-        "regret": _points(best - of[selected]) if selected in of else None,
-        "default_regret": _points(best - of[default]) if default in of else None,
-        "random_regret": _points(best - float(real.mean())),
-        "labelled_floor": labelled_floor(scores, labels, derived_rng(seed, "floor")),
-    }
+    return AssessmentResult(
+        study=study,
+        images=ImageCounts(good=int((~labels).sum()), defect=int(labels.sum())),
+        trials=tuple(sorted(trials, key=lambda trial: -trial.image_auroc)),
+        selected=selected,
+        selected_auroc=auroc_of.get(selected),
+        best_trial=numbers[int(real.argmax())],
+        best_auroc=best,
+        spearman=spearman(proxy, real),
+        kendall=kendall(proxy, real),
+        regret=_points(best - auroc_of[selected]) if selected in auroc_of else None,
+        default_regret=_points(best - auroc_of[baseline]) if baseline in auroc_of else None,
+        random_regret=_points(best - float(real.mean())),
+        labelled_floor=labelled_floor(scores, labels, derived_rng(seed, "floor")),
+    )
 
 
 def labelled_floor(scores: Floats, labels: Labels, rng: np.random.Generator) -> float:

@@ -1,50 +1,49 @@
-"""A study from start to answer, and what can be asked of it afterwards."""
+"""A study: started or opened, read, asked, exported."""
 
 from __future__ import annotations
 
 import getpass
-import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from optuna.exceptions import StorageInternalError
-
-from automl_ad.backbones.cache import FeatureCache
 from automl_ad.bundle.export import ExportImages, bundle_contents
 from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.writing import check_output, write_bundle
 from automl_ad.data.folder import find_images
 from automl_ad.data.labelled import labelled_images
-from automl_ad.data.splits import STORED_SPLITS
-from automl_ad.data.study_images import StudyImages, read_study_images
-from automl_ad.errors import InputError, NoCandidateError, StoreError, StudyError, WeightsError
-from automl_ad.methods.registry import ENSEMBLE
-from automl_ad.selection.decision import Decision, Finalist, decide, limitations
-from automl_ad.selection.few_defects import Choice, among_defects, judge_leader, rerank
-from automl_ad.selection.holdout import learned_families, shortlist
-from automl_ad.selection.lead_model import lead_models_for
-from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline, ranked, usable
+from automl_ad.data.study_images import read_study_images
+from automl_ad.errors import InputError, StudyError, WeightsError
+from automl_ad.results import (
+    AssessmentResult,
+    HoldoutResult,
+    PickResult,
+    RerankResult,
+    SearchOutcome,
+    SearchResult,
+    Timings,
+    TrialDetails,
+    TrialResult,
+)
+from automl_ad.selection.few_defects import Choice, judge_leader, rerank
+from automl_ad.selection.ranking import BASELINE_TRIAL, ranked, usable
 from automl_ad.store.artifacts import StudyFolder, remove_leftovers
-from automl_ad.store.database import default_url, open_engine, optuna_storage, without_password
-from automl_ad.store.plain_json import plain
+from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study.assess import labelled_scores, summarise
 from automl_ad.study.backbones import BackboneSet, load_backbones
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
-from automl_ad.study.defect_images import DefectImages, find_defects
 from automl_ad.study.detectors import refit
 from automl_ad.study.devices import resolve_device
-from automl_ad.study.ensembles import add_ensembles
-from automl_ad.study.holdout import HoldoutCheck
-from automl_ad.study.loop import Clock, open_optuna, search_loop
+from automl_ad.study.log import TRACEBACK_FILE, study_log
+from automl_ad.study.loop import Clock
+from automl_ad.study.process_state import flushed_denormals
 from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
-from automl_ad.study.rescore import rescore_trials
+from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
+from automl_ad.study.runner import SearchRunner, export_command, feature_cache
 from automl_ad.study.settings import StudySettings
 from automl_ad.study.suites import draw_study_data
-from automl_ad.study.trial import describe_error
 from automl_ad.synthesis.textures import TextureFolder
 from automl_ad.workspace import workspace_folder
 
@@ -108,16 +107,21 @@ class Study:
         if defects is not None:
             find_defects(defects)  # likewise
         study = cls(folder, url, Repository(open_engine(url)))
-        with study_lock(folder, url), progress_kept(folder, listener) as tell:
+        with (
+            study_lock(folder, url),
+            progress_kept(folder, listener) as tell,
+            study_log(folder),
+            flushed_denormals(),
+        ):
             remove_leftovers(folder.root)
             tell(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
             normals = read_study_images(settings)
             if defects is not None:
                 DefectImages.read(defects, normals)  # refused before the search, not after it
-            study._search(settings, normals, clock, tell)
+            outcome = SearchRunner(folder, url, study._repository, settings, clock, tell).run(normals)
             if defects is not None:
-                answer = study._ended() | {"defects": study.rerank(defects, tell)}
-                study._repository.set_answer(study.name, plain(answer))
+                with_defects = outcome.model_copy(update={"defects": study.rerank(defects, tell)})
+                study._repository.set_answer(study.name, with_defects.to_json())
         return study
 
     @property
@@ -135,51 +139,53 @@ class Study:
         """Whether a process searches the study right now, as far as its lock can be seen from here."""
         return is_searched(self.folder, self.url)
 
-    def outcome(self) -> dict[str, Any] | None:
-        """The outcome of the search as it is kept, without the ranked table; None before the search has ended."""
+    def outcome(self) -> SearchOutcome | None:
+        """The outcome of the search without the ranked table; None before the search has ended."""
         answer = self._record().answer
-        return None if answer is None else dict(answer)
+        return None if answer is None else SearchOutcome.model_validate(answer)
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> SearchResult:
         """The outcome of the search and the ranked table.
 
         Raises:
             StudyError: The search has not ended.
         """
-        return self._ended() | {"ranking": self.trials()}
+        return SearchResult(**dict(self._ended()), ranking=tuple(self.trials()))
 
-    def trials(self) -> list[dict[str, Any]]:
+    def trials(self) -> list[TrialResult]:
         """All trials, the usable ones ranked first."""
-        answer = self._record().answer or {}
+        outcome = self.outcome()
         records = self._repository.candidates(self.name)
         good = usable(records, self.settings)
         order = [record for record, _ in ranked(good)]
         placed = {record.number for record in order}
         rest = [record for record in records if record.number not in placed]
         pick = self._repository.newest_pick(self.name)
-        marks = {"tied": set(answer.get("tied", ())), "picked": {pick.number} if pick else set()}
-        return [_row(record, marks, answer.get("winner", {}).get("trial")) for record in order + rest]
+        picked = None if pick is None else pick.number
+        return [_trial_result(record, outcome, picked) for record in order + rest]
 
-    def show(self, number: int) -> dict[str, Any]:
+    def show(self, number: int) -> TrialDetails:
         """Everything known of one trial.
 
         Raises:
             StudyError: There is no such trial.
         """
         record = self._repository.candidate(self.name, number)
-        row = next(row for row in self.trials() if row["number"] == number)
-        files = sorted(self.folder.trial(number).glob("*")) if self.folder.trial(number).is_dir() else []
-        return row | {
-            "rule": record.rule,
-            "cells": dict(record.image_auroc),
-            "located": dict(record.localisation_auroc),
-            "rules": dict(record.aggregations),
-            "certify": _holdout(record),
-            "timings": {"fit_s": record.fit_s, "total_s": record.total_s},
-            "artifacts": [str(path) for path in files],
-        }
+        trial = next(trial for trial in self.trials() if trial.number == number)
+        folder = self.folder.trial(number)
+        traceback = folder / TRACEBACK_FILE
+        return TrialDetails(
+            **dict(trial),
+            cells=record.image_auroc,
+            located=record.localisation_auroc,
+            rules=record.aggregations,
+            certify=_holdout(record),
+            timings=Timings(fit_s=record.fit_s, total_s=record.total_s),
+            artifacts=tuple(str(path) for path in sorted(folder.glob("*"))),
+            traceback=str(traceback) if record.state == "failed" and traceback.is_file() else None,
+        )
 
-    def pick(self, number: int, note: str = "") -> dict[str, Any]:
+    def pick(self, number: int, note: str = "") -> PickResult:
         """Records the user's own choice; the newest counts.
 
         Raises:
@@ -187,7 +193,7 @@ class Study:
         """
         return self._choose(self._finished(number).number, note)
 
-    def unpick(self, note: str = "") -> dict[str, Any]:
+    def unpick(self, note: str = "") -> PickResult:
         """Takes the newest choice back; it stays on record.
 
         Raises:
@@ -211,7 +217,7 @@ class Study:
             StudyError: There is no such trial, or it is not complete.
         """
         if trial == "best":
-            return self._finished(int(self._ended()["winner"]["trial"]))
+            return self._finished(self._ended().winner.trial)
         if trial == "picked":
             pick = self._repository.newest_pick(self.name)
             if pick is None or pick.number is None:
@@ -278,20 +284,17 @@ class Study:
                 f"The images in {settings.images} changed since study {self.name}; restore them or search again."
             )
         device = resolve_device(settings.device)
-        backbones = load_backbones(settings, device, self._cache())
+        backbones = load_backbones(settings, device, feature_cache(self.folder))
         self._check_weights(backbones, known.meaning["backbones"])
         data = draw_study_data(settings, normals, self.folder, device)
         return StudyContext.of(data, backbones, self.folder, settings)
 
-    def rerank(self, defects: str | Path, listener: Listener | None = None) -> dict[str, Any]:
+    def rerank(self, defects: str | Path, listener: Listener | None = None) -> RerankResult:
         """Re-ranks the finished trials by a few real defects, apart from the search: nothing of it changes.
 
         Args:
             defects: Folder of 1 to 20 pictures of defects.
             listener: Told the progress.
-
-        Returns:
-            See `automl_ad.selection.few_defects.rerank`; ``next`` holds the command that exports another leader.
 
         Raises:
             InputError: The pictures cannot be used.
@@ -307,7 +310,7 @@ class Study:
         listener: Listener | None = None,
         *,
         defects: str | Path | None = None,
-    ) -> dict[str, Any]:
+    ) -> AssessmentResult:
         """Judges every finished trial on labelled images, beside its proxy score, or re-ranks by a few defects.
 
         Args:
@@ -316,8 +319,7 @@ class Study:
             defects: Folder of 1 to 20 pictures of defects, instead of ``dataset`` or beside it.
 
         Returns:
-            With ``dataset``, the figures of `automl_ad.study.assess.summarise`. With ``defects``, the key ``defects``,
-            see `rerank`. With both, ``reranked`` as well, see `automl_ad.selection.few_defects.judge_leader`.
+            The figures on labelled images, the re-ranking by a few defects, or both.
 
         Raises:
             InputError: The pictures cannot be used, or there are none to judge by.
@@ -332,27 +334,29 @@ class Study:
             labelled_images(labelled)
         records, tell = self._complete(), listener or ignore_events
         choice = self._choice(records)
-        context, answer = self.context(), dict[str, Any](study=self.name)
-        if few is not None:
-            answer["defects"] = self._reranked(context, records, choice, few, tell)
+        context, answer = self.context(), AssessmentResult(study=self.name)
+        reranked = None if few is None else self._reranked(context, records, choice, few, tell)
         if labelled is not None:
             scores, labels = labelled_scores(context, records, labelled, tell)
-            answer |= summarise(records, scores, labels, choice.number, BASELINE_TRIAL, context.seed)
-        if labelled is not None and few is not None:
-            shown = among_defects([image.path for image in labelled_images(labelled)], few, context.data.normals)
-            numbers, leader = [record.number for record in records], int(answer["defects"]["leader"])
-            answer["reranked"] = judge_leader(numbers, scores, labels, shown, leader, choice.number)
-        return answer
+            answer = summarise(self.name, records, scores, labels, choice.number, BASELINE_TRIAL, context.seed)
+            if few is not None and reranked is not None:
+                shown = among_defects([image.path for image in labelled_images(labelled)], few, context.data.normals)
+                numbers = [record.number for record in records]
+                judgement = judge_leader(numbers, scores, labels, shown, reranked.leader, choice.number)
+                answer = answer.model_copy(update={"reranked": judgement})
+        return answer.model_copy(update={"defects": reranked})
 
     def _reranked(
         self, context: StudyContext, records: list[CandidateRecord], choice: Choice, defects: Path, listener: Listener
-    ) -> dict[str, Any]:
+    ) -> RerankResult:
         ranking = ranked(usable(records, self.settings))
         if not ranking:
             raise StudyError(f"No finished trial of study {self.name} is within the limits: raise them to re-rank.")
         pictures = DefectImages.read(defects, context.data.normals)
-        result = rerank(context, ranking, choice, pictures, listener)
-        return result | {"next": [self._export_command(result["leader"])] if result["changed"] else []}
+        evidence = gather_evidence(context, [record for record, _ in ranking], pictures.images, listener)
+        result = rerank(ranking, choice, evidence, pictures.notes)
+        command = export_command(self.folder, self.url, result.leader)
+        return result.model_copy(update={"next": (command,) if result.changed else ()})
 
     def _complete(self) -> list[CandidateRecord]:
         records = [record for record in self._repository.candidates(self.name) if record.state == "complete"]
@@ -365,195 +369,20 @@ class Study:
 
         Where the default is not usable, the first of the ranking.
         """
-        answer = self.outcome()
-        if answer is not None:
-            return Choice(int(answer["winner"]["trial"]))
+        outcome = self.outcome()
+        if outcome is not None:
+            return Choice(outcome.winner.trial)
         order = [record.number for record, _ in ranked(usable(records, self.settings))]
         return Choice(BASELINE_TRIAL if BASELINE_TRIAL in order else (order or [records[0].number])[0], final=False)
 
-    def _choose(self, number: int | None, note: str) -> dict[str, Any]:
+    def _choose(self, number: int | None, note: str) -> PickResult:
         pick = PickRecord(number=number, note=note, who=_user())
         self._repository.add_pick(self.name, pick)
-        return {"study": self.name, "trial": number, "note": note, "who": pick.who, "at": pick.at.isoformat()}
+        return PickResult(study=self.name, trial=number, note=note, who=pick.who, at=pick.at.isoformat())
 
-    def _search(self, settings: StudySettings, normals: StudyImages, clock: Clock, listener: Listener) -> None:
-        device = resolve_device(settings.device)
-        backbones = load_backbones(settings, device, self._cache())
-        self._begin(settings, normals, backbones)
-        listener(Event("suite", "Drawing the proxy suite", elapsed_s=clock.elapsed))
-        data = draw_study_data(settings, normals, self.folder, device, listener)
-        context = StudyContext.of(data, backbones, self.folder, settings)
-        self._repository.set_suite(self.name, context.data.proxy.digest)
-        warnings = [*normals.warnings, *backbones.warnings, *data.warnings]
-        self._repository.set_warnings(self.name, warnings)
-        for warning in warnings:
-            listener(Event("warning", warning, elapsed_s=clock.elapsed))
-        study = open_optuna(self.name, optuna_storage(self.url))
-        try:
-            search_loop(study, context, settings, self._repository, clock, listener)
-            rescore_trials(context, self.name, self._repository)
-            averages: list[int] = []
-            if settings.ensemble:
-                averages = add_ensembles(study, context, settings, self._repository, BASELINE_TRIAL, listener)
-                rescore_trials(context, self.name, self._repository)
-        except StorageInternalError as error:
-            raise StoreError(
-                f"The database {without_password(self.url)} stopped taking results; see that the disk has room and the "
-                "file is writable, then run the same command again."
-            ) from error
-        self._conclude(context, settings, averages, warnings, clock, listener)
-
-    def _begin(self, settings: StudySettings, normals: StudyImages, backbones: BackboneSet) -> None:
-        """Creates the study's record, or checks that the one there means the same."""
-        meaning = plain(settings.meaning(backbones.tags, normals.fingerprint))
-        known = self._repository.find_study(self.name)
-        if known is not None:
-            changed = sorted(key for key in meaning if known.meaning.get(key) != meaning[key])
-            if changed:
-                raise StudyError(
-                    f"Study {self.name} was made with other {', '.join(changed)}; give the new search another --name, "
-                    "or repeat the old settings to resume."
-                )
-            self._require_scores()
-            self._repository.set_settings(self.name, settings.model_dump(mode="json"))
-            self._repository.set_answer(self.name, None)  # an old answer must not outlive what may change it
-            return
-        record = StudyRecord(
-            name=self.name,
-            settings=settings.model_dump(mode="json"),
-            meaning=meaning,
-            images=str(settings.images),
-            fingerprint=normals.fingerprint,
-            splits={name: list(getattr(normals.splits, split)) for name, split in STORED_SPLITS.items()},
-        )
-        self._repository.create_study(record)
-
-    def _require_scores(self) -> None:
-        """Refuses to go on with trials whose proxy scores mean something else: those of early versions."""
-        complete = [record for record in self._repository.candidates(self.name) if record.state == "complete"]
-        if not all(_scored_as_now(record) for record in complete):
-            raise StudyError(
-                f"Study {self.name} was searched by an earlier version, which scored candidates otherwise; give the "
-                "new search another --name."
-            )
-
-    def _conclude(
-        self,
-        context: StudyContext,
-        settings: StudySettings,
-        averages: Collection[int],
-        warnings: list[str],
-        clock: Clock,
-        listener: Listener,
-    ) -> None:
-        records = self._repository.candidates(self.name)
-        ranking = ranked(usable(records, settings))
-        if not ranking:
-            raise NoCandidateError(_why_none(records))
-        chosen = shortlist(ranking, settings.holdout_candidates, BASELINE_TRIAL, averages)
-        self._repository.clear_holdout(self.name)
-        finalists = []
-        home = learned_families(chosen)
-        check = HoldoutCheck(context, home)
-        for done, record in enumerate(chosen):
-            listener(Event("certify", "Checking the best again", done, len(chosen), clock.elapsed))
-            finalist = self._certified(check, record, warnings)
-            finalists += [finalist] if finalist is not None else []
-        if not finalists:
-            raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
-        hedges = {record.number for record in chosen if contains_baseline(record)}
-        lead_models = lead_models_for([record.backbone for record, _ in ranking])
-        decision = decide(finalists, BASELINE_TRIAL, hedges, lead_models)
-        winner = next(record for record in records if record.number == decision.winner)
-        answer = self._answer(context, winner, decision, finalists, home, records, warnings, clock)
-        self._repository.set_answer(self.name, plain(answer))
-        listener(Event("finish", f"Trial {winner.number} wins", elapsed_s=clock.elapsed))
-
-    def _certified(self, check: HoldoutCheck, record: CandidateRecord, warnings: list[str]) -> Finalist | None:
-        """The finalist; None, and a warning, when the candidate fails on the certify images."""
-        try:
-            finalist, cells = check.finalist(record)
-        except StoreError:
-            raise
-        except Exception as error:  # one candidate's fault must not cost the others their answer
-            warnings.append(f"Trial {record.number} failed on the certify images: {describe_error(error)}")
-            return None
-        self._repository.set_holdout(self.name, record.number, finalist.value, cells)
-        return finalist
-
-    def _answer(
-        self,
-        context: StudyContext,
-        winner: CandidateRecord,
-        decision: Decision,
-        finalists: list[Finalist],
-        home: Collection[str],
-        records: list[CandidateRecord],
-        warnings: list[str],
-        clock: Clock,
-    ) -> dict[str, Any]:
-        states = [record.state for record in records if record.method != ENSEMBLE]
-        coverage = context.data.coverage
-        return {
-            "study": self.name,
-            "storage": without_password(self.url),
-            "images": len(context.data.normals.images),
-            "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
-            "averages": sum(record.method == ENSEMBLE for record in usable(records, self.settings)),
-            "wall_s": clock.elapsed,
-            "proxy": {
-                "suite": context.data.proxy.digest,
-                "families": list(winner.families),
-                "coverage": None if coverage is None else coverage.facts,
-            },
-            "winner": {
-                "trial": winner.number,
-                "method": winner.method,
-                "backbone": winner.backbone,
-                "params": dict(winner.params),
-                "rule": winner.rule,
-                "proxy_score": winner.proxy_score,
-                "advantage": winner.advantage,
-                "interval": winner.interval,
-                "latency_ms": winner.latency_ms,
-                "size_mb": winner.size_mb,
-            },
-            "tied": list(decision.tied),
-            "certified": [finalist.number for finalist in finalists],
-            "default_trial": BASELINE_TRIAL,
-            "default_kept": decision.default_kept,
-            "certainty": decision.certainty,
-            "why": list(decision.why),
-            "unknown": limitations(winner.families, home),
-            "warnings": warnings,
-            "next": self._next_commands(winner.number),
-        }
-
-    def _next_commands(self, number: int) -> list[str]:
-        """Commands that work as they stand."""
-        name = shlex.quote(self.name)
-        return [
-            f"automl-ad show {name} --trial {number}{self._place()}",
-            f"automl-ad export {name} --output {name}_bundle{self._place()}",
-            f"automl-ad predict {name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
-        ]
-
-    def _export_command(self, number: int) -> str:
-        name = shlex.quote(self.name)
-        return f"automl-ad export {name} --trial {number} --output {name}_bundle{self._place()}"
-
-    def _place(self) -> str:
-        """The options that lead to the study where it does not lie in the default workspace."""
-        place = ""
-        if self.folder.workspace != workspace_folder(None):
-            place = f" --workspace {shlex.quote(str(self.folder.workspace))}"
-        if self.url != default_url(self.folder.workspace):
-            place += f" --storage {shlex.quote(without_password(self.url))}"
-        return place
-
-    def _check_weights(self, backbones: BackboneSet, is_searched: Mapping[str, str]) -> None:
+    def _check_weights(self, backbones: BackboneSet, known: Mapping[str, str]) -> None:
         """Refuses to go on with other weights than those that the search saw."""
-        for name, tag in is_searched.items():
+        for name, tag in known.items():
             if backbones.tags.get(name) != tag:
                 state = "changed" if name in backbones.tags else "are not at hand"
                 raise WeightsError(
@@ -561,7 +390,7 @@ class Study:
                     "name the folder that holds them with AUTOML_AD_WEIGHTS."
                 )
 
-    def _ended(self) -> dict[str, Any]:
+    def _ended(self) -> SearchOutcome:
         outcome = self.outcome()
         if outcome is None:
             raise StudyError(f"Study {self.name} has no answer yet: run the same search command again to finish it.")
@@ -576,51 +405,37 @@ class Study:
     def _record(self) -> StudyRecord:
         return self._repository.get_study(self.name)
 
-    def _cache(self) -> FeatureCache:
-        """Features are shared by all studies of the workspace: they depend on images and weights alone."""
-        return FeatureCache(self.folder.workspace / "cache" / "features")
+
+def _trial_result(record: CandidateRecord, outcome: SearchOutcome | None, picked: int | None) -> TrialResult:
+    return TrialResult(
+        number=record.number,
+        state=record.state,
+        method=record.method,
+        backbone=record.backbone,
+        params=dict(record.params),
+        rule=record.rule,
+        proxy_score=record.proxy_score,
+        interval=record.interval,
+        families=dict(record.families),
+        advantage=record.advantage,
+        certify_score=record.holdout_score,
+        latency_ms=record.latency_ms,
+        size_mb=record.size_mb,
+        peak_mb=record.peak_mb,
+        fit_s=record.fit_s,
+        total_s=record.total_s,
+        reason=record.reason,
+        winner=outcome is not None and record.number == outcome.winner.trial,
+        default=record.number == BASELINE_TRIAL,
+        tied=outcome is not None and record.number in outcome.tied,
+        picked=record.number == picked,
+    )
 
 
-def _row(record: CandidateRecord, marks: Mapping[str, set[int]], winner: int | None) -> dict[str, Any]:
-    return {
-        "number": record.number,
-        "state": record.state,
-        "method": record.method,
-        "backbone": record.backbone,
-        "params": dict(record.params),
-        "rule": record.rule,
-        "proxy_score": record.proxy_score,
-        "interval": record.interval,
-        "families": dict(record.families),
-        "advantage": record.advantage,
-        "certify_score": record.holdout_score,
-        "latency_ms": record.latency_ms,
-        "size_mb": record.size_mb,
-        "peak_mb": record.peak_mb,
-        "fit_s": record.fit_s,
-        "total_s": record.total_s,
-        "reason": record.reason,
-        "winner": record.number == winner,
-        "default": record.number == BASELINE_TRIAL,
-        **{mark: record.number in numbers for mark, numbers in marks.items()},
-    }
-
-
-def _holdout(record: CandidateRecord) -> dict[str, Any] | None:
+def _holdout(record: CandidateRecord) -> HoldoutResult | None:
     if record.holdout_score is None:
         return None
-    return {"value": record.holdout_score, "cells": dict(record.holdout_auroc)}
-
-
-def _scored_as_now(record: CandidateRecord) -> bool:
-    return bool(record.localisation_auroc) and record.advantage == configuration_of(record).parameters.advantage
-
-
-def _why_none(records: list[CandidateRecord]) -> str:
-    reasons = [record.reason for record in records if record.reason]
-    if not reasons:
-        return "No candidate met the limits (--max-latency-ms, --max-size-mb): raise them or choose smaller backbones."
-    return f"No candidate could be used; the first of {len(reasons)} that ended early said: {reasons[0]}"
+    return HoldoutResult(value=record.holdout_score, cells=record.holdout_auroc)
 
 
 def _user() -> str:

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from automl_ad.data.study_images import GoodImages, StudyImages, divide, read_images
 from automl_ad.errors import InputError
+from automl_ad.results import SynthesisResult
 from automl_ad.seeds import derived_rng, derived_seed
+from automl_ad.store.plain_json import plain
 from automl_ad.study.anomaly_folder import AnomalyFolder, check_output
 from automl_ad.study.devices import resolve_device
 from automl_ad.study.progress import Event, Listener, ignore_events
@@ -71,7 +73,7 @@ def synthesize(
     output: Path,
     workspace: Path,
     listener: Listener = ignore_events,
-) -> dict[str, Any]:
+) -> SynthesisResult:
     """Draws anomalies on the good images of a folder and writes them with their masks.
 
     The family ``sdas`` trains a diffusion model, unless a search with the same images, seed, size and kind of device
@@ -83,12 +85,6 @@ def synthesize(
         output: Folder that is new or empty.
         workspace: Where models are kept.
         listener: Called with progress.
-
-    Returns:
-        The ``synthesize`` answer: ``images`` (good ones that were read), ``family``, ``strength``, ``count``, ``seed``,
-        ``size`` ([height, width]), ``output``, ``contact_sheet``, ``anomalies`` (each with ``image``, ``mask``,
-        ``base`` and ``area``, the share of the pixels), ``sdas`` (what training and gate measured, or None) and
-        ``warnings``.
 
     Raises:
         InputError: The images cannot be used for this family, or the output cannot be written.
@@ -103,7 +99,8 @@ def synthesize(
         for done, (image, mask, base) in enumerate(_drawn(settings, good, request, outcome.sdas), 1):
             folder.add(image, mask, good.paths[base])
             listener(Event("suite", "Drawing anomalies", done, request.count))
-        return folder.finish(_facts(settings, good, request, outcome))
+        facts = _facts(settings, good, request, outcome)
+        return SynthesisResult.model_validate(folder.finish(plain(facts)))
 
 
 def _prepared(

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import streamlit as st
 
-from automl_ad.data.audit import AuditReport
 from automl_ad.data.folder import find_images
+from automl_ad.results import AuditResult
 from parts.folder_audit import small_picture
 from parts.wording import as_code, counted, plain
 
@@ -20,7 +20,7 @@ _ALT = "A good picture of the study: "
 Item = TypeVar("Item")
 
 
-def show_figures(report: AuditReport) -> None:
+def show_figures(report: AuditResult) -> None:
     """Counts, sizes and pixel formats."""
     with st.container(horizontal=True, gap="large"):
         st.metric("Readable pictures", f"{report.images:,}", width="content")
@@ -36,7 +36,7 @@ def show_figures(report: AuditReport) -> None:
         st.dataframe(modes, hide_index=True)
 
 
-def show_advice(report: AuditReport, folder: Path) -> None:
+def show_advice(report: AuditResult, folder: Path) -> None:
     """What the library advises, or that nothing is odd."""
     if not report.advice:
         st.success("Nothing looks odd about these pictures.", icon=":material/check_circle:")
@@ -63,7 +63,7 @@ def show_some(folder: Path) -> None:
         )
 
 
-def suspects_marked(report: AuditReport, folder: Path) -> list[str]:
+def suspects_marked(report: AuditResult, folder: Path) -> list[str]:
     """Shows pictures that look unlike the others.
 
     Args:
@@ -82,7 +82,7 @@ def suspects_marked(report: AuditReport, folder: Path) -> list[str]:
     return marked
 
 
-def duplicates_marked(report: AuditReport, folder: Path) -> list[str]:
+def duplicates_marked(report: AuditResult, folder: Path) -> list[str]:
     """Shows groups of files with the same picture, side by side; arguments and outcome as of `suspects_marked`."""
     marked = []
     for number, group in enumerate(report.duplicates[:_MOST_GROUPS], 1):

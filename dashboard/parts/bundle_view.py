@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from automl_ad.api import describe
 from automl_ad.errors import AutomlAdError
 from automl_ad.formatting import megabytes, milliseconds, percent
+from automl_ad.results import BundleResult, ParityResult
 from parts.blocks import problem
 from parts.wording import candidate, counted, plain
 
@@ -48,7 +48,7 @@ def show_bundle(path: Path, name: str) -> None:
         return
     _figures(facts, path)
     st.markdown(f"**Promise.** {plain(facts['promise'])} Rejected is what scores above {facts['threshold']:.4g}.")
-    st.caption(_parity(facts["parity"]))
+    st.caption(_parity(facts.parity))
     st.download_button(
         f"Download {name}.zip",
         data=reader(path),
@@ -73,21 +73,20 @@ def bundle_name(study: str, trial: int | str, precision: str) -> str:
     return f"{safe}_{f'trial{trial}' if isinstance(trial, int) else trial}_{precision}"
 
 
-def _figures(facts: Mapping[str, Any], path: Path) -> None:
-    speed = facts["speed"]
+def _figures(facts: BundleResult, path: Path) -> None:
     with st.container(horizontal=True, gap="large"):
-        st.metric("Detector", candidate(facts["method"], facts["backbone"]), width="content")
-        st.metric("Latency here, one picture", milliseconds(speed["latency_ms"]), width="content")
-        st.metric("Graph", megabytes(facts["size_mb"]), width="content")
+        st.metric("Detector", candidate(facts.method, facts.backbone), width="content")
+        st.metric("Latency here, one picture", milliseconds(facts.speed.latency_ms), width="content")
+        st.metric("Graph", megabytes(facts.size_mb), width="content")
         st.metric("Zip file", megabytes(path.stat().st_size / 1e6), width="content")
-        st.metric("Overkill promised", f"at most {percent(facts['overkill'])}", width="content")
+        st.metric("Guaranteed overkill", f"at most {percent(facts.overkill)}", width="content")
 
 
-def _parity(parity: Mapping[str, Any]) -> str:
-    changed = parity["decisions_changed"]
+def _parity(parity: ParityResult) -> str:
+    changed = parity.decisions_changed
     return (
-        f"Parity: on {counted(parity['images'], 'picture')} the graph's scores differ from PyTorch's by at most "
-        f"{parity['relative']:.1g} of the scores' spread; {counted(changed, 'decision') if changed else 'no decision'} "
+        f"Parity: on {counted(parity.images, 'picture')} the graph's scores differ from PyTorch's by at most "
+        f"{parity.relative:.1g} of the scores' range; {counted(changed, 'decision') if changed else 'no decision'} "
         "changed."
     )
 
@@ -102,6 +101,6 @@ def _how_to_run(name: str) -> None:
 
 
 @st.cache_data(show_spinner="Reading the bundle …", max_entries=16)
-def _described(path: str, changed: int) -> dict[str, Any]:
+def _described(path: str, changed: int) -> BundleResult:
     del changed  # only tells one file of that name from another
     return describe(path)

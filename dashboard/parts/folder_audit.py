@@ -7,18 +7,19 @@ from pathlib import Path
 
 import streamlit as st
 
-from automl_ad.data.audit import AuditReport, audit
+from automl_ad.data.audit import audit
 from automl_ad.data.folder import find_images
 from automl_ad.data.reading import read_image, white_level_of
 from automl_ad.errors import InputError
 from automl_ad.reporting.thumbnails import ThumbnailCache, encoded, shrunk
+from automl_ad.results import AuditResult
 from parts import state
 
 SIDE = 320
 """Longest side of a small picture in pixels."""
 
 
-def audited(folder: Path, exclude: tuple[str, ...] = ()) -> AuditReport:
+def audited(folder: Path, exclude: tuple[str, ...] = ()) -> AuditResult:
     """What is odd about a folder; a folder whose files did not change is not looked at twice.
 
     Args:
@@ -46,7 +47,7 @@ def _encoded(path: Path) -> bytes:
 
 
 @st.cache_data(show_spinner="Looking at the pictures …", max_entries=8)
-def _audited(folder: str, exclude: tuple[str, ...], content: str) -> AuditReport:
+def _audited(folder: str, exclude: tuple[str, ...], content: str) -> AuditResult:
     del content  # only tells one state of the folder from another
     return audit(Path(folder), exclude)
 

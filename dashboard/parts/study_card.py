@@ -19,7 +19,7 @@ _Colour = Literal["blue", "orange", "green"]
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState
-    from automl_ad.reporting.overview import StudySummary
+    from automl_ad.reporting.overview import StudyOverview
     from automl_ad.study.progress import Event
 
 _BADGES: dict[str, tuple[str, _Colour, str]] = {
@@ -29,7 +29,7 @@ _BADGES: dict[str, tuple[str, _Colour, str]] = {
 }
 
 
-def study_card(summary: StudySummary, job: JobState | None) -> None:
+def study_card(summary: StudyOverview, job: JobState | None) -> None:
     """Draws one study.
 
     Args:
@@ -74,14 +74,14 @@ def counts_in_words(counts: Mapping[str, int]) -> str:
     return f"{counted(total, 'trial')}: {', '.join(parts)}"
 
 
-def _event(summary: StudySummary, job: JobState | None) -> Event | None:
+def _event(summary: StudyOverview, job: JobState | None) -> Event | None:
     """What is being done: of a search that was started elsewhere only its study's folder tells."""
     if job is not None and job.state == "running":
         return job.event
     return summary.progress.event if summary.progress else None
 
 
-def _facts(summary: StudySummary, busy: bool) -> None:
+def _facts(summary: StudyOverview, busy: bool) -> None:
     label, colour, icon = _BADGES["searching" if busy else summary.state]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(label, color=colour, icon=icon)
@@ -94,7 +94,7 @@ def _facts(summary: StudySummary, busy: bool) -> None:
         st.caption("  \n".join(lines))
 
 
-def _actions(summary: StudySummary, job: JobState | None, busy: bool) -> None:
+def _actions(summary: StudyOverview, job: JobState | None, busy: bool) -> None:
     if busy:
         _stop(summary, job)
     else:
@@ -103,7 +103,7 @@ def _actions(summary: StudySummary, job: JobState | None, busy: bool) -> None:
         state.go("trials", study=summary.name)
 
 
-def _stop(summary: StudySummary, job: JobState | None) -> None:
+def _stop(summary: StudyOverview, job: JobState | None) -> None:
     if job is None or job.state != "running":
         st.caption("Started elsewhere: stop it there with Ctrl-C.")
         return
@@ -113,7 +113,7 @@ def _stop(summary: StudySummary, job: JobState | None) -> None:
             stop_job(job.id)
 
 
-def _resume(summary: StudySummary) -> None:
+def _resume(summary: StudyOverview) -> None:
     finished = summary.state == "finished"
     label = "Search on" if finished else "Resume"
     with st.popover(label, icon=":material/play_arrow:", key=f"resuming_{summary.name}"):

@@ -11,6 +11,7 @@ from automl_ad.evaluation.coverage import Cell, Coverage
 from automl_ad.formatting import percent
 from automl_ad.reporting.comparison import Comparison, Layer, PictureRow
 from automl_ad.reporting.messages import merged_severities_messages
+from automl_ad.results import CoverageResult
 from parts.wording import counted, plain
 
 _FEW, _THUMBNAIL = 2, 140
@@ -46,7 +47,7 @@ def show_suite(comparison: Comparison) -> None:
     for family in families if shown == "all" else (shown,):
         _family(comparison, family, layer, _FEW if shown == "all" else None)
     if shown == "all":
-        st.subheader("StudyImages", anchor=False)
+        st.subheader("Normal images", anchor=False)
         normals = [row for row in comparison.pictures if row.kind == "normal"][: 3 * _FEW]
         _pictures(comparison, normals, "image")
 
@@ -55,7 +56,10 @@ def _not_covered(coverage: Coverage | None) -> None:
     """Families that were asked for and are not below, each with its reason, and severities that stand for others."""
     if coverage is None:
         return
-    sentences = [*coverage.left_out.values(), *merged_severities_messages(coverage.facts)]
+    sentences = [
+        *coverage.left_out.values(),
+        *merged_severities_messages(CoverageResult.model_validate(coverage.facts)),
+    ]
     if sentences:
         st.info("\n".join(f"- {plain(sentence)}" for sentence in sentences))
 

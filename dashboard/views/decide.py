@@ -148,31 +148,29 @@ def _reasons(table: TrialTable) -> None:
     if answer is None:
         going = is_searching(study)
         st.info(
-            "The search has not ended: which candidates are tied, and whether the default stays, is decided at its end."
-            + ("" if going else " It was stopped; go on with it on the page Studies.")
+            "The search has not ended: which candidates are tied, and whether the baseline stays the winner, is decided at "
+            "its end." + ("" if going else " It was stopped; go on with it on the page Studies.")
         )
         return
     left, right = st.columns(2, gap="large")
     with left:
-        kept = "The default is kept." if answer.get("default_kept") else "The default is not kept."
-        st.markdown(f"**{kept if answer.get('default_trial') is not None else ''}**")
-        sure = (ensemble_message(answer["winner"]), certainty_message(answer))
-        st.markdown(_bullets([*filter(None, sure), *answer.get("why", ())]))
+        kept = "The baseline wins." if answer.default_kept else "The baseline is replaced."
+        st.markdown(f"**{kept if answer.default_trial is not None else ''}**")
+        messages = (ensemble_message(answer.winner), certainty_message(answer))
+        st.markdown(_bullets([*filter(None, messages), *answer.why]))
     with right:
         st.markdown("**What the search could not know**")
-        coverage = coverage_messages(answer.get("proxy", {}).get("coverage"))
-        st.markdown(_bullets([*answer.get("unknown", ()), *coverage]))
+        st.markdown(_bullets([*answer.unknown, *coverage_messages(answer.proxy.coverage)]))
     tied = [row for row in table.rows if row.tied]
-    st.markdown(f"**Tied set: {counted(len(tied), 'candidate')} that may well be best on real defects**")
+    st.markdown(f"**Tied set: {counted(len(tied), 'candidate')} that may be the best on real defects**")
     st.dataframe(
         ranked_frame(tied), hide_index=True, column_config=ranked_columns(), alt="The tied set", placeholder="–"
     )
     st.caption("Among these, choose by latency, by size, or by what they mark: Compare shows them side by side.")
     link("compare", "Compare the tied set", trials=",".join(str(row.number) for row in tied[:4]) or None)
-    warnings = list(answer.get("warnings", ()))
-    if warnings:
-        with st.expander(counted(len(warnings), "warning")):
-            st.markdown(_bullets(warnings))
+    if answer.warnings:
+        with st.expander(counted(len(answer.warnings), "warning")):
+            st.markdown(_bullets(answer.warnings))
 
 
 def _bullets(sentences: Sequence[str]) -> str:

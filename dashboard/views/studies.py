@@ -18,7 +18,7 @@ from parts.wording import as_code, plain
 
 if TYPE_CHECKING:
     from automl_ad.jobs import JobState
-    from automl_ad.reporting.overview import StudySummary
+    from automl_ad.reporting.overview import StudyOverview
 
 _WELCOME = """
 You have good pictures of a product and no defects. automl-ad tries many anomaly detectors on them, judges each by
@@ -40,7 +40,7 @@ def _searches() -> dict[str, JobState]:
     return newest
 
 
-def _found() -> list[StudySummary]:
+def _found() -> list[StudyOverview]:
     return summaries(state.workspace(), state.storage())
 
 

@@ -69,7 +69,7 @@ def reuse(dataset: Path, study: Study, arguments: argparse.Namespace) -> dict[st
     before = _contents(study)
     start = time.monotonic()
     again = search(dataset, f"{dataset.name}_again", 1, arguments)
-    same = again.answer()["proxy"]["suite"] == study.answer()["proxy"]["suite"]
+    same = again.answer().proxy.suite == study.answer().proxy.suite
     return {"new_files": len(_contents(study) - before), "same_suite": same, "seconds": time.monotonic() - start}
 
 
@@ -114,9 +114,9 @@ def choices(study: Study, dataset: Path) -> dict[str, Any]:
     proxies: dict[str, list[float]] = {name: [] for name in FAMILIES}
     real: list[float] = []
     for row in study.trials():
-        if row["state"] != "complete":
+        if row.state != "complete":
             continue
-        folder = study.folder.trial(row["number"])
+        folder = study.folder.trial(row.number)
         scores = SuiteScores.load(folder / "scores.npz")
         assessed = load_arrays(next(folder.glob("assessed_*.npz")))
         for rule in AGGREGATIONS:

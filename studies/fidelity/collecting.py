@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from automl_ad.selection.ranking import BASELINE_TRIAL, in_family, usable
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study.assess import labelled_scores
 from automl_ad.study.context import StudyContext
-from automl_ad.study.defect_evidence import gather_evidence
 from automl_ad.study.holdout import HoldoutCheck
+from automl_ad.study.real_defects import gather_evidence
 from automl_ad.study.trial import SCORES
 
 SHOWN = 20
@@ -48,13 +49,13 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
         seed=seed,
     )
     context, answer = study.context(), study.answer()
-    records = _competing(usable(study.repository.candidates(study.name), study.settings), answer["certified"])
+    records = _competing(usable(study.repository.candidates(study.name), study.settings), answer.certified)
     scores, labels = labelled_scores(context, records, dataset)
     normals = context.data.normals
     pixels = np.stack([normals.reading.load(image.path) for image in labelled_images(dataset)])
     shown, placements = _shown(context, records, pixels, labels, seed)
     cells = list(context.data.proxy.cell_names)
-    finalists = _finalists(context, records, answer["certified"])
+    finalists = _finalists(context, records, answer.certified)
     place = {record.number: row for row, record in enumerate(records)}
     return Facts(
         set=dataset.name,
@@ -79,12 +80,12 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
     )
 
 
-def _competing(records: list[CandidateRecord], certified: list[int]) -> list[CandidateRecord]:
+def _competing(records: list[CandidateRecord], certified: Sequence[int]) -> list[CandidateRecord]:
     """All but averages that an earlier run of the same search formed of what led then."""
     return [record for record in records if record.method != ENSEMBLE or record.number in certified]
 
 
-def _finalists(context: StudyContext, records: list[CandidateRecord], numbers: list[int]) -> list[Finalist]:
+def _finalists(context: StudyContext, records: list[CandidateRecord], numbers: Sequence[int]) -> list[Finalist]:
     """Those that the search checked again, from the scores that it kept."""
     of = {record.number: record for record in records}
     chosen = [of[number] for number in numbers]

@@ -22,9 +22,9 @@ from automl_ad.reporting.comparison import Comparison
 from automl_ad.reporting.user_image_results import NOT_FINITE
 from automl_ad.reporting.user_image_trials import try_images
 from automl_ad.reporting.user_images import UserImages, find_user_images
+from automl_ad.selection.few_defects import placements, posterior
 from automl_ad.selection.lead_model import expected_gains_of
 from automl_ad.selection.ranking import ranked, usable
-from automl_ad.selection.shrinkage import placements, posterior
 from automl_ad.study.progress import Event
 
 

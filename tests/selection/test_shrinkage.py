@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.selection.shrinkage import NORMALS_NOISE, Posterior, placements, posterior, residual_variance
+from automl_ad.selection.few_defects import NORMALS_NOISE, Posterior, placements, posterior, residual_variance
 
 SHARES = st.floats(0, 1, width=32)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from automl_ad.data.study_images import StudyImages, read_study_images
 from automl_ad.errors import InputError
-from automl_ad.study.defect_images import MOST, DefectImages, find_defects
+from automl_ad.study.real_defects import MAX_DEFECTS, DefectImages, find_defects
 from automl_ad.study.settings import requested_settings
 
 
@@ -75,11 +75,11 @@ def test_what_cannot_be_used_is_refused_with_the_folder(folder: Path, normals: S
 
 
 def test_many_defects_deserve_a_labelled_set(tmp_path: Path) -> None:
-    for index in range(MOST):
+    for index in range(MAX_DEFECTS):
         (tmp_path / f"{index}.png").touch()
-    assert len(find_defects(tmp_path)) == MOST
+    assert len(find_defects(tmp_path)) == MAX_DEFECTS
     (tmp_path / "more.jpg").touch()
-    with pytest.raises(InputError, match=f"{MOST + 1} pictures.*assess NAME DATASET"):
+    with pytest.raises(InputError, match=f"{MAX_DEFECTS + 1} images.*assess NAME DATASET"):
         find_defects(tmp_path)
 
 

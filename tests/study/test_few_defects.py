@@ -16,17 +16,15 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.padim import Padim
 from automl_ad.selection import few_defects
 from automl_ad.selection.decision import SURE
-from automl_ad.selection.few_defects import among_defects, judge_leader
+from automl_ad.selection.few_defects import Evidence, Posterior, judge_leader
 from automl_ad.selection.ranking import usable
-from automl_ad.selection.shrinkage import Posterior
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study import defect_evidence
 from automl_ad.study.context import StudyContext
-from automl_ad.study.defect_evidence import NOT_FINITE, NOT_KEPT, Evidence, gather_evidence
-from automl_ad.study.defect_images import DefectImages
 from automl_ad.study.detectors import STATE
 from automl_ad.study.progress import Event
+from automl_ad.study.real_defects import NOT_FINITE, NOT_KEPT, DefectImages, among_defects, gather_evidence
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,293 @@
+"""The life cycle of a search: begun or resumed, trials run, ensembles built, the hold-out check, the answer."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Collection
+
+from optuna.exceptions import StorageInternalError
+
+from automl_ad.backbones.cache import FeatureCache
+from automl_ad.data.splits import STORED_SPLITS
+from automl_ad.data.study_images import StudyImages
+from automl_ad.errors import NoCandidateError, StoreError, StudyError
+from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.results import CoverageResult, ProxyResult, SearchOutcome, TrialCounts, WinnerResult
+from automl_ad.selection.decision import Decision, Finalist, decide, limitations
+from automl_ad.selection.holdout import learned_families, shortlist
+from automl_ad.selection.lead_model import lead_models_for
+from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline, ranked, usable
+from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.database import default_url, optuna_storage, without_password
+from automl_ad.store.plain_json import plain
+from automl_ad.store.records import CandidateRecord, StudyRecord
+from automl_ad.store.repository import Repository
+from automl_ad.study.backbones import BackboneSet, load_backbones
+from automl_ad.study.configuration import configuration_of
+from automl_ad.study.context import StudyContext
+from automl_ad.study.devices import resolve_device
+from automl_ad.study.ensembles import add_ensembles
+from automl_ad.study.holdout import HoldoutCheck
+from automl_ad.study.log import log_start
+from automl_ad.study.loop import Clock, open_optuna, search_loop
+from automl_ad.study.process_state import quiet_optuna
+from automl_ad.study.progress import Event, Listener
+from automl_ad.study.rescore import rescore_trials
+from automl_ad.study.settings import StudySettings
+from automl_ad.study.suites import draw_study_data
+from automl_ad.study.trial import describe_error
+from automl_ad.workspace import workspace_folder
+
+_log = logging.getLogger(__name__)
+
+
+class SearchRunner:
+    """Runs one search, or goes on with one of the same name and meaning.
+
+    Args:
+        folder: Where the study keeps its files.
+        url: Database URL.
+        repository: Its tables.
+        settings: What to search.
+        clock: Started when the search was.
+        listener: Called with progress.
+    """
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        url: str,
+        repository: Repository,
+        settings: StudySettings,
+        clock: Clock,
+        listener: Listener,
+    ) -> None:
+        self._name = folder.name
+        self._folder = folder
+        self._url = url
+        self._repository = repository
+        self._settings = settings
+        self._clock = clock
+        self._listener = listener
+
+    def run(self, normals: StudyImages) -> SearchOutcome:
+        """Searches and keeps the answer in the database.
+
+        Args:
+            normals: The good images.
+
+        Raises:
+            InputError: The images or the settings cannot be used.
+            StudyError: The study exists with another meaning.
+            StoreError: Files or the database cannot be read or written.
+            NoCandidateError: No candidate could be used.
+        """
+        log_start(self._settings.model_dump(mode="json"))
+        device = resolve_device(self._settings.device)
+        backbones = load_backbones(self._settings, device, feature_cache(self._folder))
+        self._begin(normals, backbones)
+        self._tell("suite", "Drawing the proxy suite")
+        data = draw_study_data(self._settings, normals, self._folder, device, self._listener)
+        context = StudyContext.of(data, backbones, self._folder, self._settings)
+        self._repository.set_suite(self._name, data.proxy.digest)
+        _log.info("Proxy suite %s on %s, backbones %s", data.proxy.digest, device, ", ".join(backbones.tags))
+        warnings = [*normals.warnings, *backbones.warnings, *data.warnings]
+        self._repository.set_warnings(self._name, warnings)
+        for warning in warnings:
+            _log.warning("%s", warning)
+            self._tell("warning", warning)
+        ensembles = self._run_trials(context)
+        return self._conclude(context, ensembles, warnings)
+
+    def _begin(self, normals: StudyImages, backbones: BackboneSet) -> None:
+        """Creates the study's record, or checks that the existing one means the same."""
+        meaning = plain(self._settings.meaning(backbones.tags, normals.fingerprint))
+        settings = self._settings.model_dump(mode="json")
+        known = self._repository.find_study(self._name)
+        if known is None:
+            record = StudyRecord(
+                name=self._name,
+                settings=settings,
+                meaning=meaning,
+                images=str(self._settings.images),
+                fingerprint=normals.fingerprint,
+                splits={name: list(getattr(normals.splits, split)) for name, split in STORED_SPLITS.items()},
+            )
+            self._repository.create_study(record)
+            return
+        changed = sorted(key for key in meaning if known.meaning.get(key) != meaning[key])
+        if changed:
+            raise StudyError(
+                f"Study {self._name} was made with other {', '.join(changed)}; give the new search another --name, "
+                "or repeat the old settings to resume."
+            )
+        self._require_current_scores()
+        self._repository.set_settings(self._name, settings)
+        self._repository.set_answer(self._name, None)  # an old answer must not outlive what may change it
+        _log.info("Resumed")
+
+    def _require_current_scores(self) -> None:
+        """Refuses to go on with trials whose proxy scores mean something else: those of early versions."""
+        complete = [record for record in self._repository.candidates(self._name) if record.state == "complete"]
+        if not all(_scored_as_now(record) for record in complete):
+            raise StudyError(
+                f"Study {self._name} was searched by an earlier version, which scored candidates differently; give the "
+                "new search another --name."
+            )
+
+    def _run_trials(self, context: StudyContext) -> list[int]:
+        """Runs the trials and builds the ensembles; returns the numbers of the latter."""
+        with quiet_optuna():
+            study = open_optuna(self._name, optuna_storage(self._url))
+            try:
+                search_loop(study, context, self._settings, self._repository, self._clock, self._listener)
+                rescore_trials(context, self._name, self._repository)
+                if not self._settings.ensemble:
+                    return []
+                ensembles = add_ensembles(
+                    study, context, self._settings, self._repository, BASELINE_TRIAL, self._listener
+                )
+                rescore_trials(context, self._name, self._repository)
+            except StorageInternalError as error:
+                raise StoreError(
+                    f"The database {without_password(self._url)} stopped taking results; see that the disk has room "
+                    "and the file is writable, then run the same command again."
+                ) from error
+        return ensembles
+
+    def _conclude(self, context: StudyContext, ensembles: Collection[int], warnings: list[str]) -> SearchOutcome:
+        records = self._repository.candidates(self._name)
+        ranking = ranked(usable(records, self._settings))
+        if not ranking:
+            raise NoCandidateError(_why_none(records))
+        chosen = shortlist(ranking, self._settings.holdout_candidates, BASELINE_TRIAL, ensembles)
+        learned = learned_families(chosen)
+        finalists = self._check(context, chosen, learned, warnings)
+        hedged = {record.number for record in chosen if contains_baseline(record)}
+        lead_models = lead_models_for([record.backbone for record, _ in ranking])
+        decision = decide(finalists, BASELINE_TRIAL, hedged, lead_models)
+        outcome = self._outcome(context, decision, finalists, learned, records, warnings)
+        self._repository.set_answer(self._name, outcome.to_json())
+        _log.info("Trial %d wins after %.1f s", decision.winner, self._clock.elapsed)
+        self._tell("finish", f"Trial {decision.winner} wins")
+        return outcome
+
+    def _check(
+        self, context: StudyContext, chosen: list[CandidateRecord], learned: Collection[str], warnings: list[str]
+    ) -> list[Finalist]:
+        """The hold-out check; a candidate that fails in it is left out with a warning."""
+        self._repository.clear_holdout(self._name)
+        check, finalists = HoldoutCheck(context, learned), []
+        for done, record in enumerate(chosen):
+            self._listener(Event("certify", "Checking the best again", done, len(chosen), self._clock.elapsed))
+            try:
+                finalist, cells = check.finalist(record)
+            except StoreError:
+                raise
+            except Exception as error:  # one candidate's fault must not cost the others their answer
+                warnings.append(f"Trial {record.number} failed on the hold-out images: {describe_error(error)}")
+                _log.warning("%s", warnings[-1], exc_info=error)
+                continue
+            self._repository.set_holdout(self._name, record.number, finalist.value, cells)
+            _log.info("Trial %d in the hold-out check: %.4f", record.number, finalist.value)
+            finalists.append(finalist)
+        if not finalists:
+            raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
+        return finalists
+
+    def _outcome(
+        self,
+        context: StudyContext,
+        decision: Decision,
+        finalists: list[Finalist],
+        learned: Collection[str],
+        records: list[CandidateRecord],
+        warnings: list[str],
+    ) -> SearchOutcome:
+        winner = next(record for record in records if record.number == decision.winner)
+        states = [record.state for record in records if record.method != ENSEMBLE]
+        coverage = context.data.coverage
+        return SearchOutcome(
+            study=self._name,
+            storage=without_password(self._url),
+            images=len(context.data.normals.images),
+            trials=TrialCounts(**{state: states.count(state) for state in ("complete", "pruned", "failed")}),
+            averages=sum(record.method == ENSEMBLE for record in usable(records, self._settings)),
+            wall_s=self._clock.elapsed,
+            proxy=ProxyResult(
+                suite=context.data.proxy.digest,
+                families=tuple(winner.families),
+                coverage=None if coverage is None else CoverageResult.model_validate(coverage.facts),
+            ),
+            winner=_winner(winner),
+            tied=decision.tied,
+            certified=tuple(finalist.number for finalist in finalists),
+            default_trial=BASELINE_TRIAL,
+            default_kept=decision.default_kept,
+            certainty=decision.certainty,
+            why=decision.why,
+            unknown=tuple(limitations(winner.families, learned)),
+            warnings=tuple(warnings),
+            next=next_commands(self._folder, self._url, winner.number),
+        )
+
+    def _tell(self, stage: str, message: str) -> None:
+        self._listener(Event(stage, message, elapsed_s=self._clock.elapsed))
+
+
+def feature_cache(folder: StudyFolder) -> FeatureCache:
+    """The features of a workspace, shared by all its studies: they depend on images and weights alone."""
+    return FeatureCache(folder.workspace / "cache" / "features")
+
+
+def next_commands(folder: StudyFolder, url: str, number: int) -> tuple[str, ...]:
+    """Commands that work as they stand after a search that trial ``number`` won."""
+    name = shlex.quote(folder.name)
+    return (
+        f"automl-ad show {name} --trial {number}{_place(folder, url)}",
+        f"automl-ad export {name} --output {name}_bundle{_place(folder, url)}",
+        f"automl-ad predict {name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
+    )
+
+
+def export_command(folder: StudyFolder, url: str, number: int) -> str:
+    """The command that exports one trial."""
+    name = shlex.quote(folder.name)
+    return f"automl-ad export {name} --trial {number} --output {name}_bundle{_place(folder, url)}"
+
+
+def _place(folder: StudyFolder, url: str) -> str:
+    """The options that lead to the study where it does not lie in the default workspace."""
+    place = ""
+    if folder.workspace != workspace_folder(None):
+        place = f" --workspace {shlex.quote(str(folder.workspace))}"
+    if url != default_url(folder.workspace):
+        place += f" --storage {shlex.quote(without_password(url))}"
+    return place
+
+
+def _winner(record: CandidateRecord) -> WinnerResult:
+    return WinnerResult(
+        trial=record.number,
+        method=record.method,
+        backbone=record.backbone,
+        params=dict(record.params),
+        rule=record.rule,
+        proxy_score=record.proxy_score,
+        advantage=record.advantage,
+        interval=record.interval,
+        latency_ms=record.latency_ms,
+        size_mb=record.size_mb,
+    )
+
+
+def _scored_as_now(record: CandidateRecord) -> bool:
+    return bool(record.localisation_auroc) and record.advantage == configuration_of(record).parameters.advantage
+
+
+def _why_none(records: list[CandidateRecord]) -> str:
+    reasons = [record.reason for record in records if record.reason]
+    if not reasons:
+        return "No candidate met the limits (--max-latency-ms, --max-size-mb): raise them or choose smaller backbones."
+    return f"No candidate could be used; the reason of the first of {len(reasons)} that ended early: {reasons[0]}"
