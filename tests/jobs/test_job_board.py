@@ -191,11 +191,11 @@ def test_bad_folders_and_options_are_refused_before_anything_starts(tmp_path: Pa
         (tmp_path / "none", {}, "does not exist"),
         (tmp_path / "empty", {}, "holds no images"),
         (parts, {"methods": ["magic"]}, "magic"),
-        (parts, {"time_budget": "soon"}, "--time-budget"),
-        (parts, {"exclude": ["../secret.png"]}, "--exclude"),
+        (parts, {"time_budget": "soon"}, r"^time_budget "),
+        (parts, {"exclude": ["../secret.png"]}, r"^exclude "),
         (parts, {"name": "../climbs"}, "--name"),
-        (parts, {"workers": 4}, "--workers"),
-        (parts, {"colour": "red"}, "--colour"),
+        (parts, {"workers": 4}, r"^workers "),
+        (parts, {"colour": "red"}, r"^colour is not known"),
     ]
     for images, options, words in given:
         with pytest.raises(InputError, match=words):

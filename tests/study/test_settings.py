@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,9 @@ def test_the_python_function_describes_the_options_as_the_model_does() -> None:
     documented = " ".join((inspect.getdoc(search) or "").split())
     for name, option in SEARCH_OPTIONS.items():
         assert f" {name}: {option.help}" in documented
+
+
+def test_the_documentation_lists_every_setting_of_a_study_file() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    table = text.split("### Study files")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(StudyFile.model_fields)
