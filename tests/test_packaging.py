@@ -131,6 +131,12 @@ def test_links_to_headings_name_headings_that_exist(page: str) -> None:
     assert [f"{path}#{anchor}" for path, anchor in links if anchor not in anchors(PAGES[Path(path or page).name])] == []
 
 
+def test_the_architecture_names_files_that_exist() -> None:
+    named = re.findall(r"`((?:automl_ad|dashboard|studies|tests)/[\w/.]*)`", PAGES["architecture.md"])
+    assert len(named) > 20
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
 def test_every_page_is_linked_from_the_readme() -> None:
     assert {f"docs/{name}" for name in PAGES if name != "README.md"} <= set(re.findall(r"\]\(([^)#]*)", README))
 
