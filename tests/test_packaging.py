@@ -105,7 +105,7 @@ def test_pages_name_only_options_that_exist(page: str) -> None:
         for parameter in command.params
         for option in [*parameter.opts, *parameter.secondary_opts]
     }
-    elsewhere = {"--debug", "--verbose", "--quiet", "--help", "--index-url"}  # of the program itself, and pip's
+    elsewhere = {"--debug", "--help", "--index-url"}  # of the program itself, and pip's
     for script in (ROOT / "studies").rglob("*.py"):
         elsewhere |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGES[page]))
