@@ -105,7 +105,7 @@ def test_pages_name_only_options_that_exist(page: str) -> None:
         for parameter in command.params
         for option in [*parameter.opts, *parameter.secondary_opts]
     }
-    elsewhere = {"--debug", "--verbose", "--quiet", "--help", "--index-url"}  # of the program itself, and pip's
+    elsewhere = {"--debug", "--help", "--index-url"}  # of the program itself, and pip's
     for script in (ROOT / "studies").rglob("*.py"):
         elsewhere |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGES[page]))
@@ -129,6 +129,12 @@ def anchors(text: str) -> set[str]:
 def test_links_to_headings_name_headings_that_exist(page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", PAGES[page])
     assert [f"{path}#{anchor}" for path, anchor in links if anchor not in anchors(PAGES[Path(path or page).name])] == []
+
+
+def test_the_architecture_names_files_that_exist() -> None:
+    named = re.findall(r"`((?:automl_ad|dashboard|studies|tests)/[\w/.]*)`", PAGES["architecture.md"])
+    assert len(named) > 20
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
