@@ -47,7 +47,7 @@ def show_bundle(path: Path, name: str) -> None:
         problem(error)
         return
     _figures(facts, path)
-    st.markdown(f"**Promise.** {plain(facts['promise'])} Rejected is what scores above {facts['threshold']:.4g}.")
+    st.markdown(f"**Guarantee.** {plain(facts.promise)} Images that score above {facts.threshold:.4g} are rejected.")
     st.caption(_parity(facts.parity))
     st.download_button(
         f"Download {name}.zip",

@@ -148,8 +148,8 @@ def _reasons(table: TrialTable) -> None:
     if answer is None:
         going = is_searching(study)
         st.info(
-            "The search has not ended: which candidates are tied, and whether the baseline stays the winner, is decided at "
-            "its end." + ("" if going else " It was stopped; go on with it on the page Studies.")
+            "The search has not ended: which candidates are tied, and whether the baseline stays the winner, is "
+            "decided at its end." + ("" if going else " It was stopped; go on with it on the page Studies.")
         )
         return
     left, right = st.columns(2, gap="large")
