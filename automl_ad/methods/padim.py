@@ -13,7 +13,6 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
 from automl_ad.training import Budget, Report
 
@@ -137,7 +136,6 @@ def _inverse_factor(matrices: Tensor, identity: Tensor) -> Tensor:
     return inverse
 
 
-@register
 class Padim(FeatureDetector):
     """Needs parts that lie in much the same place; fits in one pass without training."""
 

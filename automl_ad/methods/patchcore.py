@@ -16,7 +16,6 @@ from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.coreset import greedy_k_center
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
 from automl_ad.training import Budget, Report
 
@@ -219,7 +218,6 @@ def embed_patches(maps: Sequence[Tensor]) -> Tensor:
     return align(smooth, _grid(smooth[0]))
 
 
-@register
 class PatchCore(FeatureDetector):
     """Indifferent to where the part lies; memory and latency grow with the ratio."""
 

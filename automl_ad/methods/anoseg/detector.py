@@ -18,7 +18,6 @@ from automl_ad.methods.anoseg.samples import Samples
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import Effort, Space
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, TrainingPlan, train
@@ -110,7 +109,6 @@ class AnoSegSettings(MethodSettings):
         return Recipe(_FAMILIES[self.families], (self.opacity, 1.0))
 
 
-@register
 class AnoSeg(FeatureDetector):
     """Predicts the mask of an image from the image alone, without anything pretrained; learns from CutPaste."""
 

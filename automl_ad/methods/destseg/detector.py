@@ -20,7 +20,6 @@ from automl_ad.methods.destseg.training import Examples, Lessons, gathered, imit
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_levels
 from automl_ad.methods.learners import FAMILIES, LearnerSettings, suggest_strength
 from automl_ad.methods.pairs import Pairs, PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
@@ -119,7 +118,6 @@ class DeStSegSettings(LearnerSettings):
         return replace(plan, schedule="cosine")
 
 
-@register
 class DeStSeg(FeatureDetector):
     """A student learns to see good images where there are anomalies; where teacher and student differ is segmented."""
 

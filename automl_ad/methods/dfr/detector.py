@@ -22,7 +22,6 @@ from automl_ad.methods.features import (
     suggest_levels,
 )
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
@@ -73,7 +72,6 @@ class DfrSettings(MethodSettings):
         return self.model == "autoencoder"
 
 
-@register
 class Dfr(FeatureDetector):
     """Reconstruction error of regional features; its linear forms cost seconds."""
 

@@ -18,7 +18,6 @@ from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.methods.realnet.head import Network, RealNetHead
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode
 from automl_ad.methods.realnet.training import FeaturePairs, joint_loss
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
@@ -73,7 +72,6 @@ class RealNetSettings(LearnerSettings):
         return [min(top, max(step, step * round(want / step))) for top, want in zip(most, wanted, strict=True)]
 
 
-@register
 class RealNet(FeatureDetector):
     """Rebuilds selected features of a frozen backbone and judges the residuals; learns from synthetic anomalies."""
 
