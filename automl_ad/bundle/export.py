@@ -83,7 +83,7 @@ def bundle_contents(
     marking = mask_threshold(calibration.pixel_shares, calibration.pixel_values, len(calibration.scores), DEFAULT_MASK)
     checked = Checked.of(images.normals, images.suite.anomalies)
     parity = _parity(winner, graph, checked, overkill.value)
-    require(parity, precision, winner.detector.chooses)
+    require(parity, precision, winner.detector.selects_channels)
     return BundleContents(
         detector=winner.detector,
         graph=graph,

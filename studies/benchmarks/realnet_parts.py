@@ -24,7 +24,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.metrics import resize_maps
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.realnet.detector import RealNet, order_note
+from automl_ad.methods.realnet.detector import RealNet, channel_order_key
 from automl_ad.methods.realnet.head import RealNetHead
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.blending import blend
@@ -61,11 +61,11 @@ def _channels(images: LabelledSet, backbone: Backbone, source: TextureSource, se
         assert isinstance(detector, RealNet)
         pairs = PairSource(source, seed)
         if kind == "random":
-            notes = pairs.pairs(images.normals, detector.settings.pairs).notes
+            derived = pairs.pairs(images.normals, detector.settings.pairs).derived
             generator = torch.Generator().manual_seed(seed)
             levels = detector.settings.levels
             for level, count in zip(levels, backbone.describe(levels)[0], strict=True):
-                notes[order_note(backbone.weights_tag, level)] = torch.randperm(count, generator=generator)
+                derived[channel_order_key(backbone.weights_tag, level)] = torch.randperm(count, generator=generator)
         detector.fit(images.normals, pairs, Budget(), ignore_progress)
         aurocs = images.image_aurocs(detector.anomaly_maps(images.test), AGGREGATIONS)
         found[kind] = {"pool16": aurocs["pool16"], "best": max(aurocs.values())}

@@ -185,7 +185,7 @@ def test_pairs_are_those_that_a_generator_of_the_seed_draws(normals: ImageSet) -
 
 def test_notes_belong_to_the_pairs_that_they_were_made_of(normals: ImageSet) -> None:
     anomalies = PairSource(Squares(), seed=0)
-    anomalies.pairs(normals, 6).notes["sum"] = torch.ones(1)
-    assert list(anomalies.pairs(normals, 6).notes) == ["sum"]
-    assert anomalies.pairs(normals, 7).notes == {}
-    assert anomalies.pairs(normals, 6).notes == {}
+    anomalies.pairs(normals, 6).derived["sum"] = torch.ones(1)
+    assert list(anomalies.pairs(normals, 6).derived) == ["sum"]
+    assert anomalies.pairs(normals, 7).derived == {}
+    assert anomalies.pairs(normals, 6).derived == {}
