@@ -75,8 +75,8 @@ class Backbone(nn.Module):
         missing = [level for level in levels if level not in self.levels]
         if missing:
             raise InputError(
-                f"Backbone {self.name} has no level {missing[0]}; available are {list(self.levels)} (-1 is the deepest of "
-                "the complete network). Choose among these or provide complete weights."
+                f"Backbone {self.name} has no level {missing[0]}; available are {list(self.levels)} (-1 is the deepest "
+                "of the complete network). Choose among these or provide complete weights."
             )
         return [self.levels.index(level) for level in levels]
 

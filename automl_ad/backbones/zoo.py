@@ -72,7 +72,7 @@ def _check_reflection(name: str) -> None:
     network = network_name(name)
     if REFLECT_SUFFIX in name and not is_vgg(network):
         raise InputError(
-            f"Backbone {name!r} is not supported: '{REFLECT_SUFFIX}' is for VGG networks, such as vgg19{REFLECT_SUFFIX}; "
+            f"Backbone {name!r} is not supported: '{REFLECT_SUFFIX}' is for VGG networks (vgg19{REFLECT_SUFFIX}); "
             f"use {network!r}."
         )
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from automl_ad.data import reading, uploads
-from automl_ad.data.uploads import UploadLimits, store_pictures, unpack_images
+from automl_ad.data.uploads import UploadLimits, store_images, unpack_images
 from automl_ad.errors import InputError, StoreError
 
 
@@ -122,7 +122,7 @@ def test_too_many_too_large_and_too_much_are_refused(tmp_path: Path) -> None:
     size = max(len(content) for _, content in three)
     refused(archive(three), tmp_path, "More than 2 files", UploadLimits(files=2))
     refused(archive(three), tmp_path, "larger than 0 MB", UploadLimits(file_bytes=size - 1))
-    refused(archive(three), tmp_path, "larger than 0 MB together", UploadLimits(total_bytes=2 * size))
+    refused(archive(three), tmp_path, "larger than 0 MB in total", UploadLimits(total_bytes=2 * size))
     assert len(contents(unpack_images(archive(three), tmp_path / "fits", UploadLimits(files=3)))) == 3
 
 
@@ -153,12 +153,12 @@ def test_encrypted_and_oddly_compressed_files_are_refused(tmp_path: Path) -> Non
     raw = bytearray(packed(**{"a.png": PICTURE}).getvalue())
     raw[raw.rindex(b"PK\x01\x02") + 8] |= 1
     refused(io.BytesIO(bytes(raw)), tmp_path, "encrypted")
-    refused(archive([("a.png", PICTURE)], zipfile.ZIP_BZIP2), tmp_path, "unusual way")
+    refused(archive([("a.png", PICTURE)], zipfile.ZIP_BZIP2), tmp_path, "unsupported compression")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no zip file at all" * 9, b"PK\x05\x06" + bytes(5)])
 def test_what_is_no_zip_file_is_refused(content: bytes, tmp_path: Path) -> None:
-    refused(io.BytesIO(content), tmp_path, "is no zip file")
+    refused(io.BytesIO(content), tmp_path, "is not a zip file")
 
 
 def test_a_damaged_zip_file_is_refused(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
     assert unpack_images(packed(**{"a.png": PICTURE}), target) == target
-    with pytest.raises(InputError, match="holds something already"):
+    with pytest.raises(InputError, match="is not empty"):
         unpack_images(packed(**{"b.png": PICTURE}), target)
     assert set(contents(target)) == {"a.png"}
 
@@ -199,7 +199,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(uploads.shutil, "disk_usage", lambda _: usage(10, 10, 0))
-    with pytest.raises(StoreError, match="has no room"):
+    with pytest.raises(StoreError, match="has no space"):
         unpack_images(packed(**{"a.png": PICTURE}), tmp_path / "target")
     assert contents(tmp_path) == {}
 
@@ -218,8 +218,8 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 class TestPictures:
     def test_are_stored_beside_others_under_safe_names(self, tmp_path: Path) -> None:
         target = tmp_path / "new" / "good"
-        first = store_pictures([("a.png", picture(1)), ("../../A.png", picture(2))], target)
-        second = store_pictures([("C:\\dir\\a.png", picture(3)), ("<b>.PNG", picture(4))], target)
+        first = store_images([("a.png", picture(1)), ("../../A.png", picture(2))], target)
+        second = store_images([("C:\\dir\\a.png", picture(3)), ("<b>.PNG", picture(4))], target)
         assert [path.name for path in first] == ["a.png", "A_2.png"]
         assert [path.name for path in second] == ["a_3.png", "_b_.PNG"]
         assert {path.parent for path in first + second} == {target}
@@ -228,25 +228,25 @@ class TestPictures:
     @pytest.mark.parametrize(
         ("name", "content", "words"),
         [
-            ("page.html", b"<p>", "^'page.html' is no image; give files ending in"),
-            ("..png", PICTURE, "is no image"),
+            ("page.html", b"<p>", "^'page.html' is not an image; give files ending in"),
+            ("..png", PICTURE, "is not an image"),
             ("page.png", b"<p>", "^'page.png' is not an image"),
             ("empty.png", b"", "^'empty.png' is empty"),
         ],
     )
     def test_are_all_stored_or_none(self, name: str, content: bytes, words: str, tmp_path: Path) -> None:
-        store_pictures([("kept.png", PICTURE)], tmp_path)
+        store_images([("kept.png", PICTURE)], tmp_path)
         with pytest.raises(InputError, match=words):
-            store_pictures([("fine.png", PICTURE), (name, content)], tmp_path)
+            store_images([("fine.png", PICTURE), (name, content)], tmp_path)
         assert contents(tmp_path) == {"kept.png": PICTURE}
 
     def test_are_counted_with_those_that_are_there(self, tmp_path: Path) -> None:
         limits = UploadLimits(files=2)
-        store_pictures([("a.png", PICTURE), ("b.png", PICTURE)], tmp_path, limits)
+        store_images([("a.png", PICTURE), ("b.png", PICTURE)], tmp_path, limits)
         with pytest.raises(InputError, match="More than 2 files"):
-            store_pictures([("c.png", PICTURE)], tmp_path, limits)
+            store_images([("c.png", PICTURE)], tmp_path, limits)
 
     def test_a_full_disk_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Path, "write_bytes", full_disk)
         with pytest.raises(StoreError, match="cannot be written"):
-            store_pictures([("a.png", PICTURE)], tmp_path)
+            store_images([("a.png", PICTURE)], tmp_path)
