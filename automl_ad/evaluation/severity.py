@@ -133,7 +133,7 @@ def _curve(
     family: AnomalyFamily, context: Context, panel: Panel, per_strength: int, rng: np.random.Generator
 ) -> DetectabilityCurve:
     bases = [context.normals[int(base)] for base in rng.integers(len(context.normals), size=per_strength)]
-    family.expect(bases * len(STRENGTHS), [strength for strength in STRENGTHS for _ in bases])
+    family.prepare(bases * len(STRENGTHS), [strength for strength in STRENGTHS for _ in bases])
     attempts = {strength: _drawn(family, bases, strength, rng) for strength in STRENGTHS}
     drawn = {strength: images for strength, images in attempts.items() if len(images) >= MIN_DRAWN * per_strength}
     if not drawn:

@@ -149,7 +149,7 @@ def _drawn(
     for order, family in zip(orders, families, strict=False):
         for start in range(0, len(order), _AT_ONCE):
             chunk = order[start : start + _AT_ONCE]
-            family.expect(list(pictures[chunk]), [request.strength] * len(chunk))
+            family.prepare(list(pictures[chunk]), [request.strength] * len(chunk))
             for base in chunk:
                 yield (*family.draw(pictures[base], request.strength, rng), int(base))
 

@@ -11,7 +11,7 @@ from automl_ad.methods.pairs import PairSource
 from automl_ad.seeds import derived_seed
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
-from automl_ad.synthesis.sdas.source import PictureStock
+from automl_ad.synthesis.sdas.source import SeededPool
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.synthesis.training import create_source
 
@@ -28,7 +28,7 @@ class TrainingAnomalies:
         stock: Makes or opens the images of ``sdas``; called only when a recipe wants them.
     """
 
-    def __init__(self, seed: int, texture_dir: Path | None, stock: Callable[[], PictureStock]) -> None:
+    def __init__(self, seed: int, texture_dir: Path | None, stock: Callable[[], SeededPool]) -> None:
         self._seed = seed
         self._texture_dir = texture_dir
         self._stock = stock

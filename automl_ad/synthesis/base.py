@@ -16,16 +16,16 @@ from automl_ad.synthesis import blending, masks
 from automl_ad.synthesis.foreground import Foreground
 
 ATTEMPTS = 5
-GOOD_ENOUGH = 0.8
+MIN_CLOSENESS = 0.8
 
 
-class PictureSource(Protocol):
-    """Makes synthetic pictures of good ones (see ``automl_ad.synthesis.sdas``)."""
+class ImageSynthesiser(Protocol):
+    """Makes synthetic images of good ones (see ``automl_ad.synthesis.sdas``)."""
 
-    def pictures(
+    def synthesise(
         self, images: Sequence[npt.NDArray[np.uint8]], strengths: Sequence[float]
     ) -> list[npt.NDArray[np.uint8]]:
-        """One picture, uint8 [H, W, 3], of each image at each one's strength."""
+        """One image, uint8 [H, W, 3], of each image at each one's strength."""
         ...
 
 
@@ -37,13 +37,13 @@ class Context:
         normals: uint8 [N, H, W, 3] with N >= 1, RGB: other good images, from which patches are borrowed.
         foreground: Tells where on an image the product is.
         texture_dir: Folder of the user's own texture images, or None for procedural textures.
-        sdas: Synthetic pictures of the product, for the family ``sdas``; None if there are none.
+        sdas: Synthetic images of the product, for the family ``sdas``; None if there are none.
     """
 
     normals: npt.NDArray[np.uint8]
     foreground: Foreground = field(default_factory=Foreground)
     texture_dir: Path | None = None
-    sdas: PictureSource | None = None
+    sdas: ImageSynthesiser | None = None
 
     def __post_init__(self) -> None:
         if self.normals.ndim != 4 or self.normals.shape[3] != 3 or self.normals.dtype != np.uint8:
@@ -73,7 +73,7 @@ class AnomalyFamily(ABC):
     def __init__(self, context: Context) -> None:
         self.context = context
 
-    def expect(self, images: Sequence[npt.NDArray[np.uint8]], severities: Sequence[float]) -> None:  # noqa: B027
+    def prepare(self, images: Sequence[npt.NDArray[np.uint8]], severities: Sequence[float]) -> None:  # noqa: B027
         """Is told which images will be drawn on, for families that gain by preparing many at once.
 
         Args:
@@ -102,7 +102,7 @@ class AnomalyFamily(ABC):
         drawn = self.try_draw(image, severity, rng)
         if drawn is not None:
             return drawn
-        spot = _last_resort(image, self.context.foreground.mask_of(image), rng)
+        spot = _fallback_spot(image, self.context.foreground.mask_of(image), rng)
         return _finish(image, spot, blending.local_variation(image), severity)
 
     def try_draw(
@@ -170,7 +170,7 @@ class BlendedFamily(AnomalyFamily):
             closeness = blending.contrast(image, proposal.source, proposal.weight) / wanted
             if closeness > best_closeness:
                 best, best_closeness = proposal, closeness
-            if closeness >= GOOD_ENOUGH:
+            if closeness >= MIN_CLOSENESS:
                 break
         return None if best is None else _finish(image, best, variation, severity)
 
@@ -186,7 +186,7 @@ def _finish(
     return np.where(mask[..., None], blended, image), mask
 
 
-def _last_resort(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Proposal:
+def _fallback_spot(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Proposal:
     """A spot of the opposite tone: visible on every image, even one that offers nothing to borrow."""
     shape = masks.random_ellipse(inside, rng, (0.005, 0.05))
     return Proposal(image ^ np.uint8(128), shape.astype(np.float32))

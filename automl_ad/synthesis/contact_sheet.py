@@ -1,4 +1,4 @@
-"""Many small pictures on one: to look a set of synthetic anomalies over at a glance."""
+"""Many small images on one: to look a set of synthetic anomalies over at a glance."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def contact_sheet(
     columns: int = 8,
     cell: int = 128,
 ) -> Image:
-    """Lays pictures out row by row, with their masks outlined in red and a caption below each.
+    """Lays images out row by row, with their masks outlined in red and a caption below each.
 
     Args:
         images: At least one uint8 [H, W, 3], of any sizes.
         masks: One bool [H, W] or None per image; None for no outlines at all.
         captions: One short text per image; None for no captions and no room for them.
-        columns: Pictures in a row.
-        cell: Side in pixels of the square that every picture is fitted into.
+        columns: Images in a row.
+        cell: Side in pixels of the square that every image is fitted into.
 
     Returns:
         uint8 [H, W, 3] on white.
@@ -69,7 +69,7 @@ def write_png(path: Path, image: Image) -> None:
 
 
 def _place(slot: Image, image: Image, mask: Mask | None, text: str, cell: int) -> None:
-    """Draws one picture, outline and caption into its part of the sheet."""
+    """Draws one image, outline and caption into its part of the sheet."""
     scale = cell / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST

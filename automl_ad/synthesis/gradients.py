@@ -1,4 +1,4 @@
-"""Seamless cloning: carries the gradients of one picture over to another (Perez et al., SIGGRAPH 2003)."""
+"""Seamless cloning: carries the gradients of one image over to another (Perez et al., SIGGRAPH 2003)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Real = npt.NDArray[np.float32]
 
 
 def seamless_clone(source: npt.NDArray[np.uint8], target: npt.NDArray[np.uint8], mixed: bool) -> npt.NDArray[np.uint8]:
-    """The picture that has the target's outermost pixels and, within them, gradients closest to the source's.
+    """The image that has the target's outermost pixels and, within them, gradients closest to the source's.
 
     The domain is the whole rectangle, so a sine transform solves Poisson's equation exactly and fast.
 

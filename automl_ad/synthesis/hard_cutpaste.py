@@ -96,19 +96,19 @@ def hard_copy(image: Image, inside: Mask, rng: np.random.Generator) -> tuple[Ima
     return copy, product.astype(bool) if product.any() else np.ones_like(inside)
 
 
-def _turned(picture: Image, angle: float) -> Image:
-    """A uint8 [H, W] or [H, W, 3] picture turned about its centre by degrees; reflections fill the corners."""
-    height, width = picture.shape[:2]
+def _turned(image: Image, angle: float) -> Image:
+    """A uint8 [H, W] or [H, W, 3] image turned about its centre by degrees; reflections fill the corners."""
+    height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
-    return np.asarray(cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+    return np.asarray(cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
-def _shuffled(picture: Image, order: npt.NDArray[np.int64]) -> Image:
-    """A picture with its quarters in another order; of odd sides the last row or column stays where it is."""
-    height, width = (side // 2 for side in picture.shape[:2])
+def _shuffled(image: Image, order: npt.NDArray[np.int64]) -> Image:
+    """A image with its quarters in another order; of odd sides the last row or column stays where it is."""
+    height, width = (side // 2 for side in image.shape[:2])
     corners = [(0, 0), (0, width), (height, 0), (height, width)]
-    shuffled: Image = picture.copy()
+    shuffled: Image = image.copy()
     for (row, column), place in zip(corners, order, strict=True):
         top, left = corners[int(place)]
-        shuffled[row : row + height, column : column + width] = picture[top : top + height, left : left + width]
+        shuffled[row : row + height, column : column + width] = image[top : top + height, left : left + width]
     return shuffled

@@ -15,7 +15,7 @@ _LEAST = np.float32(1e-9)
 """Keeps what is not known at all from being divided by 0."""
 
 
-def carried_in(image: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+def inpainted(image: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """The image with everything unknown replaced by the average of the known surroundings: smooth, without detail.
 
     Args:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import BlendedFamily, Proposal
-from automl_ad.synthesis.inpainting import carried_in
+from automl_ad.synthesis.inpainting import inpainted
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -36,14 +36,14 @@ class MissingFamily(BlendedFamily):
 def worn_patch(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     """A spot anywhere on the product, without its detail."""
     weight = masks.random_blob(inside, rng, AREA, _SOFTNESS)
-    return Proposal(carried_in(image, weight == 0), weight)
+    return Proposal(inpainted(image, weight == 0), weight)
 
 
 def chip(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     """A spot around a point of the product's rim, with the background carried into it; some pixels must be outside."""
     rim = inside & ~cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     weight = masks.blob_at(masks.random_point(rim, rng), inside, masks.random_radii(inside, rng, AREA), _SOFTNESS, rng)
-    return Proposal(carried_in(image, _background(inside)), weight)
+    return Proposal(inpainted(image, _background(inside)), weight)
 
 
 def _background(inside: Mask) -> Mask:

@@ -12,7 +12,7 @@ from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.scale import pixel_scale
 from automl_ad.synthesis.strokes import dots, lines, walk
-from automl_ad.synthesis.tone import STRONGEST_CHANGE, random_tint, relit, shift_direction, shifted
+from automl_ad.synthesis.tone import STRONGEST_CHANGE, brightness_shifted, random_tint, shift_direction, shifted
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -40,7 +40,7 @@ def blur(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
 
 def exposure(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     """A spot too bright or too dark, all channels alike."""
-    return Proposal(relit(image, inside, rng), masks.random_blob(inside, rng, (0.008, 0.1), 0.6))
+    return Proposal(brightness_shifted(image, inside, rng), masks.random_blob(inside, rng, (0.008, 0.1), 0.6))
 
 
 def stain(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
@@ -68,7 +68,7 @@ def pits(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     offsets[0] = 0
     centres = np.array(masks.random_point(inside, rng)) + offsets
     radii = rng.uniform(1.5, 5, len(centres)) * pixel_scale(image.shape)
-    return Proposal(relit(image, inside, rng), dots(centres[:, ::-1], radii, inside.shape) * inside)
+    return Proposal(brightness_shifted(image, inside, rng), dots(centres[:, ::-1], radii, inside.shape) * inside)
 
 
 def _curve(inside: Mask, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.grain import grain_angle
 from automl_ad.synthesis.scale import pixel_scale
 from automl_ad.synthesis.strokes import lines, walk
-from automl_ad.synthesis.tone import relit
+from automl_ad.synthesis.tone import brightness_shifted
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -41,7 +41,7 @@ class ScratchFamily(BlendedFamily):
         paths = crack(inside, rng) if rng.random() < CRACK_SHARE else hairlines(image, inside, rng)
         width = max(1, round(float(rng.uniform(*WIDTH)) * pixel_scale(image.shape)))
         weight = lines(paths, inside.shape, width) * inside
-        return Proposal(relit(image, inside, rng), weight) if weight.any() else None
+        return Proposal(brightness_shifted(image, inside, rng), weight) if weight.any() else None
 
 
 def hairlines(image: Image, inside: Mask, rng: np.random.Generator) -> list[Points]:

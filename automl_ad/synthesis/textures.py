@@ -1,4 +1,4 @@
-"""Foreign textures: drawn by formula, cut from the user's own pictures, or shuffled from an image."""
+"""Foreign textures: drawn by formula, cut from the user's own images, or shuffled from an image."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ STRONGEST_CHANGE = 140.0
 """Grey levels."""
 
 
-def relit(image: Image, inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
+def brightness_shifted(image: Image, inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
     """The image much brighter or much darker, whichever has more room: uint8 [H, W, 3].
 
     Args:

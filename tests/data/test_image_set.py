@@ -13,7 +13,7 @@ stacks = st.tuples(st.integers(1, 4), SIDES, SIDES).flatmap(lambda shape: arrays
 
 
 @given(pictures=stacks)
-def test_pictures_come_back_in_order(pictures: np.ndarray) -> None:
+def test_images_come_back_in_order(pictures: np.ndarray) -> None:
     images = ImageSet.of_pictures(list(pictures))
     assert images.pixels.shape == (len(pictures), 3, *pictures.shape[1:3])
     np.testing.assert_array_equal(images.pictures, pictures)
@@ -29,7 +29,7 @@ def test_a_pixel_by_hand() -> None:
     assert int(images.pixels.sum()) == 24
 
 
-def test_pictures_of_rows_are_those_of_the_rows() -> None:
+def test_images_of_rows_are_those_of_the_rows() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (4, 2, 3, 3), np.uint8)
     np.testing.assert_array_equal(ImageSet.of_pictures(pictures).take([3, 1]).pictures, pictures[[3, 1]])
 
@@ -41,6 +41,6 @@ def test_the_key_is_that_of_the_pixels() -> None:
     assert ImageSet.of_pictures(pictures[::-1]).key != ImageSet.of(planes).key
 
 
-def test_pictures_of_several_sizes_do_not_go_together() -> None:
+def test_images_of_several_sizes_do_not_go_together() -> None:
     with pytest.raises(ValueError, match="same shape"):
         ImageSet.of_pictures([np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2, 3), np.uint8)])

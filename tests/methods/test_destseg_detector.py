@@ -415,7 +415,7 @@ def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
     assert families == {"texture", "cutpaste"}
 
 
-def test_where_pictures_of_sdas_can_be_had_they_are_learned_from_too() -> None:
+def test_where_images_of_sdas_can_be_had_they_are_learned_from_too() -> None:
     strengths, families = set(), set()
     for made, trial in suggestions(Space((RESNET,), "quick", sources=("texture", "sdas"))):
         assert ("destseg.strength" in trial.params) == (made.families in ("sdas", "both"))

@@ -22,7 +22,7 @@ def test_half_turns_keep_what_is_not_square_whole() -> None:
     np.testing.assert_array_equal(rotate(picture(32, 64), 180.0), np.rot90(picture(32, 64), 2))
 
 
-def test_corners_mirror_the_picture() -> None:
+def test_corners_mirror_the_image() -> None:
     """What comes into view is no grey of its own, which an anomaly could hide behind."""
     plain = np.full((64, 96, 3), (200, 20, 90), np.uint8)
     np.testing.assert_array_equal(rotate(plain, 5.0), plain)

@@ -70,7 +70,7 @@ def test_masks_are_where_good_and_anomalous_differ(normals: ImageSet) -> None:
     assert changed.sum((1, 2)).tolist() == [64] * 12
 
 
-def test_sources_are_given_the_good_pictures_as_contiguous_rgb(normals: ImageSet) -> None:
+def test_sources_are_given_the_good_images_as_contiguous_rgb(normals: ImageSet) -> None:
     source = Squares()
     pairs = draw_pairs(normals, source, 6, np.random.default_rng(0))
     np.testing.assert_array_equal(np.stack(source.given), pairs.clean.pictures)

@@ -300,7 +300,7 @@ def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
         assert "realnet.strength" not in trial.params
 
 
-def test_where_pictures_of_sdas_can_be_had_they_are_learned_from_alone_or_beside_textures() -> None:
+def test_where_images_of_sdas_can_be_had_they_are_learned_from_alone_or_beside_textures() -> None:
     strengths, families = set(), set()
     for made, trial in suggestions(Space((RESNET,), "quick", sources=("texture", "sdas"))):
         offered = trial.distributions["realnet.families"]

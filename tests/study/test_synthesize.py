@@ -219,7 +219,7 @@ def test_search_and_synthesize_share_the_model(
 def test_a_model_that_fails_its_gate_is_an_error_with_the_reason(
     good: Path, tmp_path: Path, tiny_sdas: list[SdasJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(9.0, {}, "its pictures are noise"))
+    monkeypatch.setattr(gate, "examine", lambda *_: gate.GateResult(9.0, {}, "its pictures are noise"))
     with pytest.raises(InputError) as caught:
         draw(good, tmp_path / "out", family="sdas")
     why = "its pictures are noise; choose another --family."

@@ -16,8 +16,8 @@ from automl_ad.errors import StoreError
 from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.study import training_anomalies as module
 from automl_ad.study.training_anomalies import TrainingAnomalies
-from automl_ad.synthesis.sdas.pool import PicturePool, Request
-from automl_ad.synthesis.sdas.source import PictureStock
+from automl_ad.synthesis.sdas.pool import ImagePool, Request
+from automl_ad.synthesis.sdas.source import SeededPool
 from automl_ad.synthesis.sources import Recipe
 
 TEXTURE = Recipe(("texture",), (0.5, 1.0))
@@ -25,7 +25,7 @@ SDAS = Recipe(("sdas",), (1.0, 1.0), (0.1, 0.5))
 GREY = 231
 
 
-def no_stock() -> PictureStock:
+def no_stock() -> SeededPool:
     raise AssertionError("no recipe wants pictures of sdas")
 
 
@@ -121,13 +121,13 @@ class Stock:
 
     def __init__(self, folder: Path, normals: ImageSet) -> None:
         self.opened = 0
-        self._pool = PicturePool(folder, {})
+        self._pool = ImagePool(folder, {})
         requests = [Request(image, 0.3, 5) for image in normals.pictures]
         self._pool.get(requests, lambda bases, *_: np.full_like(bases, GREY))
 
-    def __call__(self) -> PictureStock:
+    def __call__(self) -> SeededPool:
         self.opened += 1
-        return PictureStock(self._pool, 5)
+        return SeededPool(self._pool, 5)
 
 
 def colours(pairs: Pairs) -> list[set[int]]:
@@ -161,7 +161,7 @@ def test_images_of_another_size_than_the_pictures_learn_from_these_too(normals: 
 
 
 def test_a_lost_stock_is_told_of_every_time(normals: ImageSet) -> None:
-    def lost() -> PictureStock:
+    def lost() -> SeededPool:
         raise StoreError("lost")
 
     makes = TrainingAnomalies(0, None, lost)

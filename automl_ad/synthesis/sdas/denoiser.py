@@ -17,11 +17,11 @@ GROUPS = 32
 COORDINATES = 2
 
 
-def place_channels(mean: Tensor) -> Tensor:
+def position_channels(mean: Tensor) -> Tensor:
     """What tells every pixel where on the product it lies.
 
     Args:
-        mean: float32 [3, H, W], the mean of the good pictures. Where these show the same part in the same place it
+        mean: float32 [3, H, W], the mean of the good images. Where these show the same part in the same positions it
             says what belongs there; where they do not it is a blur that the network learns to ignore.
 
     Returns:
@@ -34,15 +34,15 @@ def place_channels(mean: Tensor) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """Predicts the noise in a picture or a crop of one.
+    """Predicts the noise in a image or a crop of one.
 
     More input channels say where on the product every pixel lies, so that a network trained on crops knows a rim from
-    a centre and can still be run on the whole picture. Folding squares of pixels into channels makes the first
+    a centre and can still be run on the whole image. Folding squares of pixels into channels makes the first
     and costliest level four times cheaper.
 
     Args:
         settings: Shape of the network.
-        channels: Channels of the encoded pictures, 1 or 3.
+        channels: Channels of the encoded images, 1 or 3.
     """
 
     def __init__(self, settings: NetworkSettings, channels: int) -> None:
@@ -51,27 +51,27 @@ class Denoiser(nn.Module):
         self._placed = settings.placed
         folded = channels * settings.patch**2
         outputs = folded * (2 if settings.learned_variance else 1)
-        place = COORDINATES + 3 * settings.patch**2 if settings.placed else 0
-        self.network = _network(settings, folded + place, outputs)
+        positions = COORDINATES + 3 * settings.patch**2 if settings.placed else 0
+        self.network = _network(settings, folded + positions, outputs)
         # Without this an untrained network adds noise of its own, which a short training must first unlearn.
         nn.init.zeros_(self.network.conv_out.weight)
         nn.init.zeros_(cast(Tensor, self.network.conv_out.bias))
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, place: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, timesteps: Tensor, positions: Tensor) -> Tensor:
         """Predicts the noise, and after it the variance where that is learned.
 
         Args:
             noisy: float32 [B, C, H, W], about -1 to 1 plus noise.
             timesteps: int64 [B].
-            place: float32 [B, 5, H, W] of ``place_channels``; not looked at by a network that is not ``placed``.
+            positions: float32 [B, 5, H, W] of ``position_channels``; not looked at by a network that is not ``placed``.
 
         Returns:
             float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
         """
         inputs = functional.pixel_unshuffle(noisy, self._patch)
         if self._placed:
-            where = functional.avg_pool2d(place[:, :COORDINATES], self._patch)
-            inputs = torch.cat([inputs, where, functional.pixel_unshuffle(place[:, COORDINATES:], self._patch)], 1)
+            where = functional.avg_pool2d(positions[:, :COORDINATES], self._patch)
+            inputs = torch.cat([inputs, where, functional.pixel_unshuffle(positions[:, COORDINATES:], self._patch)], 1)
         output: Tensor = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps).sample
         return functional.pixel_shuffle(output.float(), self._patch)
 

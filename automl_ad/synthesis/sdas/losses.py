@@ -58,15 +58,15 @@ def diffusion_loss(
 def variational_bound(
     scheduler: DDPMScheduler, output: Tensor, clean: Tensor, noisy: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """One term of the variational bound for each picture: the divergence from the true posterior to the model's.
+    """One term of the variational bound for each image: the divergence from the true posterior to the model's.
 
-    At timestep 0 it is the negative log likelihood of the picture's levels instead.
+    At timestep 0 it is the negative log likelihood of the image's levels instead.
 
     Args:
         scheduler: Diffusion of T timesteps with variance ``learned_range``.
         output: Of the network, float32 [B, 2C, H, W].
         clean: float32 [B, C, H, W], the levels of 8 bits spread over -1 to 1.
-        noisy: float32 [B, C, H, W], the clean pictures at the timesteps.
+        noisy: float32 [B, C, H, W], the clean images at the timesteps.
         timesteps: int64 [B], 0 to T - 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A trained model on disk: weights, what its training and gate measured, and pictures to look at."""
+"""A trained model on disk: weights, what its training and gate measured, and images to look at."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEMA = 1
 class ModelFile:
     """The model in one folder.
 
-    A folder that holds the model of other pictures or settings, or a damaged one, counts as empty.
+    A folder that holds the model of other images or settings, or a damaged one, counts as empty.
 
     Args:
         folder: Where it lies; nothing is created before ``save``.
@@ -58,7 +58,7 @@ class ModelFile:
 
     @property
     def sheet(self) -> Path | None:
-        """The pictures that the gate judged; None if there are none."""
+        """The images that the gate judged; None if there are none."""
         return self._folder / "gate.png" if self.digest else None
 
     def load(self, module: nn.Module) -> None:
@@ -100,7 +100,7 @@ class ModelFile:
             if path != self._weights(digest):
                 path.unlink(missing_ok=True)
 
-    def give_up(self, fault: str, rounds: int) -> None:
+    def record_failure(self, fault: str, rounds: int) -> None:
         """Records that no model could be trained in so many rounds, so that nobody tries again.
 
         Raises:

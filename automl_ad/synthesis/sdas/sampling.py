@@ -23,11 +23,11 @@ SMALLEST_VARIANCE = 1e-20
 
 @dataclass(frozen=True)
 class Posterior:
-    """The Gaussian of an earlier picture, given the noisy and the clean one (Ho et al., NeurIPS 2020, equation 7).
+    """The Gaussian of an earlier image, given the noisy and the clean one (Ho et al., NeurIPS 2020, equation 7).
 
     Attributes:
-        clean_weight: Share of the clean picture in the mean.
-        noisy_weight: Share of the noisy picture in the mean.
+        clean_weight: Share of the clean image in the mean.
+        noisy_weight: Share of the noisy image in the mean.
         variance: Variance, at least 1e-20.
         beta: Variance of the forward step between the two timesteps, the most a reverse step can need.
     """
@@ -39,8 +39,8 @@ class Posterior:
 
     @classmethod
     def between(cls, alpha_bar: Tensor, alpha_bar_before: Tensor) -> Posterior:
-        """The posterior from the signal shares of the noisy and of the earlier picture, of one shape, in 0 to 1."""
-        # The order of the operations is that of diffusers: strength 0 gives its pictures to the last bit.
+        """The posterior from the signal shares of the noisy and of the earlier image, of one shape, in 0 to 1."""
+        # The order of the operations is that of diffusers: strength 0 gives its images to the last bit.
         alpha = alpha_bar / alpha_bar_before
         beta = 1 - alpha
         left, left_before = 1 - alpha_bar, 1 - alpha_bar_before
@@ -52,7 +52,7 @@ class Posterior:
         )
 
     def mean(self, clean: Tensor, noisy: Tensor) -> Tensor:
-        """Mean of the earlier picture, float32 [B, C, H, W]."""
+        """Mean of the earlier image, float32 [B, C, H, W]."""
         return self.clean_weight * clean + self.noisy_weight * noisy
 
     def log_variance(self, fraction: Tensor) -> Tensor:
@@ -86,13 +86,13 @@ def split_output(scheduler: DDPMScheduler, output: Tensor, channels: int) -> tup
 
 
 def estimate_clean(scheduler: DDPMScheduler, prediction: Tensor, noisy: Tensor, alpha_bar: Tensor) -> Tensor:
-    """The clean picture that a prediction implies, not clipped.
+    """The clean image that a prediction implies, not clipped.
 
     Args:
         scheduler: Its prediction type says what was predicted: ``epsilon``, ``v_prediction`` or ``sample``.
         prediction: float32 [B, C, H, W].
         noisy: float32 [B, C, H, W].
-        alpha_bar: Share of the signal in the noisy pictures, float32 scalar or [B, 1, 1, 1].
+        alpha_bar: Share of the signal in the noisy images, float32 scalar or [B, 1, 1, 1].
 
     Returns:
         float32 [B, C, H, W].
@@ -145,13 +145,13 @@ def reverse_step(
         scheduler: Gives the diffusion, and the timestep before this one; variance ``fixed_small``, ``fixed_large`` or
             ``learned_range``, and no dynamic thresholding.
         output: Of the network, float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
-        timestep: Of the noisy pictures. At 0, the last, no noise is added.
+        timestep: Of the noisy images. At 0, the last, no noise is added.
         noisy: float32 [B, C, H, W].
-        strength: s of each picture, float32 [B], 0 or more.
+        strength: s of each image, float32 [B], 0 or more.
         noise: Standard normal, float32 [B, C, H, W].
 
     Returns:
-        The pictures at the timestep before, float32 [B, C, H, W].
+        The images at the timestep before, float32 [B, C, H, W].
 
     Raises:
         ValueError: A scheduler or an output of another kind.
@@ -178,20 +178,20 @@ def sample(
     start_step: int,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """Draws pictures from a diffusion model, the odder the greater their strength.
+    """Draws images from a diffusion model, the odder the greater their strength.
 
-    Runs under ``torch.inference_mode``. A picture depends on its own generator, not on the batch it is made in, up to
+    Runs under ``torch.inference_mode``. A image depends on its own generator, not on the batch it is made in, up to
     what the network's rounding owes to the batch; noise is drawn on the CPU, so that a seed means the same everywhere.
 
     Args:
         scheduler: Diffusion of T timesteps; it is not changed.
         denoise: The network.
         bases: float32 [B, C, H, W], within that range too.
-        strength: s of each picture, float32 [B], 0 or more.
+        strength: s of each image, float32 [B], 0 or more.
         steps: Timesteps that all T are respaced to, in 1 to T.
         start_step: In 1 to T. T starts from pure noise, to which the bases only give the shape; less starts from the
             bases, noised to the greatest respaced timestep below it.
-        generators: One CPU generator for each picture.
+        generators: One CPU generator for each image.
 
     Returns:
         float32 [B, C, H, W], within the range that the scheduler clips to, on the device of the bases.
@@ -219,7 +219,7 @@ def sample(
 def _respaced_copy(scheduler: DDPMScheduler, steps: int) -> DDPMScheduler:
     """A scheduler of its own, since respacing changes it and tensors of inference mode must not get into training."""
     chain = copy.copy(scheduler)
-    # Numbers on the CPU never make the device wait, and give the same pictures whether or not the scheduler trained.
+    # Numbers on the CPU never make the device wait, and give the same images whether or not the scheduler trained.
     chain.alphas_cumprod = chain.alphas_cumprod.cpu()
     chain.set_timesteps(steps)
     return chain
@@ -234,7 +234,7 @@ def _check_kind(scheduler: DDPMScheduler) -> None:
 def _check_batch(bases: Tensor, strength: Tensor, generators: Sequence[torch.Generator]) -> None:
     if strength.shape != bases.shape[:1] or len(generators) != len(bases):
         raise ValueError(
-            f"{len(bases)} pictures need as many strengths and generators"
+            f"{len(bases)} images need as many strengths and generators"
             f" but got {tuple(strength.shape)} and {len(generators)}"
         )
     if not bool(((strength >= 0) & torch.isfinite(strength)).all()):

@@ -18,10 +18,10 @@ class NetworkSettings(BaseModel):
         patch: Side of the squares of pixels that are folded into channels before the first convolution.
         widths: Channels of each level; each level halves the resolution of the one before.
         layers: Residual blocks of a level.
-        attention: For each level, whether it has self-attention; if none has, the network takes pictures of any size.
+        attention: For each level, whether it has self-attention; if none has, the network takes images of any size.
         head_channels: Channels of an attention head.
         published_blocks: Residual up- and downsampling and scale-shift conditioning, as the published model has.
-        placed: Whether the network is told where on the product it looks (see ``place_channels``).
+        placed: Whether the network is told where on the product it looks (see ``position_channels``).
         learned_variance: Whether the network predicts the variance of the reverse step as well.
     """
 
@@ -38,7 +38,7 @@ class NetworkSettings(BaseModel):
 
     @property
     def divisor(self) -> int:
-        """Sides of pictures must be multiples of this."""
+        """Sides of images must be multiples of this."""
         return int(self.patch * 2 ** (len(self.widths) - 1))
 
 
@@ -47,20 +47,20 @@ class SdasSettings(BaseModel):
 
     Attributes:
         network: Shape of the U-Net.
-        crop: Side of the random crops it is trained on; None for whole pictures.
+        crop: Side of the random crops it is trained on; None for whole images.
         batch: Crops a step.
         accumulate: Batches whose gradients make one optimiser step.
         steps: Optimiser steps.
-        extensions: How often training may go on, half as long again, when the pictures do not pass the gate.
+        extensions: How often training may go on, half as long again, when the images do not pass the gate.
         rate: Peak learning rate.
         decays: Whether the learning rate follows a cosine to zero.
-        predicts: The noise (``epsilon``), or its mixture with the clean picture whose error weighs alike at all noise
+        predicts: The noise (``epsilon``), or its mixture with the clean image whose error weighs alike at all noise
             levels (``v_prediction``; Salimans and Ho, ICLR 2022), from which a short training learns shapes sooner.
-        encodes: Whether the model sees pictures less their mean, along axes of their own (see ``Encoding``).
+        encodes: Whether the model sees images less their mean, along axes of their own (see ``Encoding``).
         average: Decay of the moving average of the weights; it warms up.
         timesteps: Length T of the diffusion, with variances rising linearly from 1e-4 to 0.02.
         sampling_steps: Steps that T is respaced to.
-        start_step: Where sampling starts: T from pure noise, less from the base picture noised that far.
+        start_step: Where sampling starts: T from pure noise, less from the base image noised that far.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,7 +81,7 @@ class SdasSettings(BaseModel):
     start_step: int = Field(default=400, ge=1)
 
     @property
-    def longest_noise(self) -> int:
+    def max_train_timestep(self) -> int:
         """Training draws timesteps below this: what sampling never meets need not be learned."""
         return min(self.timesteps, round(self.start_step * 1.25))
 
@@ -145,7 +145,7 @@ def settings_for(size: Size) -> SdasSettings:
         size: ``small`` for a CPU, ``medium`` for a GPU, ``published`` for the paper's.
 
     Returns:
-        The settings. The published model starts from pure noise. The others start from a noised base picture: what
+        The settings. The published model starts from pure noise. The others start from a noised base image: what
         comes out keeps its layout and light, so that a local anomaly is not given away by the light around it.
     """
     return _SIZES[size]
