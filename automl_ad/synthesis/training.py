@@ -1,4 +1,4 @@
-"""Training anomalies by recipe."""
+"""Creates sources of training anomalies from recipes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from automl_ad.synthesis.sources import AnomalySource, MixedSource, Recipe, Text
 
 
 def create_source(recipe: Recipe, context: Context, open_pool: Callable[[], SeededPool]) -> AnomalySource:
-    """Makes the source that a recipe describes.
+    """Creates the source described by a recipe.
 
     Args:
         recipe: Families, opacity and strength.
-        context: What the anomalies are drawn upon.
-        open_pool: Opens the images of ``sdas``; called only if the recipe names it.
+        context: Inputs of the families.
+        open_pool: Opens the images of ``sdas``; called only if the recipe includes it.
 
     Raises:
-        InputError: A family that nothing can be learned from, or no image in the range of strengths.
-        StoreError: The images are lost.
+        InputError: A family that cannot be used for training, or no image in the range of strengths.
+        StoreError: The images are missing.
     """
     sources = [_source(family, recipe, context, open_pool) for family in recipe.families]
     return sources[0] if len(sources) == 1 else MixedSource(sources)
@@ -34,7 +34,7 @@ def _source(family: str, recipe: Recipe, context: Context, open_pool: Callable[[
         return HardCutPasteSource(context, recipe.opacity)
     if family == "sdas":
         return _pool_source(open_pool(), recipe, context)
-    raise InputError(f"Methods cannot learn from the family {family!r}: choose among texture, cutpaste and sdas.")
+    raise InputError(f"Methods cannot train on the family {family!r}: choose among texture, cutpaste and sdas.")
 
 
 def _pool_source(open_pool: SeededPool, recipe: Recipe, context: Context) -> PoolSource:

@@ -92,7 +92,7 @@ class Whiter:
     def __init__(self) -> None:
         self.calls: list[tuple[list[np.ndarray], list[float]]] = []
 
-    def pictures(self, images: Sequence[np.ndarray], strengths: Sequence[float]) -> list[np.ndarray]:
+    def synthesise(self, images: Sequence[np.ndarray], strengths: Sequence[float]) -> list[np.ndarray]:
         self.calls.append((list(images), list(strengths)))
         return [
             np.rint(image + strength * (255.0 - image)).astype(np.uint8)

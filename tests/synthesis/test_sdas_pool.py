@@ -229,9 +229,9 @@ class TestGet:
 
     def test_bases_of_two_sizes_and_empty_batches_are_refused(self, tmp_path: Path) -> None:
         pool = ImagePool(tmp_path / "pool", IDENTITY)
-        with pytest.raises(ValueError, match="one size"):
+        with pytest.raises(ValueError, match="same size"):
             pool.get([Request(base(0), 0.1), Request(base(0, side=9), 0.1)], never)
-        with pytest.raises(ValueError, match="1 or more"):
+        with pytest.raises(ValueError, match="at least 1"):
             pool.get(REQUESTS, never, batch=0)
         assert list(tmp_path.iterdir()) == []
 

@@ -141,7 +141,7 @@ class TestPassing:
         assert np.abs(np.stack(images).astype(float) - bases).mean() < 20
         assert len({image.tobytes() for image in images}) == 6
         phrases = [what[0].split(",")[0] for what in told]
-        assert phrases == ["Training SDAS", "Judging synthetic images"] + 2 * ["Making synthetic images"]
+        assert phrases == ["Training SDAS", "Checking synthetic images"] + 2 * ["Making synthetic images"]
         assert [what[1:] for what in told[-2:]] == [(4, 6, None), (6, 6, None)]
         assert told[0][1:] == (8, 8, 0.0)
 
@@ -346,7 +346,7 @@ class TestUnusable:
     @pytest.mark.parametrize("count", [1, MIN_IMAGES - 1])
     def test_too_few_images(self, tmp_path: Path, trainings: Trainings, count: int) -> None:
         reason = reason_of(prepare(job_in(tmp_path, train_images=FIT[:count])))
-        assert reason == f"it learns from 12 or more good images but has {count}"
+        assert reason == f"it needs 12 or more good training images but has {count}"
         untouched(tmp_path, trainings)
 
     @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 30, 90)])
@@ -354,12 +354,12 @@ class TestUnusable:
         rng = np.random.default_rng(0)
         fit = (np.full(FIT.shape, colour) + np.where(rng.random(FIT.shape) < 0.1, 1, 0)).clip(0, 255).astype(np.uint8)
         reason = reason_of(prepare(job_in(tmp_path, train_images=fit)))
-        assert reason == "every good image is of one flat colour, so there is nothing to learn"
+        assert reason == "every good image is of one uniform colour, so there is nothing to learn"
         untouched(tmp_path, trainings)
 
     def test_flat_images_of_different_light_are_flat(self, tmp_path: Path, trainings: Trainings) -> None:
         fit = np.arange(0, 240, 20, dtype=np.uint8).reshape(-1, 1, 1, 1) + np.zeros(FIT.shape, np.uint8)
-        assert "one flat colour" in reason_of(prepare(job_in(tmp_path, train_images=fit)))
+        assert "one uniform colour" in reason_of(prepare(job_in(tmp_path, train_images=fit)))
         untouched(tmp_path, trainings)
 
     @pytest.mark.parametrize(("height", "width"), [(30, 32), (32, 34)])
@@ -375,8 +375,8 @@ class TestUnusable:
     def test_no_time_at_all(self, tmp_path: Path, trainings: Trainings) -> None:
         reason = reason_of(prepare(job_in(tmp_path, budget=Budget(seconds=0.01))))
         assert reason == (
-            "it needs 1 min 00 s or more on this machine and its share of the time budget leaves 0.0 s; "
-            "a longer --time-budget carries it"
+            "it needs 1 min 00 s or more on this machine but its share of the time budget is 0.0 s; "
+            "use a longer --time-budget"
         )
         assert trainings.measured == 0
         untouched(tmp_path, trainings)
@@ -387,11 +387,11 @@ class TestUnusable:
     def test_too_little_time(self, tmp_path: Path, trainings: Trainings, changes: dict[str, Any]) -> None:
         outcome = prepare(job_in(tmp_path, budget=Budget(seconds=3599), **changes))
         assert (outcome.facts, outcome.sheet) == ({}, None)
-        needed, left = reason_of(outcome).split(" or more on this machine and its share of the time budget leaves ")
+        needed, left = reason_of(outcome).split(" or more on this machine but its share of the time budget is ")
         assert needed.startswith("it needs ")
         assert " h " in needed
         assert left.startswith("59 min ")
-        assert left.endswith("; a longer --time-budget carries it")
+        assert left.endswith("; use a longer --time-budget")
         untouched(tmp_path, trainings)
 
     def test_the_time_of_a_step_counts_all_its_batches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,7 @@ class TestSdas:
         late = sdas_of(tmp_path, never, budget=Budget(seconds=0))
         assert len(late.synthesise(list(BASES[:2]), [0.1] * 2)) == 2
         for one in (late, late.reseeded(1)):
-            with pytest.raises(OutOfTimeError, match=r"could not be made in the time"):
+            with pytest.raises(OutOfTimeError, match=r"could not be computed within its share"):
                 one.synthesise(list(BASES), [0.1] * 5)
 
     def test_batches_made_in_time_are_kept(self, tmp_path: Path) -> None:

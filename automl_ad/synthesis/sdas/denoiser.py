@@ -1,4 +1,4 @@
-"""The denoising network: diffusers' U-Net, told where on the product it looks."""
+"""The denoising network: diffusers' U-Net with position channels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COORDINATES = 2
 
 
 def position_channels(mean: Tensor) -> Tensor:
-    """What tells every pixel where on the product it lies.
+    """Input channels that encode the position of every pixel on the product.
 
     Args:
-        mean: float32 [3, H, W], the mean of the good images. Where these show the same part in the same positions it
-            says what belongs there; where they do not it is a blur that the network learns to ignore.
+        mean: float32 [3, H, W], the mean of the good images. For aligned parts it shows what belongs at a position;
+            otherwise it is a blur that the network learns to ignore.
 
     Returns:
         float32 [5, H, W]: row and column from -1 at the first to 1 at the last, then the mean.
@@ -34,14 +34,13 @@ def position_channels(mean: Tensor) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """Predicts the noise in a image or a crop of one.
+    """Predicts the noise in an image or a crop of one.
 
-    More input channels say where on the product every pixel lies, so that a network trained on crops knows a rim from
-    a centre and can still be run on the whole image. Folding squares of pixels into channels makes the first
-    and costliest level four times cheaper.
+    Position channels allow a network trained on crops to run on the whole image. Pixel unshuffling (a patch of 2) makes
+    the first and most expensive level four times cheaper.
 
     Args:
-        settings: Shape of the network.
+        settings: Architecture of the network.
         channels: Channels of the encoded images, 1 or 3.
     """
 
@@ -51,19 +50,19 @@ class Denoiser(nn.Module):
         self._placed = settings.placed
         folded = channels * settings.patch**2
         outputs = folded * (2 if settings.learned_variance else 1)
-        positions = COORDINATES + 3 * settings.patch**2 if settings.placed else 0
-        self.network = _network(settings, folded + positions, outputs)
-        # Without this an untrained network adds noise of its own, which a short training must first unlearn.
+        position_count = COORDINATES + 3 * settings.patch**2 if settings.placed else 0
+        self.network = _network(settings, folded + position_count, outputs)
+        # Zero initialisation: otherwise a short training first has to unlearn the network's own noise.
         nn.init.zeros_(self.network.conv_out.weight)
         nn.init.zeros_(cast(Tensor, self.network.conv_out.bias))
 
     def forward(self, noisy: Tensor, timesteps: Tensor, positions: Tensor) -> Tensor:
-        """Predicts the noise, and after it the variance where that is learned.
+        """Predicts the noise and, if learned, the variance.
 
         Args:
             noisy: float32 [B, C, H, W], about -1 to 1 plus noise.
             timesteps: int64 [B].
-            positions: float32 [B, 5, H, W] of ``position_channels``; not looked at by a network that is not ``placed``.
+            positions: float32 [B, 5, H, W] of ``position_channels``; ignored unless the network is ``placed``.
 
         Returns:
             float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
@@ -77,7 +76,7 @@ class Denoiser(nn.Module):
 
 
 def _network(settings: NetworkSettings, inputs: int, outputs: int) -> UNet2DModel:
-    from diffusers.models.unets.unet_2d import UNet2DModel  # takes seconds, which searches without SDAS need not wait
+    from diffusers.models.unets.unet_2d import UNet2DModel  # imported here: takes seconds
 
     resampling = "resnet" if settings.published_blocks else "conv"
     network: UNet2DModel = UNet2DModel(

@@ -1,4 +1,4 @@
-"""The family ``sdas``: the low-density edge of the product's own images, seen through an irregular mask."""
+"""The family ``sdas``: low-density samples of the diffusion model, blended in through an irregular mask."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from automl_ad.synthesis.sdas.local import OPACITIES, local_anomaly
 
 
 class SdasFamily(AnomalyFamily):
-    """Perlin-shaped islands of a synthetic that the diffusion model made of the same image with added variance.
+    """Perlin-shaped regions of a synthetic image, sampled from the same image with added variance.
 
-    Severity is the strength s. The opacity is drawn from the published range.
+    The severity is the strength s. The opacity is drawn from the published range.
     """
 
     name = "sdas"
 
     def __init__(self, context: Context) -> None:
-        """Takes the images of the context.
+        """Uses the synthesiser of the context.
 
         Raises:
             InputError: The context has none.
@@ -34,7 +34,7 @@ class SdasFamily(AnomalyFamily):
         self._source = context.sdas
 
     def prepare(self, images: Sequence[npt.NDArray[np.uint8]], severities: Sequence[float]) -> None:
-        """See ``AnomalyFamily.prepare``: a GPU makes many images in the time of one."""
+        """See ``AnomalyFamily.prepare``: on a GPU a batch takes as long as one image."""
         self._source.synthesise(images, severities)
 
     def attempt(

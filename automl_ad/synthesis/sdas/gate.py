@@ -1,7 +1,7 @@
-"""The quality gate: a diffusion model that did not learn the product must not hand its noise to anyone.
+"""The quality gate of the diffusion model, which excludes models that did not learn the product.
 
-Two things are asked of it. Images without added variance must look normal to a training-free reference detector,
-and what it changes must be found the more easily the more variance is added and the more opaque it is blended in.
+A model passes if its images without added variance look normal to a training-free reference detector, and if its
+anomalies are easier to detect with more added variance and with higher opacity.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ IMAGES = BASES * len(STRENGTHS)
 MASKS = 3
 """Local anomalies drawn on each base."""
 MAX_DISTANCE = 1.0
-"""Largest ``ReferenceDetector.distance`` of the typical image at strength 0: no odder than the oddest good images."""
+"""Largest allowed ``ReferenceDetector.distance`` of images at strength 0."""
 AUROC_TOLERANCE = 0.03
-"""Image AUROC that may be lost from one strength to the next by chance."""
+"""Decrease in image AUROC from one strength to the next that is attributed to chance."""
 MIN_GAIN = 0.05
-"""Image AUROC that must be gained from the weakest to the strongest."""
+"""Minimum gain in image AUROC from the weakest to the strongest."""
 
 
 class ReferenceDetector(Protocol):
-    """A reference detector that never competes."""
+    """A detector that is not a candidate, used to evaluate synthetic images."""
 
     def detectability(self, images: ImageSet) -> float:
-        """Image AUROC of the images against good images that neither reference nor model has seen, 0 to 1."""
+        """Image AUROC of the images against unseen good images, 0 to 1."""
         ...
 
     def distance(self, images: ImageSet) -> float:
-        """Median distance of the images to the nearest normals, 1 where 95 % of unseen good images lie nearer."""
+        """Median nearest-neighbour distance to the normals, in units of the 95th percentile of unseen good images."""
         ...
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate found.
+    """The result of the gate.
 
     Attributes:
         distance: ``ReferenceDetector.distance`` of whole images at strength 0.
         detectability: Image AUROC of local anomalies by strength and opacity.
-        fault: Why the model may not be used, as the end of a sentence; None if it passed.
+        fault: Why the model is rejected, as the end of a sentence; None if it passed.
     """
 
     distance: float
@@ -73,14 +73,14 @@ def run_gate(
     reference: ReferenceDetector,
     seed: int,
 ) -> GateResult:
-    """Judges a model by its images of bases that it did not learn from.
+    """Evaluates a model by its images of bases outside its training set.
 
     Args:
-        drawn: At each of ``STRENGTHS``, one image of each of the first ``BASES`` bases.
+        drawn: For each of ``STRENGTHS``, one image of each of the first ``BASES`` bases.
         bases: uint8 [M, H, W, 3].
         foreground: Where the product is.
         reference: The reference detector.
-        seed: Of the masks, which are the same for all strengths and opacities.
+        seed: Seed of the masks, which are the same for all strengths and opacities.
     """
     distance = reference.distance(ImageSet.of_pictures(drawn[0.0]))
     table = detectability_table(drawn, list(bases[:BASES]), foreground, reference, OPACITIES, seed)
@@ -103,7 +103,7 @@ def detectability_table(
         foreground: Where the product is.
         reference: The reference detector.
         opacities: In 0 to 1.
-        seed: Of the masks.
+        seed: Seed of the masks.
     """
     table = {}
     for strength, sources in drawn.items():

@@ -1,4 +1,4 @@
-"""What SDAS is asked to do, and the parts that are made to order for it."""
+"""Description of one SDAS training and sampling job, and factories for its components."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from automl_ad.synthesis.sdas.synthesiser import Sampler, as_planes
 from automl_ad.training import Budget, TrainingLog, TrainingPlan
 
 ProgressCallback = Callable[[str, int, int, float | None], None]
-"""Told what goes on: a phrase, units done, units in all, seconds left if known."""
+"""Called with a message, units done, units in total, and seconds left if known."""
 
 
 def no_progress(message: str, done: int, total: int, left_s: float | None) -> None:
-    """For work that nobody watches."""
+    """Ignores all progress."""
     del message, done, total, left_s
 
 
@@ -37,16 +37,16 @@ class SdasJob:
     """One model for one set of images.
 
     Attributes:
-        fit: uint8 [N, H, W, 3], the good images to learn from.
-        bases: uint8 [M, H, W, 3], other good images, by which the gate judges.
-        settings: Of the model.
+        train_images: uint8 [N, H, W, 3], the good images to train on.
+        bases: uint8 [M, H, W, 3], other good images, used by the gate.
+        settings: Settings of the model.
         seed: Drives training and sampling.
         cache: Folder for models and pools; shared by all studies.
-        device: Where to compute.
-        reference: Makes the reference detector; called only if there is something to reference.
-        budget: Time limit for all of it, the images to come included.
-        images: How many images will be asked for.
-        progress: Told what goes on.
+        device: Device of training and sampling.
+        reference: Creates the gate's reference detector; called only if the gate runs.
+        budget: Time limit for training and all sampling.
+        image_count: Number of images that will be requested.
+        progress: Called as the work proceeds.
     """
 
     train_images: npt.NDArray[np.uint8]
@@ -62,14 +62,14 @@ class SdasJob:
 
     @cached_property
     def encoding(self) -> Encoding:
-        """What the model sees of the images."""
+        """The encoding of the images."""
         return (
             Encoding.of(self.train_images) if self.settings.encodes else Encoding.plain(*self.train_images.shape[1:3])
         )
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What the model depends on."""
+        """All inputs that the model depends on; hashed, so its keys must not change."""
         return {
             "images": pixel_hash(self.train_images),
             "settings": self.settings.model_dump(mode="json"),
@@ -96,7 +96,7 @@ class SdasJob:
         return learn(denoiser, self._crops, self.settings, plan, seed, budget, watch)
 
     def sampler(self, denoiser: Denoiser) -> Sampler:
-        """What makes images with a trained network."""
+        """A sampler with a trained network."""
         return Sampler(denoiser, self.settings, self.encoding, self._crops.positions)
 
     @cached_property

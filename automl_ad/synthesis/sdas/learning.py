@@ -1,4 +1,4 @@
-"""Teaches the denoiser what good images look like, from random crops of them."""
+"""Trains the denoiser on random crops of the good images."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Watch = Callable[[Progress], None]
 
 
 def noise_schedule(settings: SdasSettings, clip: float = 1.0) -> DDPMScheduler:
-    """The diffusion of the published method: T variances from 1e-4 to 0.02, clean images clipped at ``clip``."""
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # takes seconds, as in the denoiser
+    """The diffusion of the published method: T variances from 1e-4 to 0.02, clean images clipped to +-``clip``."""
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # imported here: takes seconds
 
     schedule: DDPMScheduler = DDPMScheduler(
         num_train_timesteps=settings.timesteps,
@@ -46,9 +46,9 @@ class Crops:
 
     Attributes:
         images: uint8 [N, 3, H, W], on the device of the training.
-        encoding: What the model sees of them.
+        encoding: Encoding of the images.
         side: Side of the crops, or None for whole images.
-        grid: Crops begin at multiples of this.
+        grid: Crop offsets are multiples of this.
     """
 
     images: Tensor
@@ -57,7 +57,7 @@ class Crops:
     grid: int
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random crops, float32 [count, C, h, w] in about -1 to 1, and their places, float32 [count, 5, h, w]."""
+        """Random crops, float32 [count, C, h, w] in about -1 to 1, and position channels, float32 [count, 5, h, w]."""
         height, width = self.images.shape[-2:]
         where = self.positions
         chosen = torch.randint(len(self.images), (count,), generator=generator).tolist()
@@ -72,12 +72,12 @@ class Crops:
 
     @cached_property
     def positions(self) -> Tensor:
-        """Where on the product every pixel lies, float32 [5, H, W]."""
+        """Position channels of the whole image, float32 [5, H, W]."""
         return position_channels(self.encoding.mean.to(self.images.device))
 
     @cached_property
     def _encoded(self) -> Tensor:
-        """bfloat16 [N, C, H, W]: half the memory, and finer than the noise that is added."""
+        """bfloat16 [N, C, H, W]: half the memory, and more precise than the added noise."""
         return torch.cat([self.encoding.encode(image[None]).bfloat16() for image in self.images])
 
 
@@ -90,19 +90,19 @@ def learn(
     budget: Budget,
     watch: Watch | None = None,
 ) -> TrainingLog:
-    """Trains the denoiser, in positions.
+    """Trains the denoiser in place.
 
     Args:
         denoiser: On the device of the crops.
-        crops: What it learns from.
-        settings: Of the model.
-        plan: How long and how fast.
+        crops: Training data.
+        settings: Settings of the model.
+        plan: Steps, learning rate and schedule.
         seed: Drives crops, timesteps and noise.
         budget: Ends the training early.
-        watch: Told about once a second.
+        watch: Called about once a second.
 
     Raises:
-        FloatingPointError: The loss left the finite numbers.
+        FloatingPointError: The loss is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     scheduler = noise_schedule(settings)

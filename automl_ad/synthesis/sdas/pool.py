@@ -1,4 +1,4 @@
-"""Synthetic images on disk: each made once, then shared by all trials and studies on the same bases."""
+"""Pool of synthetic images on disk, shared by all trials and studies on the same images."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from automl_ad.synthesis.contact_sheet import write_png
 
 Image = npt.NDArray[np.uint8]
 Generate = Callable[[Image, Sequence[float], Sequence[int]], Image]
-"""Makes images, uint8 [B, H, W, 3], from as many base images, strengths and seeds."""
+"""Generates images, uint8 [B, H, W, 3], from B base images, strengths and seeds."""
 
 _SCHEMA = 1
 _ABSENT = object()
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[0-9a-f]{32}_s[0-9.e+-]+_[0-9]+\.png")
 
-# What a manifest leads to that may not be read or has the wrong shape: keys missing, other types, numbers beyond float.
+# Raised on an unreadable or malformed manifest: missing keys, wrong types, numbers out of range.
 _DAMAGE = (OSError, StoreError, KeyError, TypeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, order=True)
 class ImageKey:
-    """What one image of a pool is known by.
+    """Identifies one image of a pool.
 
     Attributes:
         base: ``pixel_hash`` of the base image, uint8 [H, W, 3].
-        strength: s >= 0, rounded to 2 significant digits so that strengths drawn at random meet again.
-        seed: Of the noise, 0 or more.
+        strength: s >= 0, rounded to 2 significant digits, so that randomly drawn strengths can coincide.
+        seed: Seed of the noise, 0 or more.
 
     Raises:
-        ValueError: The base is no such hash, the strength no number from 0 up, or the seed negative.
+        ValueError: The base is not a hash, or strength or seed is invalid.
     """
 
     base: str
@@ -65,7 +65,7 @@ class ImageKey:
         """The key of the image made from a base image, uint8 [H, W, 3].
 
         Raises:
-            ValueError: The base image has another form, the strength is no number from 0 up, or the seed negative.
+            ValueError: The base image has another shape or type, or strength or seed is invalid.
         """
         if base_image.dtype != np.uint8 or base_image.ndim != 3 or base_image.shape[2] != 3 or not base_image.size:
             raise ValueError(f"base images must be uint8 [H, W, 3] but got {base_image.dtype} {base_image.shape}")
@@ -73,18 +73,18 @@ class ImageKey:
 
     @property
     def file_name(self) -> str:
-        """The name of its file; half of the hash is beyond chance, and a whole one makes paths too long for Windows."""
+        """Its file name; half of the hash is enough, and the whole hash makes paths too long for Windows."""
         return f"{self.base[:32]}_s{self.strength:g}_{self.seed}.png"
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A image that is wanted.
+    """A requested image.
 
     Attributes:
         base: The base image, uint8 [H, W, 3].
         strength: s >= 0, used as rounded by `ImageKey`.
-        seed: Of the noise, 0 or more.
+        seed: Seed of the noise, 0 or more.
     """
 
     base: Image
@@ -93,19 +93,19 @@ class Request:
 
     @property
     def key(self) -> ImageKey:
-        """What the image is known by."""
+        """The key of the image."""
         return ImageKey.of(self.base, self.strength, self.seed)
 
 
 class ImagePool:
     """Images in a folder, listed in its ``pictures.json`` with the hash of their pixels.
 
-    Only what is listed and unaltered is ever handed out: a file that a killed or failed write left behind is made
-    anew. What the pool says it has, other than by ``get`` and ``read``, is as the list and the file names have it.
+    Only listed and unaltered images are returned: a file left by an interrupted write is generated again. Contents are
+    verified by ``get`` and ``read`` only; other methods rely on the list and the file names.
 
     Attributes:
-        folder: Where the pool lives.
-        identity: What its images came from.
+        folder: Folder of the pool.
+        identity: All inputs that its images depend on.
         warnings: One sentence for each reason why images in the folder are not used.
     """
 
@@ -113,12 +113,12 @@ class ImagePool:
         """An empty pool; nothing is created until something is written.
 
         Args:
-            folder: Where the pool lives.
-            identity: All that the images depend on beside their key, such as the base set, the model, its settings
-                and seed. Images of another identity are never handed out.
+            folder: Folder of the pool.
+            identity: All inputs that the images depend on beside their key, such as the image set, the model, its
+                settings and seed. Images of another identity are never returned.
 
         Raises:
-            TypeError: The identity has no JSON form.
+            TypeError: The identity is not JSON-serialisable.
         """
         self.folder = folder
         self.identity: dict[str, Any] = plain(identity)
@@ -127,10 +127,10 @@ class ImagePool:
 
     @classmethod
     def open(cls, folder: Path, identity: Mapping[str, Any]) -> ImagePool:
-        """The pool in a folder, without any images if they are of another identity or version, or their list damaged.
+        """The pool in a folder; empty if the list is damaged or of another identity or version.
 
         Raises:
-            TypeError: The identity has no JSON form.
+            TypeError: The identity is not JSON-serialisable.
         """
         pool = cls(folder, identity)
         pool._reload()
@@ -143,11 +143,11 @@ class ImagePool:
         return key in self._hashes
 
     def strengths(self) -> list[float]:
-        """The distinct strengths at hand, ascending."""
+        """The distinct strengths in the pool, ascending."""
         return sorted({key.strength for key in self._hashes})
 
     def slice(self, low: float, high: float, bases: Collection[str] | None = None) -> list[ImageKey]:
-        """The images at hand with ``low`` <= s <= ``high``, sorted; of the base images with these hashes only."""
+        """Sorted keys with ``low`` <= s <= ``high``, optionally restricted to base images with these hashes."""
         chosen = (key for key in self._hashes if low <= key.strength <= high)
         return sorted(key for key in chosen if bases is None or key.base in bases)
 
@@ -159,15 +159,15 @@ class ImagePool:
         """
         path, pixels = self._path(key), self._hashes.get(key)
         if pixels is None:
-            raise StoreError(f"{path} is not among the images of the pool; run the search again to have it made")
+            raise StoreError(f"{path} is not among the images of the pool; run the search again to generate it")
         try:
             image = np.array(read_image(path))  # a copy, since Pillow's own is read-only
         except InputError as error:
             self._hashes.pop(key, None)
-            raise StoreError(f"{path} is missing or cannot be read; run the search again to make it anew") from error
+            raise StoreError(f"{path} is missing or cannot be read; run the search again to generate it") from error
         if pixel_hash(image) != pixels:
             self._hashes.pop(key, None)
-            raise StoreError(f"{path} was altered since it was made; run the search again to make it anew")
+            raise StoreError(f"{path} was altered since it was generated; run the search again to replace it")
         return image
 
     def get(
@@ -177,28 +177,28 @@ class ImagePool:
         batch: int = 8,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Image]:
-        """Images for the requests; those missing are made and stored batch by batch, while other processes wait.
+        """Images for the requests; missing ones are generated and stored in batches, under a lock of the pool.
 
         Args:
-            requests: What is wanted, from base images of one size.
-            generate: Makes images; called only if some are missing.
-            batch: The most images to make at once.
-            progress: Told after each batch how many of the missing images are made, and how many were missing.
+            requests: Requested images, with base images of one size.
+            generate: Generates images; called only if some are missing.
+            batch: Largest batch.
+            progress: Called after each batch with the number of images generated and the number that were missing.
 
         Returns:
             uint8 [H, W, 3] for each request, in order; equal requests share one array.
 
         Raises:
-            ValueError: The base images differ in size, a request makes no key, ``batch`` is below 1, or ``generate``
-                returned something else than it should; nothing of that batch is stored.
-            StoreError: A image cannot be stored; those of earlier batches are.
+            ValueError: The base images differ in size, a request is invalid, ``batch`` is below 1, or ``generate``
+                returned a wrong shape or type; nothing of that batch is stored.
+            StoreError: An image cannot be stored; those of earlier batches are.
         """
         if batch < 1:
-            raise ValueError(f"images are made in batches of 1 or more but got {batch}")
+            raise ValueError(f"the batch size must be at least 1 but is {batch}")
         keys = [request.key for request in requests]
         bases = {key: request.base for key, request in zip(keys, requests, strict=True)}
         if len({base.shape for base in bases.values()}) > 1:
-            raise ValueError("images can be made together from base images of one size only")
+            raise ValueError("base images must have the same size")
         images = self._readable(bases)
         if len(images) < len(bases):
             with self._exclusive():
@@ -227,7 +227,7 @@ class ImagePool:
         return images
 
     def _store(self, images: Mapping[ImageKey, Image]) -> None:
-        """Files first, list second: what is listed is complete, and a full disk leaves the list as it was."""
+        """Writes files before the list, so that listed files are complete and a full disk leaves the list unchanged."""
         for key, image in images.items():
             grey = bool((image == image[:, :, :1]).all())
             write_png(self._path(key), image[:, :, 0] if grey else image)
@@ -238,7 +238,7 @@ class ImagePool:
         self._remove_unlisted()
 
     def _remove_unlisted(self) -> None:
-        """Deletes images of another identity and of interrupted writes, and no file that a pool did not name."""
+        """Deletes images of another identity and of interrupted writes, but no other files."""
         listed = {key.file_name for key in self._hashes}
         for name in filter(_FILE_NAME.fullmatch, _names(self._image_folder)):
             if name not in listed:
@@ -256,13 +256,13 @@ class ImagePool:
         listed, fault = _listed(self._manifest, self.identity)
         names = set(_names(self._image_folder))
         self._hashes = {key: pixels for key, pixels in listed.items() if key.file_name in names}
-        warning = f"The images in {self.folder} {fault}, so they are not used and new ones take their place."
+        warning = f"The images in {self.folder} {fault}, so they are not used but replaced."
         if fault is not None and warning not in self.warnings:
             self.warnings.append(warning)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Waits until no other process adds to the pool, and keeps them waiting in turn."""
+        """Locks the pool against other processes."""
         path = self.folder / ".lock"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -294,7 +294,7 @@ def _generated(keys: Sequence[ImageKey], bases: Image, generate: Generate) -> di
     made = np.asarray(generate(bases, [key.strength for key in keys], [key.seed for key in keys]))
     if made.dtype != np.uint8 or made.shape != bases.shape:
         raise ValueError(f"generate must return uint8 {bases.shape} but returned {made.dtype} {made.shape}")
-    # Copies, because a generator may write its next batch into the same array.
+    # Copies, as a generator may reuse its array.
     return {key: image.copy() for key, image in zip(keys, made, strict=True)}
 
 
@@ -303,7 +303,7 @@ def _entry(key: ImageKey, pixels: str) -> dict[str, Any]:
 
 
 def _listed(manifest: Path, identity: Mapping[str, Any]) -> tuple[dict[ImageKey, str], str | None]:
-    """The listed images with the hashes of their pixels; none, and why, if the list is not to be trusted."""
+    """The listed images with their pixel hashes; or none and the reason, if the list is invalid."""
     try:
         if not manifest.exists():
             return {}, None

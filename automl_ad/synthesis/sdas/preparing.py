@@ -1,4 +1,4 @@
-"""From good images to a synthesiser that passed its gate, within a time limit; or the reason why not."""
+"""Loads or trains the SDAS model of a set of images within a time limit, and runs its quality gate."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ from automl_ad.synthesis.sdas.synthesiser import Sampler, Sdas, batch_on
 from automl_ad.training import Budget, Progress, TrainingPlan
 
 MIN_IMAGES = 12
-"""Fewer images do not teach what is normal; a study of 20 images learns from so many."""
+"""Minimum number of training images; a study of 20 images has so many in its train part."""
 MIN_DEVIATION = 1.0
-"""Standard deviation in grey levels below which the images show nothing."""
+"""Standard deviation in grey levels below which images count as uniform."""
 MIN_SECONDS = 60.0
-"""No machine trains a model in less: with less time left nothing is even measured."""
+"""Minimum remaining time; with less, not even the speed is measured."""
 TIMED_STEPS = 3
-"""Training steps that tell how long a training takes."""
+"""Training steps used to estimate the duration of a training."""
 RETRY_RATE = 0.25
-"""Share of the learning rate for the one restart after a training that diverged."""
+"""Factor on the learning rate for the one restart after a diverged training."""
 EXTENSION = 0.5
-"""Share of the steps, and of the learning rate, of each extension of a training that did not pass the gate."""
+"""Factor on the steps and the learning rate of each extension of a training that did not pass the gate."""
 
 _FINAL_ROUND = 1000
-"""Rounds recorded for a model that is not worth another."""
+"""Number of rounds recorded for a model that is not to be trained again."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A synthesiser, or why there is none.
+    """A synthesiser, or the reason why there is none.
 
     Attributes:
-        sdas: The synthesiser; None if it was switched off.
-        reason: Why it was, as the end of a sentence.
-        facts: What training and gate measured, for the report.
-        sheet: The images that the gate judged, as one image file; None if it judged none.
-        warnings: What else the user should know, in sentences.
+        sdas: The synthesiser; None if unusable.
+        reason: Why it is unusable, as the end of a sentence.
+        facts: Measurements of training and gate, for the report.
+        sheet: Contact sheet of the gate's images; None if the gate did not run.
+        warnings: Further sentences for the user.
     """
 
     sdas: Sdas | None
@@ -63,14 +63,14 @@ class Outcome:
 
 
 class _UnusableError(Exception):
-    """SDAS cannot be used; the message is the end of the sentence."""
+    """SDAS cannot be used; the message is the end of a sentence."""
 
 
 def prepare(job: SdasJob) -> Outcome:
-    """Loads the model of these images, or trains it and puts it to the gate.
+    """Loads the model of these images, or trains it and runs the gate.
 
-    A model that passed once is used again without training; one that failed is trained further while its settings and
-    the time limit allow, and else stays switched off.
+    A model that passed is reused without training; one that failed is trained further while its settings and the time
+    limit allow, and otherwise stays unusable.
 
     Raises:
         StoreError: The cache cannot be written.
@@ -92,9 +92,9 @@ def prepare(job: SdasJob) -> Outcome:
 def _require_usable(job: SdasJob) -> None:
     count = len(job.train_images)
     if count < MIN_IMAGES:
-        raise _UnusableError(f"it learns from {MIN_IMAGES} or more good images but has {count}")
+        raise _UnusableError(f"it needs {MIN_IMAGES} or more good training images but has {count}")
     if float(np.std(job.train_images, axis=(1, 2)).max()) < MIN_DEVIATION:
-        raise _UnusableError("every good image is of one flat colour, so there is nothing to learn")
+        raise _UnusableError("every good image is of one uniform colour, so there is nothing to learn")
     divisor = job.settings.network.divisor
     if any(side % divisor for side in job.train_images.shape[1:3]):
         raise _UnusableError(f"its network needs image sides that are multiples of {divisor}")
@@ -102,7 +102,7 @@ def _require_usable(job: SdasJob) -> None:
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Two studies on the same images must not both train; the second waits and finds the model."""
+    """Locks the folder, so that a second study on the same images waits and then loads the model."""
     lock = FileLock(folder / ".training.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def _ready(job: SdasJob, model: ModelFile) -> Outcome:
 
 
 def _train_until_passed(job: SdasJob, model: ModelFile) -> None:
-    """One round of training, and extensions while the gate refuses and time is left."""
+    """One round of training, and extensions while the gate rejects the model and time is left."""
     pace: tuple[float, float] | None = None
     while not model.passed:
         if model.rounds > job.settings.extensions:
@@ -153,15 +153,15 @@ def _require_time(job: SdasJob, model: ModelFile, seconds: float) -> None:
             raise _UnusableError(str(model.facts["fault"]))
         left = format_duration(max(0.0, job.budget.left))
         raise _UnusableError(
-            f"it needs {format_duration(seconds)} or more on this machine and its share of the time budget leaves "
-            f"{left}; a longer --time-budget carries it"
+            f"it needs {format_duration(seconds)} or more on this machine but its share of the time budget is "
+            f"{left}; use a longer --time-budget"
         )
 
 
 def _one_round(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget) -> None:
-    """Trains, or trains further, and asks the gate."""
+    """Trains the model, or trains it further, and runs the gate."""
     denoiser, facts = _trained(job, model, plan, budget)
-    job.progress("Judging synthetic images", 0, 1, None)
+    job.progress("Checking synthetic images", 0, 1, None)
     begin = time.monotonic()
     drawn = _gate_images(job, job.sampler(denoiser))
     seconds = (time.monotonic() - begin) / gate.IMAGES
@@ -172,7 +172,7 @@ def _one_round(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budge
 
 
 def _trained(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget) -> tuple[Denoiser, dict[str, Any]]:
-    """A network after one more round of training, and what all rounds so far measured."""
+    """A network after one more round of training, and the measurements of all rounds so far."""
     before, begin = model.facts, time.monotonic()
     steps = int(before.get("steps", 0))
 
@@ -199,7 +199,7 @@ def _trained(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget)
 
 
 def _gate_images(job: SdasJob, sampler: Sampler) -> dict[float, list[npt.NDArray[np.uint8]]]:
-    """By strength, one image of each of the gate's bases."""
+    """For each strength, one image of each of the gate's bases."""
     bases, batch = job.bases[: gate.BASES], batch_on(job.device)
     drawn = {}
     for strength in gate.STRENGTHS:
@@ -210,7 +210,7 @@ def _gate_images(job: SdasJob, sampler: Sampler) -> dict[float, list[npt.NDArray
 
 
 def _measure(job: SdasJob, model: ModelFile) -> tuple[float, float]:
-    """Seconds that a training step takes here, and all images together; gives up once they cannot fit."""
+    """Estimated seconds of a training step and of all sampling; raises as soon as the time is insufficient."""
     _require_time(job, model, MIN_SECONDS)
     plan, denoiser = _plan(job, model.rounds), job.denoiser()
     job.train(denoiser, replace(plan, steps=1), 0, Budget())

@@ -1,4 +1,4 @@
-"""Training anomalies for methods that learn from SDAS: slices of the pool, blended in anew at every draw."""
+"""Training anomalies from the pool of SDAS images, newly blended at every draw."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _KEPT = 128
 
 
 def spread_strengths(low: float, high: float, count: int) -> list[float]:
-    """So many strengths, evenly spread over a range with both ends: what a pool is stocked with."""
+    """``count`` evenly spaced strengths from ``low`` to ``high``, both included."""
     return [float(value) for value in np.linspace(low, high, count)]
 
 
 @dataclass(frozen=True)
 class SeededPool:
-    """Images that may be learned from.
+    """The images of one seed in a pool, for training.
 
     Attributes:
-        pool: Where they are, beside others.
-        seed: Which of its images they are.
+        pool: The pool, which may also contain other images.
+        seed: Seed of the training images.
     """
 
     pool: ImagePool
@@ -42,21 +42,21 @@ class SeededPool:
 
 
 class PoolSource:
-    """Draws local anomalies from the images that a pool holds, and never makes one.
+    """Draws local anomalies from the images of a pool, without generating any.
 
-    A trial that tries another range of strengths takes another slice of the same pool. An image gets a synthetic made of
-    itself where the slice has one, so that light and layout agree; else, as published, that of any other image.
-    Images of another size than the image are brought to its size.
+    Trials with different ranges of strengths use different slices of the same pool. A synthetic image of the same base
+    is preferred, so that light and layout match; otherwise, as published, one of any other base is used. Synthetic
+    images are resized to the image.
 
     Args:
-        pool: Stocked with images.
+        pool: A filled pool.
         strengths: Lowest and highest strength.
         foreground: Where the product is.
         opacities: Lowest and highest opacity.
-        seed: Of the images wanted; None for those of every seed.
+        seed: Seed of the images to use; None for all.
 
     Raises:
-        InputError: The pool has no synthetic in the range.
+        InputError: The pool has no image in the range.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PoolSource:
         """Makes an anomalous copy of a uint8 [H, W, 3] image and its bool [H, W] mask.
 
         Raises:
-            StoreError: A synthetic of the pool was lost or altered meanwhile.
+            StoreError: An image of the pool is missing or was altered.
         """
         keys: Sequence[ImageKey] = self._by_base.get(pixel_hash(image), self._keys)
         synthetic = _sized(self._read(keys[int(rng.integers(len(keys)))]), image)
@@ -93,7 +93,7 @@ class PoolSource:
 
 
 def _sized(synthetic: Image, image: Image) -> Image:
-    """The synthetic at the size of the image."""
+    """The synthetic image, resized to the image."""
     if synthetic.shape == image.shape:
         return synthetic
     return np.asarray(cv2.resize(synthetic, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)

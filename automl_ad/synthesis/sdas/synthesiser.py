@@ -1,4 +1,4 @@
-"""A trained model with its pool: synthetic images of good ones, at any strength, each made once."""
+"""A trained model with its pool: synthetic images of good ones, at any strength."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _BATCH = {"cpu": 4, "cuda": 64}
 
 
 def batch_on(device: torch.device) -> int:
-    """Images that a device makes best at once."""
+    """Best batch size of a device."""
     return _BATCH[device.type]
 
 
 class Sampler:
-    """Makes images with a trained model.
+    """Samples images from a trained model.
 
     Args:
         denoiser: The model, on its device.
-        settings: Of the model.
-        encoding: What it sees of the images.
-        positions: float32 [5, H, W], where on the product every pixel lies.
+        settings: Settings of the model.
+        encoding: Encoding of the images.
+        positions: float32 [5, H, W], see ``position_channels``.
     """
 
     def __init__(self, denoiser: Denoiser, settings: SdasSettings, encoding: Encoding, positions: Tensor) -> None:
@@ -47,16 +47,16 @@ class Sampler:
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device of the model."""
         return next(self._denoiser.parameters()).device
 
     def __call__(self, bases: Image, strengths: Sequence[float], seeds: Sequence[int]) -> Image:
-        """Makes one image of each base.
+        """Samples one image for each base.
 
         Args:
             bases: uint8 [B, H, W, 3].
             strengths: s >= 0 of each image: the variance of every reverse step is multiplied by 1 + s.
-            seeds: Of the noise of each image, which depends on nothing else.
+            seeds: Seed of each image; its noise depends only on this and the base.
 
         Returns:
             uint8 [B, H, W, 3].
@@ -82,19 +82,19 @@ class Sampler:
 
 
 class OutOfTimeError(Exception):
-    """Images that are not in the pool could not be made in time; the message is the end of a sentence."""
+    """Missing images could not be computed in time; the message is the end of a sentence."""
 
 
 class Sdas:
-    """The images of one model, kept in its pool.
+    """The synthetic images of one model, stored in its pool.
 
     Args:
-        sampler: Loads what makes missing images.
-        pool: Keeps what was made.
-        seed: Names the images that are wanted: another seed gives other ones.
-        batch: Images made at once.
-        budget: Time for making images; those in the pool can always be had.
-        progress: Told how many of the missing images are made.
+        sampler: Loads the sampler for missing images.
+        pool: Stores the images.
+        seed: Seed of the images.
+        batch: Batch size.
+        budget: Time limit for sampling; images in the pool are always available.
+        progress: Called with the number of missing images computed so far and in total.
     """
 
     def __init__(
@@ -111,48 +111,48 @@ class Sdas:
         self._seed = seed
         self._batch = batch
         self._budget = budget or Budget()
-        self._watch = progress
+        self._progress = progress
 
     def reseeded(self, seed: int) -> Sdas:
-        """The same model and pool, for other images."""
-        return Sdas(self._sampler, self._pool, seed, self._batch, self._budget, self._watch)
+        """The same model and pool with another seed."""
+        return Sdas(self._sampler, self._pool, seed, self._batch, self._budget, self._progress)
 
     def fill_pool(self, images: Sequence[Image], strengths: Sequence[float]) -> ImagePool:
-        """The pool, with a image of each image at each one's strength; see ``PoolSource``.
+        """Ensures that the pool contains one image for each image and strength, and returns it.
 
         Raises:
-            OutOfTimeError: Images are missing and the time for making them has passed.
+            OutOfTimeError: Images are missing and the time limit has passed.
             StoreError: The pool cannot be written.
         """
         self.synthesise(images, strengths)
         return self._pool
 
     def synthesise(self, images: Sequence[Image], strengths: Sequence[float]) -> list[Image]:
-        """One image of each image at each one's strength, from the pool where it has them.
+        """One synthetic image for each image and strength, from the pool if available.
 
         Args:
             images: uint8 [H, W, 3] each.
             strengths: s >= 0 of each.
 
         Raises:
-            OutOfTimeError: Images are missing and the time for making them has passed.
+            OutOfTimeError: Images are missing and the time limit has passed.
             StoreError: The pool cannot be written.
         """
         requests = [Request(image, strength, self._seed) for image, strength in zip(images, strengths, strict=True)]
-        return self._pool.get(requests, self._generate, self._batch, self._watch)
+        return self._pool.get(requests, self._generate, self._batch, self._progress)
 
     def _generate(self, bases: Image, strengths: Sequence[float], seeds: Sequence[int]) -> Image:
         if self._budget.spent:
-            raise OutOfTimeError("its images could not be made in the time that it may take")
+            raise OutOfTimeError("its images could not be computed within its share of the time budget")
         return self._sampler()(bases, strengths, seeds)
 
 
 def as_planes(images: Image) -> Tensor:
-    """uint8 [N, H, W, 3] as a tensor uint8 [N, 3, H, W]."""
+    """Converts uint8 [N, H, W, 3] to a tensor uint8 [N, 3, H, W]."""
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
 def _generator(base: Image, seed: int) -> torch.Generator:
-    """Noise of its own for every base, the same at every strength, so that strength alone makes the difference."""
+    """A generator seeded by base and seed but not by strength, so that only the strength makes a difference."""
     digest = hashlib.sha256(np.ascontiguousarray(base).tobytes() + str(seed).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
