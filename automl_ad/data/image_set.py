@@ -38,12 +38,12 @@ class ImageSet:
         return cls(pixels, pixel_hash(pixels))
 
     @classmethod
-    def of_pictures(cls, pictures: Sequence[npt.NDArray[np.uint8]]) -> ImageSet:
+    def from_hwc(cls, images: Sequence[npt.NDArray[np.uint8]]) -> ImageSet:
         """A set from uint8 [H, W, 3] images of one size."""
-        return cls.of(np.stack(pictures).transpose(0, 3, 1, 2))
+        return cls.of(np.stack(images).transpose(0, 3, 1, 2))
 
     @property
-    def pictures(self) -> npt.NDArray[np.uint8]:
+    def hwc(self) -> npt.NDArray[np.uint8]:
         """The images as uint8 [N, H, W, 3], each contiguous."""
         return np.ascontiguousarray(self.pixels.transpose(0, 2, 3, 1))
 

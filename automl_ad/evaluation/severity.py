@@ -140,7 +140,7 @@ def _curve(
         return DetectabilityCurve((), ())
     # The panel takes groups of equal size: where a few attempts failed, other anomalies are repeated.
     images = [image for images in drawn.values() for image in islice(cycle(images), per_strength)]
-    return DetectabilityCurve.of(list(drawn), panel.detectabilities(ImageSet.of_pictures(images), len(drawn)))
+    return DetectabilityCurve.of(list(drawn), panel.detectabilities(ImageSet.from_hwc(images), len(drawn)))
 
 
 def _drawn(

@@ -78,6 +78,6 @@ def draw_pairs(
     bases = [np.ascontiguousarray(normals.pixels[row].transpose(1, 2, 0)) for row in order]
     good = bases if augment is None else [augment(base, rng) for base in bases]
     drawn = [source.draw(image, rng) for image in good]
-    clean = normals.take(order) if augment is None else ImageSet.of_pictures(good)
-    anomalous = ImageSet.of_pictures([image for image, _ in drawn])
+    clean = normals.take(order) if augment is None else ImageSet.from_hwc(good)
+    anomalous = ImageSet.from_hwc([image for image, _ in drawn])
     return Pairs(clean, anomalous, torch.from_numpy(np.stack([mask for _, mask in drawn])))

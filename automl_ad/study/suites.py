@@ -133,8 +133,8 @@ def prepare_sdas(
     """
     return prepare(
         SdasJob(
-            train_images=normals.part("train").pictures,
-            bases=normals.part("validation").pictures,
+            train_images=normals.part("train").hwc,
+            bases=normals.part("validation").hwc,
             settings=settings_for(model_size(settings.effort, device)),
             seed=settings.seed,
             cache=workspace / "cache" / "sdas",
@@ -243,7 +243,7 @@ class _SuiteBuilder:
     def _stocked(self, sdas: Sdas) -> SeededPool:
         """One image of each of so many training images, over all the strengths that methods ask for."""
         seed = derived_seed(self._settings.seed, "sdas/fit")
-        pictures = self._normals.part("train").pictures
+        pictures = self._normals.part("train").hwc
         bases = [pictures[place % len(pictures)] for place in range(STOCKED)]
         return SeededPool(sdas.reseeded(seed).fill_pool(bases, spread_strengths(*STOCKED_STRENGTHS, STOCKED)), seed)
 
@@ -347,7 +347,7 @@ class _SuiteBuilder:
         return outcome
 
     def _context(self, name: SuiteName, sdas: Sdas | None, use: str) -> Context:
-        images = self._normals.part(SUITES[name]).pictures
+        images = self._normals.part(SUITES[name]).hwc
         source = None if sdas is None else sdas.reseeded(derived_seed(self._settings.seed, f"sdas/{use}"))
         return Context(images, Foreground.fit(images), self._settings.texture_dir, source)
 

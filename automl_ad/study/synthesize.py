@@ -141,7 +141,7 @@ def _drawn(
     settings: StudySettings, good: GoodImages, request: SynthesisRequest, sdas: Sdas | None
 ) -> Iterator[_Anomaly]:
     """The anomalies; those of a smaller count come first among those of a larger one."""
-    pictures = good.images.pictures
+    pictures = good.images.hwc
     context = Context(pictures, Foreground.fit(pictures), settings.texture_dir)
     families = _families(settings, request.family, context, sdas)
     orders = rounds(len(pictures), request.count, derived_rng(settings.seed, "synthesize/bases"))

@@ -51,7 +51,7 @@ class TrainingAnomalies:
         return self._sources[key]
 
     def _create(self, recipe: Recipe, normals: ImageSet) -> PairSource:
-        pictures = normals.pictures
+        pictures = normals.hwc
         context = Context(pictures, Foreground.fit(pictures), self._texture_dir)
         source = create_source(recipe, context, self._stock)
         return PairSource(source, derived_seed(self._seed, f"pairs/{recipe}"))

@@ -47,7 +47,7 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_flush_denormal(True)
     images = LabelledSet(dataset, arguments.side)
     backbone = load_backbone(arguments.backbone, arguments.weights_dir)
-    context = Context(images.normals.pictures, Foreground.fit(images.normals.pictures))
+    context = Context(images.normals.hwc, Foreground.fit(images.normals.hwc))
     source = TextureSource(context, (0.2, 1.0))
     selected = [_channels(images, backbone, source, seed) for seed in range(arguments.seeds)]
     return {"set": dataset.name, "channels": selected, "residuals": _residuals(images, backbone, source, context)}
@@ -94,12 +94,12 @@ def _planted(good: ImageSet, context: Context, window: tuple[float, float]) -> t
     """Every good image with an island of texture, and where it is."""
     rng, family = np.random.default_rng(7), TextureFamily(context)
     pictures, masks = [], []
-    for picture in good.pictures:
+    for picture in good.hwc:
         inside = context.foreground.mask_of(picture)
         mask = perlin_mask((picture.shape[0], picture.shape[1]), rng, window, inside)
         pictures.append(blend(picture, family.texture(picture, rng), mask, OPACITY))
         masks.append(mask)
-    return ImageSet.of_pictures(pictures), np.stack(masks)
+    return ImageSet.from_hwc(pictures), np.stack(masks)
 
 
 def _recall(maps: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_], limit: float) -> float:

@@ -209,7 +209,7 @@ def digests(data: StudyData) -> tuple[str, str]:
 
 
 def hashes(images: ImageSet) -> set[str]:
-    return {pixel_hash(picture) for picture in images.pictures}
+    return {pixel_hash(picture) for picture in images.hwc}
 
 
 def stop_at(use: str, stop: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,8 +300,8 @@ class TestSdas:
         normals = read_study_images(settings)
         data = draw_study_data(settings, normals, StudyFolder(tmp_path, "parts"), CPU, events.append)
         assert families(data.proxy) == families(data.holdout) == {"sdas"}
-        np.testing.assert_array_equal(tiny_sdas[0].train_images, normals.part("train").pictures)
-        np.testing.assert_array_equal(tiny_sdas[0].bases, normals.part("validation").pictures)
+        np.testing.assert_array_equal(tiny_sdas[0].train_images, normals.part("train").hwc)
+        np.testing.assert_array_equal(tiny_sdas[0].bases, normals.part("validation").hwc)
         told = [(event.message.split(",")[0], event.total) for event in events if event.stage == "sdas"]
         made = [total for message, total in told if message == "Making synthetic images"]
         assert told[:2] == [("Training SDAS", 4), ("Checking synthetic images", 1)]

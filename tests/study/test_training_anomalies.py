@@ -52,7 +52,7 @@ def picture(colour: int, side: int = 32) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture
 def normals() -> ImageSet:
-    return ImageSet.of_pictures([picture(colour) for colour in (120, 140, 160, 180)])
+    return ImageSet.from_hwc([picture(colour) for colour in (120, 140, 160, 180)])
 
 
 def test_without_a_recipe_there_is_nothing_to_learn_from(normals: ImageSet) -> None:
@@ -76,7 +76,7 @@ def test_other_images_have_a_source_that_draws_upon_them_alone(
     makes = anomalies()
     for part in (normals, normals.take([2, 0]), normals.take([0, 2])):
         makes.of(TEXTURE, part)
-        np.testing.assert_array_equal(seen[-1], part.pictures)
+        np.testing.assert_array_equal(seen[-1], part.hwc)
     assert len(seen) == 3
 
 
@@ -122,7 +122,7 @@ class Stock:
     def __init__(self, folder: Path, normals: ImageSet) -> None:
         self.opened = 0
         self._pool = ImagePool(folder, {})
-        requests = [Request(image, 0.3, 5) for image in normals.pictures]
+        requests = [Request(image, 0.3, 5) for image in normals.hwc]
         self._pool.get(requests, lambda bases, *_: np.full_like(bases, GREY))
 
     def __call__(self) -> SeededPool:
@@ -156,7 +156,7 @@ def test_the_stock_is_opened_only_for_recipes_with_sdas(
 
 def test_images_of_another_size_than_the_pictures_learn_from_these_too(normals: ImageSet, tmp_path: Path) -> None:
     makes = TrainingAnomalies(0, None, Stock(tmp_path, normals))
-    large = ImageSet.of_pictures([picture(colour, 64) for colour in (120, 150)])
+    large = ImageSet.from_hwc([picture(colour, 64) for colour in (120, 150)])
     assert colours(source_of(makes, SDAS, large).pairs(large, 4)) == [{GREY}] * 4
 
 

@@ -42,7 +42,7 @@ class ReferenceDetector:
     def detectability(self, images: ImageSet) -> float:
         moved = int(images.pixels.max()) - LEVEL
         (cell,) = [(s, o) for s in STRENGTHS for o in OPACITIES if round(SHIFT[s] * o) == moved]
-        self.shown[cell] = images.pictures
+        self.shown[cell] = images.hwc
         return self.table[cell]
 
     def distance(self, images: ImageSet) -> float:
@@ -78,7 +78,7 @@ class TestVerdict:
         verdict = verdict_of(judge)
         assert (verdict.fault, verdict.distance, verdict.detectability) == (None, 0.9, RISING)
         (normal,) = judge.measured
-        np.testing.assert_array_equal(normal.pictures, flat(BASES, LEVEL + SHIFT[0.0]))
+        np.testing.assert_array_equal(normal.hwc, flat(BASES, LEVEL + SHIFT[0.0]))
 
     def test_odd_normal_images_are_a_fault(self) -> None:
         assert fault_of(distance=1.0) is None
@@ -174,7 +174,7 @@ class TestAnomalies:
 
         class Looking(ReferenceDetector):
             def detectability(self, images: ImageSet) -> float:
-                seen.extend(np.unique(image).tolist() for image in images.pictures)
+                seen.extend(np.unique(image).tolist() for image in images.hwc)
                 return 0.75
 
         table = detectability_table(sources, list(bases), Foreground(), Looking(), (1.0,), 0)

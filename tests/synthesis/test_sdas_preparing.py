@@ -244,7 +244,7 @@ class TestPassing:
         assert [len(images) for images in seen["detectability"]] == [3 * judged] * 6
         (normal,) = seen["distance"]
         # Sampling starts from the base, so its image is nearer to it than to the others.
-        distances = np.abs(normal.pictures[:, None].astype(float) - bases[None]).mean((2, 3, 4))
+        distances = np.abs(normal.hwc[:, None].astype(float) - bases[None]).mean((2, 3, 4))
         assert distances.argmin(1).tolist() == list(range(judged))
 
 

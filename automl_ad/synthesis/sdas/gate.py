@@ -82,7 +82,7 @@ def run_gate(
         reference: The reference detector.
         seed: Seed of the masks, which are the same for all strengths and opacities.
     """
-    distance = reference.distance(ImageSet.of_pictures(drawn[0.0]))
+    distance = reference.distance(ImageSet.from_hwc(drawn[0.0]))
     table = detectability_table(drawn, list(bases[:BASES]), foreground, reference, OPACITIES, seed)
     return GateResult(distance, table, _fault(distance, table))
 
@@ -114,7 +114,7 @@ def detectability_table(
                 for base, source in zip(bases, sources, strict=True)
                 for inside in [foreground.mask_of(base)] * MASKS
             ]
-            table[strength, opacity] = reference.detectability(ImageSet.of_pictures(images))
+            table[strength, opacity] = reference.detectability(ImageSet.from_hwc(images))
     return table
 
 
