@@ -1,4 +1,4 @@
-"""The contract of a backbone: a frozen network whose feature levels are numbered."""
+"""The interface of a backbone: a frozen network with numbered feature levels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Backbone(nn.Module):
     """A frozen feature extractor.
 
-    Levels are named by negative index: -1 is the deepest level of the whole network, also when the weights at hand
-    end before it. Parallel tuples describe the levels that can be asked for, finest first.
+    Levels have negative indices: -1 is the deepest level of the complete network, even if the available weights end
+    before it. Parallel tuples describe the available levels, finest first.
 
     Attributes:
-        name: What the user calls it, for example ``resnet18`` or ``embedded``.
+        name: User-facing name, for example ``resnet18`` or ``embedded``.
         origin: Where the weights came from, for reports.
-        licence: Of the weights, as far as it is known, for reports.
-        weights_tag: Short digest that names the weights: two backbones with one tag give the same features.
-        levels: Levels at hand, as negative indices, ascending.
+        licence: Licence of the weights, as far as known, for reports.
+        weights_tag: Short identifier of the weights: backbones with equal tags compute equal features.
+        levels: Available levels, as negative indices, ascending.
         channels: Channels of each level.
-        strides: Image pixels a feature step of each level.
+        strides: Stride of each level in image pixels.
     """
 
     name: str
@@ -42,41 +42,41 @@ class Backbone(nn.Module):
 
         Args:
             images: float32 [B, 3, H, W], RGB in 0 to 1; H and W multiples of 32.
-            levels: Which of ``self.levels`` to compute, in the order wanted; all of them when None.
+            levels: Which of ``self.levels`` to compute, in output order; None for all.
 
         Returns:
-            One float32 [B, C, h, w] map a level.
+            One float32 [B, C, h, w] map per level.
         """
         raise AssertionError("a backbone defines forward")  # pragma: no cover
 
     def tensors(self, levels: Sequence[int]) -> dict[str, Tensor]:
-        """The tensors that ``levels`` need to be computed elsewhere; none for fixed filters."""
+        """The weights needed to compute ``levels`` in another process; none for fixed filters."""
         self.positions(levels)
         return {}
 
     def parts(self, levels: Sequence[int]) -> list[tuple[Backbone, tuple[int, ...]]]:
-        """The backbones, and the levels of each, whose maps ``join`` turns into ``levels``; here just itself.
+        """The component backbones and their levels, from whose maps ``join`` computes ``levels``; by default itself.
 
-        Features are cached by part, so that a joined backbone shares what its parts have computed already.
+        Features are cached by component, so that a joined backbone shares the cached features of its components.
         """
         self.positions(levels)
         return [(self, tuple(levels))]
 
     def join(self, maps: Sequence[list[Tensor]]) -> list[Tensor]:
-        """The maps of the levels asked of ``parts``, from the maps of each part."""
+        """The maps of the levels requested from ``parts``, given the maps of each component."""
         return maps[0]
 
     def positions(self, levels: Sequence[int]) -> list[int]:
         """Indices of ``levels`` in the parallel tuples.
 
         Raises:
-            InputError: A level that the network lacks, or that its weights do not hold.
+            InputError: The network has no such level, or its weights do not include it.
         """
         missing = [level for level in levels if level not in self.levels]
         if missing:
             raise InputError(
-                f"Backbone {self.name} has no level {missing[0]} at hand; it can give {list(self.levels)} "
-                "(-1 is the deepest of the whole network). Choose among these or provide complete weights."
+                f"Backbone {self.name} has no level {missing[0]}; available are {list(self.levels)} (-1 is the deepest "
+                "of the complete network). Choose among these or provide complete weights."
             )
         return [self.levels.index(level) for level in levels]
 
@@ -86,19 +86,19 @@ class Backbone(nn.Module):
         return [self.channels[i] for i in indices], [self.strides[i] for i in indices]
 
     def freeze(self) -> Backbone:
-        """Turns off gradients and training behaviour for good; returns itself."""
+        """Disables gradients and switches to evaluation mode permanently; returns itself."""
         self.requires_grad_(False)
         return self.eval()
 
     def train(self, mode: bool = True) -> Backbone:
-        """A backbone stays in evaluation mode: batch statistics of anomalies must never enter it."""
+        """Ignores ``mode``: a backbone stays in evaluation mode, so that its batch norm statistics never change."""
         del mode
         super().train(False)
         return self
 
 
 def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
-    """Shifts and scales RGB in 0 to 1 to a network's channel statistics, ImageNet's unless given."""
+    """Shifts and scales RGB in 0 to 1 to zero mean and unit deviation; ImageNet statistics by default."""
     shift = torch.tensor(mean, dtype=images.dtype, device=images.device)
     scale = torch.tensor(std, dtype=images.dtype, device=images.device)
     return (images - shift[:, None, None]) / scale[:, None, None]

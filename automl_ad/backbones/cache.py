@@ -1,4 +1,4 @@
-"""Features on disk: computed once, shared by every trial and study that sees the same images."""
+"""Feature cache on disk, shared by all trials and studies on the same images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from automl_ad.errors import StoreError
 
 DEFAULT_LIMIT_BYTES = 6 * 2**30
 _ABANDONED_S = 24 * 3600
-"""An unfinished file this old belongs to a process that died."""
+"""Age after which an unfinished file is considered abandoned by a dead process."""
 
 
 class FeatureFile:

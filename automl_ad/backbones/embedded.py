@@ -1,13 +1,13 @@
 """The embedded backbone: a fixed multi-scale filter pyramid that needs no download, no licence and no training.
 
-Each level looks at one octave of a Gaussian pyramid through complex Gabor filters of eight orientations (their
-magnitudes, which do not depend on the phase of a texture) and through the local mean and deviation of lightness and
-two colour differences. Contrasts are taken to the logarithm: raw energies span orders of magnitude, so a few bright
-edges drowned everything else in distances and principal components (0.56 against 0.81 image AUROC on a tile set).
+Each level describes one octave of a Gaussian pyramid by complex Gabor filters of eight orientations (their magnitudes,
+which do not depend on the phase of a texture) and by the local mean and deviation of lightness and two colour
+differences. Contrasts are on a logarithmic scale: raw energies span orders of magnitude, so that a few bright edges
+dominate distances and principal components (image AUROC 0.56 instead of 0.81 on a tile set).
 The filters follow Daugman (1985); the energy pyramid Bovik, Clark and Geisler (1990).
 
-Every kernel has an even side and every step is even, so that a feature lies exactly in the middle of the pixels that
-it describes: mirrored images give mirrored features.
+All kernel sizes and strides are even, so that a feature is centred on its receptive field: mirrored images give
+mirrored features.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SMOOTHER = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 PAIR = (1 / 2, 1 / 2)
 """Taps of the plain mean of two by two."""
 HALF_DIFFERENCE = (1 / 2, -1 / 2)
-"""Taps whose squared answer is the variance of two values."""
+"""Taps whose squared response is the variance of two values."""
 CONTRAST_FLOOR = 0.01
-"""Contrast below one hundredth of full scale is noise; the floor keeps its logarithm from mattering."""
+"""Added before the logarithm: contrasts below one hundredth of full scale are noise."""
 MEAN_GAIN = 4.0
 """Brings local means (0 to 1) to the spread of the logarithmic contrasts, about 1 on real parts."""
 
@@ -42,7 +42,7 @@ MEAN_GAIN = 4.0
 def gabor_bank(orientations: int = ORIENTATIONS, wavelength: float = WAVELENGTH) -> Tensor:
     """Complex Gabor filters with zero mean, centred between pixels, under an envelope of unit sum.
 
-    Filter k answers best to a grating whose brightness changes along the direction ``k * pi / orientations``,
+    Filter k responds most to a grating whose brightness changes along the direction ``k * pi / orientations``,
     counted from the horizontal axis towards the lower edge.
 
     Returns:
@@ -63,7 +63,7 @@ def gabor_bank(orientations: int = ORIENTATIONS, wavelength: float = WAVELENGTH)
 
 
 def _opponent_colours(images: Tensor) -> Tensor:
-    """Lightness, red-green and yellow-blue: [B, 3, H, W], each about -1 to 1, planes one after the other."""
+    """Lightness, red-green and yellow-blue: [B, 3, H, W], each about -1 to 1, contiguous."""
     red, green, blue = images.unbind(1)
     return torch.stack([(red + green + blue) / 3, red - green, (red + green) / 2 - blue], 1).contiguous()
 
@@ -71,7 +71,7 @@ def _opponent_colours(images: Tensor) -> Tensor:
 def _reduce(maps: Tensor, taps: Sequence[float]) -> Tensor:
     """Filters along both axes with an even number of taps and keeps every second response, borders replicated.
 
-    Sums of shifted slices are several times faster on a CPU than torch's pooling and grouped convolutions.
+    Sums of shifted slices are several times as fast on a CPU as torch's pooling and grouped convolutions.
 
     Returns:
         [B, C, h / 2, w / 2] for maps [B, C, h, w].
@@ -92,13 +92,13 @@ def _reduce_along(axis: int, maps: Tensor, taps: Sequence[float]) -> Tensor:
 
 
 def _of_pairs(axis: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of neighbours two by two along ``axis``, from those of each."""
+    """Mean and variance of pairs of neighbours along ``axis``, from the mean and variance of each."""
     between = _reduce_along(axis, mean, HALF_DIFFERENCE) ** 2
     return _reduce_along(axis, mean, PAIR), _reduce_along(axis, variance, PAIR) + between
 
 
 def _of_threes(axis: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of every three neighbours along ``axis``, from those of each."""
+    """Mean and variance of triples of neighbours along ``axis``, from the mean and variance of each."""
     steps = mean.shape[axis] - 2
     (a, within_a), (b, within_b), (c, within_c) = (
         (mean.narrow(axis, start, steps), variance.narrow(axis, start, steps)) for start in range(3)
@@ -110,9 +110,9 @@ def _of_threes(axis: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tenso
 def _local_statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of six by six pixels, borders replicated, on the grid of every second pixel.
 
-    The variance of a set is the mean variance of its parts and the variance of their means, so differences of
-    neighbours are all that is squared. The mean square less the squared mean would leave, of a weak contrast on a
-    bright ground, rounding alone, and the logarithm would make it large.
+    By the law of total variance, the variance of a set is the mean variance of its parts plus the variance of their
+    means, so only differences of neighbours are squared. The mean square minus the squared mean would, for a weak
+    contrast on a bright background, consist of rounding errors only, which the logarithm would amplify.
 
     Returns:
         [B, C, h / 2, w / 2] each, for maps [B, C, h, w].

@@ -1,4 +1,4 @@
-"""A backbone together with its device and cache: what a detector asks for features."""
+"""A backbone with its device and feature cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH = 8
 
 
 class FeatureExtractor:
-    """Computes features of image sets, from the cache where it has them."""
+    """Computes features of image sets, or reads them from the cache."""
 
     def __init__(
         self, backbone: Backbone, device: torch.device | str = "cpu", cache: FeatureCache | None = None
@@ -30,18 +30,18 @@ class FeatureExtractor:
         Args:
             backbone: Frozen feature extractor.
             device: Where it runs; features come back on the same device.
-            cache: Where whole levels are kept, unless they alone exceed its limit; None computes anew each time.
+            cache: Stores complete levels, unless they alone exceed its limit; None to recompute every time.
         """
         self.device = torch.device(device)
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
         self.cache = cache
 
     def maps(self, images: Tensor, levels: Sequence[int]) -> list[Tensor]:
-        """Features of float32 [B, 3, H, W] images in 0 to 1: one float32 [B, C, h, w] a level, never cached."""
+        """Features of float32 [B, 3, H, W] images in 0 to 1, not cached: one float32 [B, C, h, w] map per level."""
         return self.run(self.backbone, images, levels)
 
     def batches(self, images: ImageSet, levels: Sequence[int], size: int = BATCH) -> Iterator[list[Tensor]]:
-        """Yields the features of ``images`` in order, ``size`` images at a time: float32 [b, C, h, w] a level.
+        """Yields the features of ``images`` in order, ``size`` images at a time: float32 [b, C, h, w] per level.
 
         Raises:
             StoreError: The cache cannot be written.
@@ -55,14 +55,14 @@ class FeatureExtractor:
             parts = [
                 self._stored(base, part, theirs, self.cache, stack) for part, theirs in self.backbone.parts(levels)
             ]
-            self.cache.shrink()  # only now that all files are open, and stay readable
+            self.cache.shrink()  # after all files are open, which keeps them readable
             rows = np.arange(len(images)) if images.rows is None else images.rows
             for start in range(0, len(images), size):
                 chosen = rows[start : start + size]
                 yield self.backbone.join([[self._read(file, chosen) for file in files] for files in parts])
 
     def _stored_bytes(self, images: ImageSet, levels: Sequence[int]) -> int:
-        """About what ``levels`` take on disk: what exceeds the whole cache would fill the disk and be dropped again."""
+        """Approximate size of ``levels`` on disk; features larger than the cache are not stored."""
         height, width = images.size
         pairs = zip(*self.backbone.describe(levels), strict=True)
         return 2 * len(images) * sum(count * (height // stride) * (width // stride) for count, stride in pairs)
@@ -70,7 +70,7 @@ class FeatureExtractor:
     def _stored(
         self, images: ImageSet, part: Backbone, levels: Sequence[int], cache: FeatureCache, stack: ExitStack
     ) -> list[FeatureFile]:
-        """Opens the files of ``levels`` after computing, in one pass, those that the cache lacks."""
+        """Opens the files of ``levels``; first computes, in one pass, those not yet cached."""
         paths = {level: cache.path(images.key, part.weights_tag, level) for level in levels}
         files = {level: cache.open(path) for level, path in paths.items()}
         lacking = [level for level, file in files.items() if file is None]
@@ -79,7 +79,7 @@ class FeatureExtractor:
             files.update({level: cache.open(paths[level]) for level in lacking})
         opened = {level: stack.enter_context(file) for level, file in files.items() if file is not None}
         if len(opened) < len(files):
-            raise StoreError(f"Feature cache {cache.folder} loses files while in use; give it a higher limit.")
+            raise StoreError(f"Feature cache {cache.folder} lost files while in use; increase its limit.")
         return [opened[level] for level in levels]
 
     def _compute(
@@ -92,7 +92,7 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def run(self, backbone: Backbone, images: Tensor, levels: Sequence[int]) -> list[Tensor]:
-        """See ``maps``; of a backbone on the same device, such as a part of this one."""
+        """See ``maps``; for any backbone on the same device, such as a component of this one."""
         inputs = images.to(self.device).contiguous(memory_format=torch.channels_last)
         return [level.float().contiguous() for level in backbone(inputs, levels)]
 
@@ -101,6 +101,6 @@ class FeatureExtractor:
 
 
 def _half(maps: Tensor) -> npt.NDArray[np.float16]:
-    """Half precision, limited to its range: an infinity would spoil every mean."""
+    """Converts to half precision, clamped to its range, as an infinity would corrupt every mean."""
     limit = float(np.finfo(np.float16).max)
     return maps.clamp(-limit, limit).half().cpu().numpy()

@@ -1,6 +1,6 @@
-"""A network and the embedded filters side by side: ``resnet18+filters``.
+"""A network concatenated with the embedded filters: ``resnet18+filters``.
 
-On fabrics the filters see what ImageNet features average away; joining costs a few channels a level.
+On fabrics the filters capture detail that ImageNet features lose; they add a few channels per level.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from automl_ad.backbones.embedded import EmbeddedBackbone
 
 
 class JoinedBackbone(Backbone):
-    """The levels of ``network``, each followed by the channels of the filter level nearest in stride."""
+    """The levels of ``network``, each concatenated with the channels of the filter level nearest in stride."""
 
     def __init__(self, network: Backbone) -> None:
         super().__init__()
@@ -36,16 +36,16 @@ class JoinedBackbone(Backbone):
         return self.join([part(images, theirs) for part, theirs in self.parts(wanted)])
 
     def parts(self, levels: Sequence[int]) -> list[tuple[Backbone, tuple[int, ...]]]:
-        """See ``Backbone.parts``: the network's levels, and the filter level beside each."""
+        """See ``Backbone.parts``: the network's levels, and the filter level for each."""
         beside = tuple(self._filter_level(stride) for stride in self.describe(levels)[1])
         return [(self.network, tuple(levels)), (self.filters, beside)]
 
     def join(self, maps: Sequence[list[Tensor]]) -> list[Tensor]:
-        """See ``Backbone.join``: channels one after the other, on the network's grid."""
+        """See ``Backbone.join``: concatenates channels on the network's grid."""
         return [torch.cat([deep, _fit(flat, deep)], 1) for deep, flat in zip(*maps, strict=True)]
 
     def tensors(self, levels: Sequence[int]) -> dict[str, Tensor]:
-        """See ``Backbone.tensors``: the filters need none."""
+        """See ``Backbone.tensors``: the network's; the filters need none."""
         return self.network.tensors(levels)
 
     def _filter_level(self, stride: int) -> int:

@@ -1,4 +1,4 @@
-"""Any timm model as a backbone, complete or as far as its weights go."""
+"""Any timm model as a backbone, with complete or truncated weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from automl_ad.errors import InputError, WeightsError
 
 
 class TimmBackbone(Backbone):
-    """A timm network cut into levels by ``forward_intermediates``, which serves CNNs and vision transformers alike.
+    """A timm network divided into levels by ``forward_intermediates``, for CNNs and vision transformers.
 
-    Weights that hold only the first levels of the network are accepted: the others are not offered.
+    Weights that contain only the first levels of the network are accepted; the other levels are then unavailable.
     """
 
     def __init__(self, name: str, weights: Weights) -> None:
@@ -37,7 +37,7 @@ class TimmBackbone(Backbone):
         self.origin = weights.origin
         self.network = self._build(name)
         self.licence = _licence(name, weights.origin, self.network.pretrained_cfg)
-        info = self._level_facts()
+        info = self._level_info()
         self._modules_of_levels = [str(entry["module"]) for entry in info]
         self._count = len(info)
         self._patch = _patch_size(self.network)
@@ -58,10 +58,10 @@ class TimmBackbone(Backbone):
         wanted = self.levels if levels is None else tuple(levels)
         self.positions(wanted)
         indices = sorted({level + self._count for level in wanted})
-        inputs = self._snap(normalise(images, self._mean, self._std))
+        inputs = self._resize_to_patches(normalise(images, self._mean, self._std))
         try:
             maps = self._maps(inputs, indices)
-        except AssertionError as error:  # timm's way to refuse a size
+        except AssertionError as error:  # raised by timm for unsupported sizes
             size = f"{images.shape[-2]}x{images.shape[-1]}"
             raise InputError(
                 f"Backbone {self.name} cannot take images of {size} ({error}); choose another --image-size or backbone."
@@ -70,9 +70,9 @@ class TimmBackbone(Backbone):
         return [by_index[level + self._count] for level in wanted]
 
     def tensors(self, levels: Sequence[int]) -> dict[str, Tensor]:
-        """The tensors that ``levels`` need, in timm's names: what a bundle must carry to build this backbone again."""
+        """The tensors that ``levels`` need, in timm's names, as stored in a bundle."""
         self.positions(levels)
-        ends = _ends(self.network, self._modules_of_levels)
+        ends = _level_ends(self.network, self._modules_of_levels)
         needed = max((ends[i] for level in levels for i in range(level + self._count + 1)), default=0)
         return dict(list(self.network.state_dict().items())[:needed])
 
@@ -80,19 +80,19 @@ class TimmBackbone(Backbone):
         """The network, before its weights are loaded."""
         return create_network(name)
 
-    def _level_facts(self) -> list[dict[str, Any]]:
-        """What timm says of each level, finest first: ``module`` that ends it, ``num_chs`` and ``reduction``."""
+    def _level_info(self) -> list[dict[str, Any]]:
+        """timm's feature info of each level, finest first: its last ``module``, ``num_chs`` and ``reduction``."""
         return [dict(entry) for entry in self.network.feature_info]
 
     def _maps(self, inputs: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        """The levels at ``indices``, which ascend, of normalised images."""
+        """The levels at ascending ``indices`` for normalised images."""
         maps: list[Tensor] = self.network.forward_intermediates(
             inputs, indices=indices, intermediates_only=True, stop_early=True, output_fmt="NCHW"
         )
         return maps
 
-    def _snap(self, images: Tensor) -> Tensor:
-        """Resizes to whole patches: a transformer of patch 14 cannot take sides that are multiples of 32."""
+    def _resize_to_patches(self, images: Tensor) -> Tensor:
+        """Resizes to a multiple of the patch size: patch 14 does not divide multiples of 32."""
         height, width = images.shape[-2:]
         target = [max(self._patch, round(side / self._patch) * self._patch) for side in (height, width)]
         if target == [height, width]:
@@ -113,7 +113,7 @@ def create_network(name: str) -> Any:
     try:
         try:
             model = timm.create_model(name, dynamic_img_size=True, **settings)
-        except TypeError:  # convolutional networks take any size and know no such argument
+        except TypeError:  # convolutional networks have no such argument and take any size
             model = timm.create_model(name, **settings)
     except RuntimeError as error:
         raise InputError(f"Backbone {name!r} cannot be built by timm ({error}); choose another model.") from error
@@ -123,11 +123,11 @@ def create_network(name: str) -> Any:
 
 
 def _licence(name: str, origin: str, config: Mapping[str, Any]) -> str:
-    """What timm says of its own weights; of a file that merely bears the network's name it cannot know."""
+    """The licence that timm states for its own weights; unknown for a file that only has the network's name."""
     stated = config.get("license") or "not stated"
     if origin.startswith("hub:") or "." in name:
-        return f"{stated}, as timm says of {name}"
-    return f"unknown: that of the file's source (timm's own weights of {name}: {stated})"
+        return f"{stated}, according to timm for {name}"
+    return f"unknown, depends on the source of the file (timm's own weights of {name}: {stated})"
 
 
 def _patch_size(network: nn.Module) -> int:
@@ -136,15 +136,15 @@ def _patch_size(network: nn.Module) -> int:
 
 
 def _load(network: nn.Module, weights: Weights, modules: list[str], name: str) -> int:
-    """Loads what the weights hold and returns how many levels, from the finest, are complete.
+    """Loads the available weights and returns how many levels, from the finest, are complete.
 
-    A level is complete when no parameter that runs before its end is missing. timm registers modules in the order in
-    which they run, so the first missing name cuts the network.
+    A level is complete if no parameter up to its end is missing. timm registers modules in execution order, so the
+    first missing name truncates the network.
     """
     own = network.state_dict()
     tensors = {key: value for key, value in weights.tensors.items() if key in own}
     cut = next((i for i, key in enumerate(own) if key not in tensors and not _is_counter(key)), len(own))
-    held = len(list(takewhile(lambda end: end <= cut, _ends(network, modules))))
+    held = len(list(takewhile(lambda end: end <= cut, _level_ends(network, modules))))
     misfit = _misfit(network, weights.tensors, cut) or (None if held else f"{list(own)[cut]} is missing")
     if misfit:
         raise WeightsError(
@@ -155,7 +155,7 @@ def _load(network: nn.Module, weights: Weights, modules: list[str], name: str) -
 
 
 def _misfit(network: nn.Module, tensors: dict[str, Tensor], cut: int) -> str | None:
-    """Why ``tensors`` cannot be this network's first ``cut`` tensors, or None when they can."""
+    """Why ``tensors`` cannot be this network's first ``cut`` tensors; None if they can."""
     own = network.state_dict()
     wrong = [key for key, value in tensors.items() if key in own and value.shape != own[key].shape]
     if wrong:
@@ -168,9 +168,9 @@ def _misfit(network: nn.Module, tensors: dict[str, Tensor], cut: int) -> str | N
 
 
 def _surplus_block(network: nn.Module, keys: Iterable[str]) -> str | None:
-    """A key inside a block that its stage lacks: what distinguishes a deeper network of the same widths.
+    """A key of a block that this network does not have, which indicates a deeper network of the same widths.
 
-    Other unknown keys are let pass: classifiers, and buffers that timm's own files carry along.
+    Other unknown keys are ignored: classifiers, and buffers in timm's own files.
     """
     modules = dict(network.named_modules(remove_duplicate=False))
     containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -184,15 +184,15 @@ def _surplus_block(network: nn.Module, keys: Iterable[str]) -> str | None:
 
 
 def _is_counter(key: str) -> bool:
-    """Batch norm's count of training steps: older files lack it and inference ignores it."""
+    """Whether the key is batch norm's step counter, which older files lack and inference ignores."""
     return key.endswith("num_batches_tracked")
 
 
-def _ends(network: nn.Module, modules: list[str]) -> list[int]:
-    """How many names of the state dict have passed when each of ``modules`` has run.
+def _level_ends(network: nn.Module, modules: list[str]) -> list[int]:
+    """For each of ``modules``, the number of state dict entries up to its end.
 
-    Modules without parameters count too (``act1`` ends after ``bn1``); a name that is no module, which some models
-    give their stem, ends with the whole network.
+    Modules without parameters count too (``act1`` ends after ``bn1``); a name that is not a module, which some models
+    use for their stem, ends with the whole network.
     """
     order = {name: i for i, (name, _) in enumerate(network.named_modules(remove_duplicate=False))}
     owners = [order[name.rpartition(".")[0]] for name in network.state_dict()]

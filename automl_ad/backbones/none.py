@@ -1,4 +1,4 @@
-"""The absence of a backbone, for detectors that look at the image alone."""
+"""The null backbone, for detectors that use the image only."""
 
 from __future__ import annotations
 

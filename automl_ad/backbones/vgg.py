@@ -1,4 +1,4 @@
-"""VGG networks with a level for every ReLU, and with reflected borders if wanted: what DFR was published with."""
+"""VGG networks with one level per ReLU and optional reflection padding, as published with DFR."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def is_vgg(name: str) -> bool:
 
 
 class VggBackbone(TimmBackbone):
-    """A VGG network (Simonyan and Zisserman 2015, arXiv 1409.1556) cut after every ReLU.
+    """A VGG network (Simonyan and Zisserman 2015, arXiv 1409.1556) divided after every ReLU.
 
     VGG19 has 16 levels: relu1_1, relu1_2, relu2_1 and so on to relu5_4, of strides 1 to 16. With ``reflect``, every
-    convolution sees the image mirrored at its border instead of zeros, as in the released code of DFR (Shi, Yang and
-    Qi 2021, arXiv 2012.07122): zeros make the border look anomalous.
+    convolution uses reflection instead of zero padding, as in the released code of DFR (Shi, Yang and Qi 2021, arXiv
+    2012.07122): zeros make the border look anomalous.
     """
 
     def __init__(self, name: str, weights: Weights, reflect: bool = False) -> None:
@@ -32,15 +32,15 @@ class VggBackbone(TimmBackbone):
 
         Args:
             name: timm model name.
-            weights: Tensors in timm's names; their tag may be that of a backbone of this kind already.
-            reflect: Whether the convolutions pad by reflection.
+            weights: Tensors in timm's names; the tag may already have this class's suffix.
+            reflect: Whether convolutions use reflection padding.
 
         Raises:
             InputError: timm knows no such model.
             WeightsError: The tensors belong to another network.
         """
         super().__init__(name, weights)
-        variant = "-relu"  # timm numbers its own levels otherwise, and bundles and features on disk must tell
+        variant = "-relu"  # distinguishes these levels from timm's in bundles and in the feature cache
         if reflect:
             _reflect(self.network)
             self.name = f"{name}{REFLECT_SUFFIX}"
@@ -48,12 +48,12 @@ class VggBackbone(TimmBackbone):
         self.weights_tag = weights.tag.removesuffix(variant) + variant
 
     def _build(self, name: str) -> Any:
-        with torch.device("meta"):  # to draw 100 million parameters of a classifier that no level needs takes seconds
+        with torch.device("meta"):  # skips initialising 100 million unused classifier parameters, which takes seconds
             network = create_network(name)
         network.pre_logits = nn.Identity()
-        return network.to_empty(device="cpu")  # layers that the weights lack are never run
+        return network.to_empty(device="cpu")  # layers without weights are never run
 
-    def _level_facts(self) -> list[dict[str, Any]]:
+    def _level_info(self) -> list[dict[str, Any]]:
         facts, channels, stride = [], 0, 1
         for place, layer in enumerate(self.network.features):
             if isinstance(layer, nn.Conv2d):
@@ -70,7 +70,9 @@ class VggBackbone(TimmBackbone):
         for place, layer in enumerate(self.network.features[: max(wanted, default=-1) + 1]):
             inputs = layer(inputs)
             if place in wanted:
-                maps.append(inputs)  # no later layer writes in place: only convolutions and pooling follow a ReLU
+                maps.append(
+                    inputs
+                )  # safe, as no later layer works in place: only convolutions and pooling follow a ReLU
         return maps
 
 

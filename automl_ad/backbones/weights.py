@@ -1,4 +1,4 @@
-"""Where the weights of a timm model come from: a folder of the user's, the local hub cache, the hub."""
+"""Locates the weights of timm models: the user's folder, the local hub cache, the hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLISHED_TAGS = {
     "wide_resnet50_2": "racm_in1k",
     "vit_small_patch14_dinov2": "lvd142m",
 }
-"""The weights that the methods were published with: timm's bare names have come to mean others."""
+"""The weights used in the methods' publications; timm's untagged names now refer to others."""
 _HUB_TIMEOUT_S = 3.0
 
 
@@ -36,8 +36,8 @@ class Weights:
     Attributes:
         tensors: State dict in timm's parameter names, possibly of the first levels only.
         origin: File path or hub identifier, for reports.
-        tag: Model name and digest of the file's bytes. Some files serve two models that differ in their activations
-            alone, so the digest would not tell their features apart.
+        tag: Model name and digest of the file's bytes. The digest alone is not enough: some files fit two models that
+            differ only in their activations.
     """
 
     tensors: dict[str, Tensor]
@@ -60,10 +60,10 @@ def weights_folder(given: Path | None) -> Path | None:
 
 
 def require_known(name: str) -> None:
-    """Checks that timm has a model ``name``, and the pretrained tag if the name has one.
+    """Checks that timm has model ``name`` and, if the name has one, its pretrained tag.
 
     Raises:
-        InputError: It has not.
+        InputError: It does not.
     """
     import timm
 
@@ -81,7 +81,7 @@ def find_weights(name: str, folder: Path | None = None, *, hub: bool = True) -> 
     Args:
         name: timm model name, with or without a pretrained tag.
         folder: Folder of ``<timm name>.safetensors`` files, searched first.
-        hub: Whether the hub may be asked when neither the folder nor the cache has them; fails within seconds.
+        hub: Whether to try the hub if neither the folder nor the cache has them; fails within seconds.
 
     Returns:
         The weights, or None when no source has them.
@@ -123,7 +123,7 @@ def _read(name: str, path: Path, origin: str) -> Weights:
 
 
 def _config(name: str) -> Any:
-    """What timm knows about the pretrained weights of ``name``; None for an unknown tag."""
+    """timm's configuration of the pretrained weights of ``name``; None for an unknown tag."""
     import timm
 
     tag = PUBLISHED_TAGS.get(name)
@@ -146,7 +146,7 @@ def _hub_file(name: str, *, local_only: bool) -> Path | None:
 
     try:
         return Path(hf_hub_download(repository, "model.safetensors", local_files_only=local_only))
-    except Exception:  # the hub client raises its own, httpx's and the OS's errors alike: all mean "not to be had"
+    except Exception:  # the hub client raises its own, httpx's and the OS's errors alike: all mean "unavailable"
         return None
 
 

@@ -1,4 +1,4 @@
-"""Builds backbones by name and says which are at hand."""
+"""Builds backbones by name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ FILTERS_SUFFIX = "+filters"
 
 
 def network_name(name: str) -> str:
-    """The timm model behind a backbone name, or ``embedded``."""
+    """The timm model of a backbone name, or ``embedded``.
+
+    >>> network_name("vgg19+reflect+filters")
+    'vgg19'
+    """
     return name.removesuffix(FILTERS_SUFFIX).removesuffix(REFLECT_SUFFIX)
 
 
 def build_backbone(name: str, weights: Weights | None) -> Backbone:
-    """Builds backbone ``name`` from tensors at hand.
+    """Builds backbone ``name`` from given weights.
 
     Args:
         name: ``embedded``, ``none``, or a timm model name: as it is, or followed by ``+reflect`` (VGG networks alone),
@@ -31,8 +35,8 @@ def build_backbone(name: str, weights: Weights | None) -> Backbone:
         weights: Tensors of the timm model; not needed for ``embedded`` and ``none``.
 
     Raises:
-        InputError: No such model, or one that cannot reflect.
-        WeightsError: No weights, or they do not fit.
+        InputError: No such model, or one without support for reflection.
+        WeightsError: No weights, or weights of another network.
     """
     if name == EMBEDDED:
         return EmbeddedBackbone()
@@ -41,9 +45,9 @@ def build_backbone(name: str, weights: Weights | None) -> Backbone:
     _check_reflection(name)
     network = network_name(name)
     if network == EMBEDDED:
-        raise InputError(f"Backbone {name!r} would join the filters to themselves; use '{EMBEDDED}'.")
+        raise InputError(f"Backbone {name!r} would combine the filters with themselves; use '{EMBEDDED}'.")
     if weights is None:
-        raise WeightsError(f"Backbone {network} has no weights here; {_three_ways(network)}.")
+        raise WeightsError(f"Backbone {network} has no weights available; {_remedies(network)}.")
     reflect = REFLECT_SUFFIX in name
     backbone = VggBackbone(network, weights, reflect) if is_vgg(network) else TimmBackbone(network, weights)
     return JoinedBackbone(backbone) if name.endswith(FILTERS_SUFFIX) else backbone
@@ -53,8 +57,8 @@ def load_backbone(name: str, weights_dir: Path | None = None, *, hub: bool = Tru
     """Builds backbone ``name`` with the first weights found: folder, hub cache, hub.
 
     Raises:
-        InputError: No such model, or one that cannot reflect.
-        WeightsError: No source has the weights; the message names the three ways to provide them.
+        InputError: No such model, or one without support for reflection.
+        WeightsError: No source has the weights; the message lists the ways to provide them.
     """
     if name == EMBEDDED:
         return EmbeddedBackbone()
@@ -68,12 +72,12 @@ def _check_reflection(name: str) -> None:
     network = network_name(name)
     if REFLECT_SUFFIX in name and not is_vgg(network):
         raise InputError(
-            f"Backbone {name!r} cannot be had: '{REFLECT_SUFFIX}' is for VGG networks, such as vgg19{REFLECT_SUFFIX}; "
+            f"Backbone {name!r} is not supported: '{REFLECT_SUFFIX}' is for VGG networks (vgg19{REFLECT_SUFFIX}); "
             f"use {network!r}."
         )
 
 
-def _three_ways(network: str) -> str:
+def _remedies(network: str) -> str:
     return (
         f"put {network}.safetensors into a folder named by --weights-dir or {WEIGHTS_VARIABLE}, copy the hub cache of "
         "a machine that has it, or connect to the internet once"

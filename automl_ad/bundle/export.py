@@ -75,7 +75,7 @@ def bundle_contents(
         BundleError: The graph cannot be made, or disagrees with the detector.
     """
     exact = export_graph(winner.detector, winner.rule, images.normals.size)
-    graph = converted(exact, precision, _spread(images.normals, _QUANTISED_ON).pictures)
+    graph = converted(exact, precision, _spread(images.normals, _QUANTISED_ON).hwc)
     calibration = winner.calibration
     if precision != "fp32":
         calibration = _moved(calibration, exact, graph, images.normals.take(winner.rows))
@@ -83,7 +83,7 @@ def bundle_contents(
     marking = mask_threshold(calibration.pixel_shares, calibration.pixel_values, len(calibration.scores), DEFAULT_MASK)
     checked = Checked.of(images.normals, images.suite.anomalies)
     parity = _parity(winner, graph, checked, overkill.value)
-    require(parity, precision, winner.detector.chooses)
+    require(parity, precision, winner.detector.selects_channels)
     return BundleContents(
         detector=winner.detector,
         graph=graph,
@@ -95,7 +95,7 @@ def bundle_contents(
         map_range=winner.map_range,
         facts=_facts(record, facts),
         parity=parity,
-        speed=measure_speed(graph, checked.images.pictures[0]),
+        speed=measure_speed(graph, checked.images.hwc[0]),
         samples=_samples(graph, images.suite, winner.map_range),
         notes=tuple(found.message for found in (overkill, marking) if not found.supported),
     )
@@ -137,7 +137,7 @@ def _moved(calibration: Calibration, exact: bytes, graph: bytes, normals: ImageS
     Out-of-fold scores are those of detectors in full precision; with what the graph adds to the score of each image
     they stand for detectors in its precision, without exporting one a fold.
     """
-    (before, low), (after, high) = (run_graph(model, normals.pictures) for model in (exact, graph))
+    (before, low), (after, high) = (run_graph(model, normals.hwc) for model in (exact, graph))
     few = _evenly(len(normals), _MAPS_COMPARED)
     return calibration.moved(high.astype(np.float64) - low, before[few], after[few])
 
@@ -146,7 +146,7 @@ def _parity(winner: CalibratedDetector, graph: bytes, checked: Checked, threshol
     # Not `anomaly_maps`: that goes through the cache, which keeps features in half precision.
     batches = (torch.from_numpy(batch) for batch in checked.images.batches(BATCH))
     raw = np.concatenate([winner.detector.anomaly_map(batch).cpu().numpy() for batch in batches])
-    maps, scores = run_graph(graph, checked.images.pictures)
+    maps, scores = run_graph(graph, checked.images.hwc)
     own = score_maps(raw, winner.rule, checked.images.size)
     exact = overkill_threshold(winner.calibration.scores, DEFAULT_OVERKILL).value
     return compare(own, raw, scores, maps, exact, checked.anomalous, threshold)
@@ -175,7 +175,7 @@ def _samples(graph: bytes, suite: Suite, map_range: tuple[float, float]) -> dict
     """Heatmaps of one synthetic anomaly of each family, the strongest."""
     chosen = {cell_family(cell): int(suite.members(cell)[0]) for cell in suite.cell_names}
     rows = list(chosen.values())[:_SAMPLES]
-    pictures = suite.anomalies.take(rows).pictures
+    pictures = suite.anomalies.take(rows).hwc
     maps, _ = run_graph(graph, pictures)
     painted = (overlay(picture, heat(values, map_range)) for picture, values in zip(pictures, maps, strict=True))
     return {f"{family}.png": _png(picture) for family, picture in zip(chosen, painted, strict=False)}

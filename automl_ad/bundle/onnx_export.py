@@ -153,7 +153,7 @@ def _check_operators(model: Any) -> None:
 
 
 def _backbones(detector: Detector) -> str:
-    return BACKBONE_JOINT.join(reading.backbone.name for reading in detector.readings)
+    return BACKBONE_JOINT.join(spec.backbone.name for spec in detector.feature_specs)
 
 
 def _reason(error: BaseException) -> str:

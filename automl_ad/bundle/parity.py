@@ -14,7 +14,7 @@ from automl_ad.evaluation.metrics import Floats, image_auroc, resize_maps
 LARGEST_RELATIVE = 1e-3
 """Tolerance for the scores of a float32 graph, as a share of their standard deviation."""
 STRAY_SHARE = 0.03
-"""Share of the images that may exceed it if the detector chooses among channels; at least one image."""
+"""Share of the images that may exceed it if the detector selects channels; at least one image."""
 LARGEST_LOSS = 0.05
 """Largest loss of image AUROC by a lower precision."""
 _LEAST_SPREAD = 1e-3
@@ -86,13 +86,13 @@ def compare(
     )
 
 
-def require(parity: Parity, precision: Precision, chooses: bool = False) -> None:
+def require(parity: Parity, precision: Precision, selects_channels: bool = False) -> None:
     """Refuses a graph whose outputs differ too much from the detector's.
 
     Args:
         parity: Differences between graph and detector.
         precision: Numerical precision of the graph.
-        chooses: Whether the detector chooses among channels, see `Detector.chooses`: a few images may then
+        selects_channels: See `Detector.selects_channels`: a few images may then
             exceed the tolerance.
 
     Raises:
@@ -102,7 +102,7 @@ def require(parity: Parity, precision: Precision, chooses: bool = False) -> None
     if not np.isfinite(parity.largest):
         raise BundleError(f"The {precision} graph gives scores that are not finite numbers; export another precision.")
     if precision == "fp32":
-        _require_equal(parity, max(1, int(STRAY_SHARE * parity.images)) if chooses else 0)
+        _require_equal(parity, max(1, int(STRAY_SHARE * parity.images)) if selects_channels else 0)
     elif parity.auroc_torch is not None and parity.auroc_onnx is not None:
         loss = parity.auroc_torch - parity.auroc_onnx
         if loss > LARGEST_LOSS:

@@ -259,7 +259,7 @@ def read_image(path: Path, white_level: int = 65535) -> Array:
     with _opened(path) as image:
         if image.mode.startswith("F"):
             raise InputError(
-                f"{path} holds floating-point values, whose white is unknown: save it as an 8-bit or 16-bit image."
+                f"{path} holds floating-point values, whose white level is unknown: save it as an 8-bit or 16-bit file."
             )
         if not image.mode.startswith("I") and ";16" in _raw_mode(image):
             raise InputError(

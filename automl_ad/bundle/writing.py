@@ -26,7 +26,7 @@ from automl_ad.bundle.precision import Precision
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import BundleError, InputError
 from automl_ad.evaluation.aggregation import ScoreAggregation
-from automl_ad.methods.base import BACKBONE_JOINT, Detector, Reading
+from automl_ad.methods.base import BACKBONE_JOINT, Detector, FeatureSpec
 
 WEIGHTS = "weights.safetensors"
 CARD, REQUIREMENTS, PROGRAM = "model_card.md", "requirements.txt", "predict.py"
@@ -195,11 +195,11 @@ def _names(folder: Path) -> list[str]:
 def _tensors(detector: Detector) -> dict[str, Tensor]:
     """All tensors as contiguous CPU copies: safetensors accepts no shared memory and no other memory formats."""
     own = {DETECTOR_PREFIX + name: tensor for name, tensor in detector.state.items()}
-    readings = detector.readings
+    feature_specs = detector.feature_specs
     frozen = {
         prefix + name: tensor
-        for prefix, reading in zip(backbone_prefixes(len(readings)), readings, strict=True)
-        for name, tensor in reading.backbone.tensors(reading.levels).items()
+        for prefix, spec in zip(backbone_prefixes(len(feature_specs)), feature_specs, strict=True)
+        for name, tensor in spec.backbone.tensors(spec.levels).items()
     }
     tensors = own | frozen
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -225,7 +225,7 @@ def _manifest(contents: BundleContents, digests: dict[str, str]) -> Manifest:
         decision=contents.decision,
         method=detector.name,
         settings=detector.settings.model_dump(mode="json"),
-        backbone=_backbone_facts([_facts(reading) for reading in detector.readings]),
+        backbone=_backbone_facts([_facts(spec) for spec in detector.feature_specs]),
         preprocessing=contents.preprocessing,
         rule=contents.aggregation.name,
         precision=contents.precision,
@@ -238,11 +238,11 @@ def _manifest(contents: BundleContents, digests: dict[str, str]) -> Manifest:
     )
 
 
-def _facts(reading: Reading) -> BackboneFacts:
-    backbone = reading.backbone
+def _facts(spec: FeatureSpec) -> BackboneFacts:
+    backbone = spec.backbone
     return BackboneFacts(
         name=backbone.name,
-        levels=reading.levels,
+        levels=spec.levels,
         weights_origin=_origin(backbone.origin),
         weights_tag=backbone.weights_tag,
         licence=backbone.licence,

@@ -1,4 +1,4 @@
-"""What is odd about an image folder, and what to do about it before a search."""
+"""Audit of an image folder: problems that affect a search, with advice."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from automl_ad.errors import InputError
 from automl_ad.results import AuditResult, FileError, SuspectFile
 
 SMALLEST_SIDE = 32
-"""Images with a shorter side, in pixels, show too little to learn from."""
+"""Smallest useful image side in pixels."""
 
 _ASPECT_TOLERANCE = 1.1
 _NAMED_FILES = 3
 
 
 def audit(images: Path, exclude: Collection[str] = ()) -> AuditResult:
-    """Looks at a folder of good images for whatever may spoil a search.
+    """Checks a folder of good images for problems that affect a search.
 
     Args:
         images: The folder.
@@ -124,8 +124,8 @@ def _on_number(report: AuditResult) -> str:
         )
     if report.distinct < ADVISED_IMAGES:
         return (
-            f"there are {report.distinct} distinct images: a search works but its answer is uncertain, "
-            f"so add more if you can, {ADVISED_IMAGES} or above."
+            f"there are {report.distinct} distinct images: a search works but its result is uncertain, "
+            f"so add more if you can, {ADVISED_IMAGES} or more."
         )
     return ""
 
@@ -135,7 +135,7 @@ def _on_duplicates(report: AuditResult) -> str:
         return ""
     extra = report.images - report.distinct
     names = _named(report.duplicates[0])
-    return f"repeats of a picture that is there already: {extra} (such as {names}); they count once, so remove them."
+    return f"near-duplicates of other images: {extra} (such as {names}); they count once, so remove them."
 
 
 def _on_small(infos: dict[Path, ImageInfo]) -> str:
@@ -155,11 +155,9 @@ def _on_sizes(report: AuditResult, infos: dict[Path, ImageInfo]) -> str:
     if max(aspects) > _ASPECT_TOLERANCE * min(aspects):
         return (
             f"the images have {len(report.sizes)} sizes with different proportions: all will be stretched to one "
-            "rectangle, so crop them alike or split them into one folder a view."
+            "rectangle, so crop them alike or use one folder per view."
         )
-    return (
-        f"the images have {len(report.sizes)} sizes: all will be scaled to one, so best take them at one magnification."
-    )
+    return f"the images have {len(report.sizes)} sizes: all will be scaled to one, so take them at one magnification."
 
 
 def _on_modes(report: AuditResult) -> str:

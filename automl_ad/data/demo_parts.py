@@ -1,4 +1,4 @@
-"""A drawn product line for trying things out: brushed steel flanges, good and defective."""
+"""A procedurally drawn data set for demonstrations: brushed steel flanges, good and defective."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _Mask = npt.NDArray[np.bool_]
 # Lengths are fractions of the image side, measured from the centre of the part.
 _OUTER, _STEP, _BORE = 0.40, 0.25, 0.12
 _HOLE_CIRCLE, _HOLE, _HOLES = 0.325, 0.036, 6
-_DETAIL = 2  # drawn at twice the size and shrunk, which smooths the edges
+_SUPERSAMPLING = 2  # supersampling factor, for antialiasing
 _TILT = np.deg2rad(4)
 _SUFFIX = 3
 
 
 @dataclass(frozen=True)
 class _Pose:
-    """Where one part lies and how it is lit; angles in radians, lengths in drawn pixels."""
+    """Position and illumination of one part; angles in radians, lengths in supersampled pixels."""
 
     side: int
     centre: tuple[float, float]
@@ -39,12 +39,12 @@ class _Pose:
 
     @classmethod
     def draw(cls, side: int, rng: np.random.Generator) -> _Pose:
-        """A part that a fixture holds, but not perfectly."""
+        """A random pose close to that of a fixture."""
         column, row = (side * _near(0.5, 0.007, rng) for _ in range(2))
         return cls(side, (column, row), _near(0, _TILT / 2, rng), _near(1, 0.025, rng), _near(0.9, 0.08, rng))
 
     def place(self, radius: float, angle: float) -> tuple[float, float]:
-        """x and y of a point of the part, given in its own polar coordinates (radius as a fraction of the side)."""
+        """Image coordinates (x, y) of a point in the part's polar coordinates (radius as a fraction of the side)."""
         turned = angle + self.angle
         return (
             self.centre[0] + radius * self.side * float(np.cos(turned)),
@@ -59,7 +59,7 @@ class _Pose:
 
 
 def _near(middle: float, spread: float, rng: np.random.Generator) -> float:
-    """A normal variate, cut at two standard deviations."""
+    """A normal variate, clipped at two standard deviations."""
     return middle + spread * float(np.clip(rng.normal(), -2, 2))
 
 
@@ -71,14 +71,14 @@ def draw_demo_set(
 ) -> Path:
     """Draws a data set in MVTec layout: ``train/good``, ``test/good``, ``test/<defect>`` and ``ground_truth/<defect>``.
 
-    The parts are drawn by this file alone: a turned flange with six bolt holes, its brushed grain, small shifts and
-    turns, changing light and sensor noise. Defects (scratch, stain, chipped edge, hole not drilled) go from faint to
-    plain. The same arguments give the same pixels.
+    The part is a turned flange with six bolt holes and brushed grain, with small shifts and rotations, varying
+    light and sensor noise. Defects (scratch, stain, chipped edge, missing hole) range from faint to obvious. The same
+    arguments give the same pixels.
 
     Args:
         output: Folder to create; it appears only when complete.
-        seed: Another seed draws other parts.
-        train: Number of good images to learn from.
+        seed: Random seed.
+        train: Number of good training images.
         good: Number of good test images.
         defective: Number of defective test images, shared among the kinds of defect.
         side: Height and width in pixels.
@@ -90,12 +90,12 @@ def draw_demo_set(
         InputError: ``output`` exists and is not an empty folder, or cannot be written.
     """
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise InputError(f"{output} exists already: name a folder that does not, or empty this one.")
+        raise InputError(f"{output} exists already: choose another folder or empty this one.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".drawing-", dir=output.parent))
     except OSError as fault:
-        raise InputError(f"{output} cannot be created ({fault.strerror}): name a folder that can.") from fault
+        raise InputError(f"{output} cannot be created ({fault.strerror}): choose another folder.") from fault
     try:
         _draw_good(draft / "train" / "good", train, side, np.random.default_rng([seed, 0]))
         _draw_good(draft / "test" / "good", good, side, np.random.default_rng([seed, 1]))
@@ -111,7 +111,7 @@ def draw_demo_set(
 
 def _draw_good(folder: Path, count: int, side: int, rng: np.random.Generator) -> None:
     for number in range(count):
-        pose = _Pose.draw(side * _DETAIL, rng)
+        pose = _Pose.draw(side * _SUPERSAMPLING, rng)
         _save(_photograph(_part(pose, rng), pose, rng), folder / _name(number))
 
 
@@ -120,7 +120,7 @@ def _draw_defective(root: Path, count: int, side: int, rng: np.random.Generator)
     for number in range(count):
         kind, turn = kinds[number % len(kinds)], number // len(kinds)
         turns = max(-(-count // len(kinds)) - 1, 1)
-        pose = _Pose.draw(side * _DETAIL, rng)
+        pose = _Pose.draw(side * _SUPERSAMPLING, rng)
         spoilt, mask = _DEFECTS[kind](_part(pose, rng), pose, min(turn / turns, 1), rng)
         _save(_photograph(spoilt, pose, rng), root / "test" / kind / _name(turn))
         marked = np.where(mask, 255, 0).astype(np.uint8)
@@ -181,7 +181,7 @@ def _inside(radius: _Plane, limit: float) -> _Mask:
 
 def _photograph(canvas: _Plane, pose: _Pose, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Light that falls off across the scene, exposure, a slightly warm tint and sensor noise: uint8 [H, W, 3]."""
-    side = pose.side // _DETAIL
+    side = pose.side // _SUPERSAMPLING
     small = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
     y, x = np.mgrid[:side, :side].astype(np.float32) / side - 0.5
     falloff = 1 - 0.16 * (x * np.cos(pose.light) + y * np.sin(pose.light)) - 0.18 * (x**2 + y**2)
@@ -191,19 +191,19 @@ def _photograph(canvas: _Plane, pose: _Pose, rng: np.random.Generator) -> npt.ND
     return np.asarray(np.clip((scene + noise) * 255, 0, 255).round(), np.uint8)
 
 
-def _scratch(canvas: _Plane, pose: _Pose, plainness: float, rng: np.random.Generator) -> tuple[_Plane, _Mask]:
+def _scratch(canvas: _Plane, pose: _Pose, visibility: float, rng: np.random.Generator) -> tuple[_Plane, _Mask]:
     """A bright line with a dark flank, slightly bent, on the face between hub and rim."""
     start = rng.uniform(0, 2 * np.pi)
     ends = [pose.place(0.20, start), pose.place(0.29, start + rng.uniform(0.2, 0.4)), pose.place(0.37, start + 0.7)]
     path = _curve(np.array(ends, np.float32))
-    width = max(round(pose.side * (0.004 + 0.004 * plainness)), 2)
+    width = max(round(pose.side * (0.004 + 0.004 * visibility)), 2)
     line, flank = (_stroke(path + shift, pose.side, width) * _metal(canvas) for shift in (0, width * 0.7))
-    strength = 0.14 + 0.26 * plainness
+    strength = 0.14 + 0.26 * visibility
     spoilt = canvas + strength * line - 0.6 * strength * flank
     return np.asarray(spoilt, np.float32), np.asarray((line > 0.25) | (flank > 0.25), np.bool_)
 
 
-def _stain(canvas: _Plane, pose: _Pose, plainness: float, rng: np.random.Generator) -> tuple[_Plane, _Mask]:
+def _stain(canvas: _Plane, pose: _Pose, visibility: float, rng: np.random.Generator) -> tuple[_Plane, _Mask]:
     """A patch of oil or rust: darker, ragged at the edge, mottled inside."""
     x, y = pose.place(rng.uniform(0.18, 0.28), rng.uniform(0, 2 * np.pi))
     rows, columns = np.mgrid[: pose.side, : pose.side].astype(np.float32)
@@ -211,14 +211,14 @@ def _stain(canvas: _Plane, pose: _Pose, plainness: float, rng: np.random.Generat
     ragged = ragged / ragged.std()
     away = np.hypot((columns - x) * rng.uniform(0.8, 1.3), rows - y) / pose.side + 0.008 * ragged
     cover = expit((rng.uniform(0.035, 0.055) - away) / 0.004) * _metal(canvas)
-    dark = (0.16 + 0.30 * plainness) * (1 + 0.15 * ragged)
+    dark = (0.16 + 0.30 * visibility) * (1 + 0.15 * ragged)
     return np.asarray(canvas * (1 - cover * dark), np.float32), np.asarray(cover > 0.3, np.bool_)
 
 
-def _chip(canvas: _Plane, pose: _Pose, plainness: float, rng: np.random.Generator) -> tuple[_Plane, _Mask]:
+def _chip(canvas: _Plane, pose: _Pose, visibility: float, rng: np.random.Generator) -> tuple[_Plane, _Mask]:
     """A piece broken out of the rim: conveyor where metal should be, with a rough bright edge."""
     x, y = pose.place(_OUTER + 0.004, rng.uniform(0, 2 * np.pi))
-    size = 0.018 + 0.030 * plainness
+    size = 0.018 + 0.030 * visibility
     around = (np.arange(11) + rng.uniform(-0.4, 0.4, 11)) * 2 * np.pi / 11
     reach = size * pose.side * rng.uniform(0.65, 1.2, 11)
     corners = np.stack([x + reach * np.cos(around), y + reach * np.sin(around)], axis=1)
@@ -231,7 +231,7 @@ def _chip(canvas: _Plane, pose: _Pose, plainness: float, rng: np.random.Generato
     return np.asarray(spoilt, np.float32), np.asarray(missing | edge, np.bool_)
 
 
-def _missing_hole(canvas: _Plane, pose: _Pose, plainness: float, rng: np.random.Generator) -> tuple[_Plane, _Mask]:
+def _missing_hole(canvas: _Plane, pose: _Pose, visibility: float, rng: np.random.Generator) -> tuple[_Plane, _Mask]:
     """A bolt hole that was drilled too small, down to not at all."""
     x, y = pose.place(_HOLE_CIRCLE, rng.integers(_HOLES) * 2 * np.pi / _HOLES)
     rows, columns = np.mgrid[: pose.side, : pose.side].astype(np.float32)
@@ -239,7 +239,7 @@ def _missing_hole(canvas: _Plane, pose: _Pose, plainness: float, rng: np.random.
     radius, angle = pose.polar()
     mask = np.asarray(away < _HOLE + 0.012, np.bool_)
     spoilt = np.where(mask, _steel(radius, angle, pose, rng), canvas)
-    left = _HOLE * (0.72 - 0.9 * plainness)
+    left = _HOLE * (0.72 - 0.9 * visibility)
     spoilt = np.asarray(spoilt, np.float32)
     return (_drill(spoilt, pose, x, y, left) if left > 0.25 * _HOLE else spoilt), mask
 

@@ -1,4 +1,4 @@
-"""Hashes that name an image by its content, and the search for pictures that were saved more than once."""
+"""Content hashes of images, and the detection of near-duplicates."""
 
 from __future__ import annotations
 
@@ -28,29 +28,28 @@ def content_hash(path: Path) -> str:
 
 
 def pixel_hash(pixels: npt.NDArray[np.uint8]) -> str:
-    """SHA-256 of an array and its shape, as a hex digest: equal for equal pixels, whatever file they came from."""
+    """SHA-256 of an array and its shape, as a hex digest: equal for equal pixels, whatever file they come from."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
 def near_duplicate_groups(images: npt.NDArray[np.uint8]) -> list[int]:
-    """Finds pictures that were re-encoded, rescaled or slightly brightened, as opposed to pictures of alike parts.
+    """Finds re-encoded, rescaled or slightly brightened copies of an image, as opposed to images of similar parts.
 
-    Good parts in a fixture look all the same, so likeness alone proves nothing. Images are compared by their fine
-    detail (128 px thumbnails less their local mean, scaled to unit length, so that light does not matter), and two are
-    duplicates when both hold:
+    Good parts in a fixture look alike, so similarity alone is not enough. Images are compared by their fine detail
+    (128 px thumbnails minus their local mean, scaled to unit length, which removes illumination). Two images are
+    duplicates if both hold:
 
-    * They differ no more than either differs from its own copy a tenth brighter (white clipped), at 0.9 of its size
-      and JPEG quality 60.
-    * They share what sets them apart from the others: of their detail less the mean detail of the set, each pixel
-      scaled by its spread so that edges that move a little do not drown the grain, the correlation is at least 0.71,
-      which is half of the variance. The noise and grain of two exposures are uncorrelated, so parts that differ in
-      nothing else stay distinct.
+    * They differ no more than either differs from its own copy that is a tenth brighter (white clipped), at 0.9 of its
+      size and JPEG quality 60.
+    * Their individual detail matches: after subtracting the mean detail of the set and scaling each pixel by its
+      spread, so that slightly moving edges do not dominate the grain, the correlation is at least 0.71, half of the
+      variance. Noise and grain of two exposures are uncorrelated, so parts that differ in nothing else stay distinct.
 
-    Images that are equal but for rounding are duplicates in any case. Groups are closed: if A matches B and B matches
-    C, all three are together. Doubt is settled in favour of distinct: a copy so compressed that its own grain is lost,
-    or a whole set made of one picture in several qualities, is not recognised.
+    Images that are equal up to rounding are always duplicates. Groups are transitive: if A matches B and B matches C,
+    all three are in one group. In doubt, images count as distinct: a copy compressed so much that its grain is lost,
+    or a set that consists of one image in several qualities, is not recognised.
 
     Args:
         images: uint8 [N, H, W] or [N, 3, H, W].
@@ -70,7 +69,7 @@ def near_duplicate_groups(images: npt.NDArray[np.uint8]) -> list[int]:
 
 
 def _linked_pairs(details: _Detail, tolerances: _Detail) -> csr_array:
-    """Sparse [N, N], true where images are duplicates; worked out in blocks of rows to bound memory."""
+    """Sparse [N, N], true where images are duplicates; computed in blocks of rows to bound memory."""
     own = _individual(details)
     rows, columns = [], []
     for start in range(0, len(details), _BLOCK):
@@ -87,7 +86,7 @@ def _linked_pairs(details: _Detail, tolerances: _Detail) -> csr_array:
 
 def _distances(some: _Detail, others: _Detail) -> _Detail:
     squares = (some**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)[None, :] - 2 * some @ others.T
-    # Below this, what is left is the rounding of float32.
+    # Smaller values are rounding errors of float32.
     return np.where(squares < 1e-5, 0, np.sqrt(np.maximum(squares, 0))).astype(np.float32)
 
 
@@ -96,14 +95,14 @@ def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _detail(grey: npt.NDArray[np.uint8]) -> _Detail:
-    """Fine detail of a picture as float32 [128 * 128] of length 1, or shorter for nearly empty pictures."""
+    """Fine detail of an image as float32 [128 * 128] of length 1, or shorter for nearly empty images."""
     small = cv2.resize(grey.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     detail = (small - cv2.GaussianBlur(small, (0, 0), _DETAIL_SIGMA)).ravel()
     return np.asarray(detail / max(float(np.linalg.norm(detail)), _FAINTEST * _SIDE), np.float32)
 
 
 def _resaved(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The strongest change by which a copy is still the same picture."""
+    """A copy with the strongest change that still counts as the same image."""
     height, width = grey.shape
     smaller = (max(round(width * _COPY_SCALE), 1), max(round(height * _COPY_SCALE), 1))
     brighter = cv2.convertScaleAbs(grey, alpha=_COPY_GAIN)
@@ -114,7 +113,7 @@ def _resaved(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _individual(details: _Detail) -> _Detail:
-    """What sets each picture apart from the set, [N, 128 * 128], rows of length 1."""
+    """The deviation of each image from the set, [N, 128 * 128], rows of length 1."""
     spread = details.std(axis=0)
     own = (details - details.mean(axis=0)) / np.maximum(spread, max(float(np.median(spread)), 1e-9))
     return np.asarray(own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-6), np.float32)

@@ -1,4 +1,4 @@
-"""Which files of a folder are the good images."""
+"""Finds the good images in a folder."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from automl_ad.errors import InputError, OptionError
 
 
 def find_images(path: Path) -> list[Path]:
-    """Lists the good images that a user points at.
+    """Lists the good images of a folder.
 
-    A folder is searched with its sub-folders, links to folders left aside, as is anything whose name begins with a
-    dot. Of a data set in MVTec layout only ``train/good`` is read, for the rest of it holds defects.
+    Sub-folders are included, except symbolic links and names that begin with a dot. Of a data set in MVTec layout only
+    ``train/good`` is read, as the rest contains defects.
 
     Returns:
         At least one path, sorted by name.
 
     Raises:
-        InputError: No such folder, a file, no permission, no image in it, or the test part of a data set.
+        InputError: The path is missing, a file, unreadable, without images, or the test part of a data set.
     """
     _check_folder(path)
     good = path / "train" / "good"
@@ -34,7 +34,7 @@ def find_images(path: Path) -> list[Path]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Lists every image file below ``folder``, hidden ones left aside, sorted; possibly none.
+    """Lists every image file below ``folder``, hidden ones excepted, sorted; possibly none.
 
     Raises:
         InputError: ``folder`` or a folder below it may not be read.
@@ -47,17 +47,17 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def excluded_names(images: Path, given: Iterable[str | Path]) -> tuple[str, ...]:
-    """Names the images to leave out as a study keeps them.
+    """Normalises the paths of excluded images to the form that a study stores.
 
     Args:
-        images: The folder that a search is given.
+        images: The image folder of the search.
         given: Paths relative to it, or any other paths of files in it.
 
     Returns:
-        Paths relative to ``images`` in POSIX form, sorted, each once.
+        Unique paths relative to ``images`` in POSIX form, sorted.
 
     Raises:
-        OptionError: A path is none of an image that the search would read.
+        OptionError: A path is not that of an image that the search would read.
     """
     given = list(given)
     known = {Path(os.path.abspath(path)) for path in find_images(images)} if given else set()
@@ -70,15 +70,15 @@ def _name_within(images: Path, path: Path, known: Set[Path]) -> str:
         if whole in known:
             return whole.relative_to(os.path.abspath(images)).as_posix()
     raise OptionError(
-        "exclude", f"{path} is none of the images that are read in {images}; give one as `audit` lists it."
+        "exclude", f"{path} is not one of the images read from {images}; give a path as listed by `audit`."
     )
 
 
 def without(paths: Sequence[Path], images: Path, exclude: Collection[str]) -> list[Path]:
-    """The paths below ``images`` except those that are named, relative to it and in POSIX form.
+    """The paths below ``images`` except those in ``exclude``, which are relative to it and in POSIX form.
 
     Raises:
-        InputError: None is left.
+        InputError: All are excluded.
     """
     left_out = {images / name for name in exclude}
     kept = [path for path in paths if path not in left_out]
@@ -99,12 +99,12 @@ def _check_folder(path: Path) -> None:
 
 
 def _refuse_test_part(path: Path) -> None:
-    """A test part mixes good and defective images, so nothing may be learned from it."""
+    """Refuses a test part, as it mixes good and defective images."""
     inside = path.name == "test" and (path / "good").is_dir()
     if inside or (path / "test" / "good").is_dir():
         raise InputError(
             f"{path} looks like the test part of a data set in MVTec layout, without train/good: "
-            "give a folder that holds good images only."
+            "give a folder of good images only."
         )
 
 

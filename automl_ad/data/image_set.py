@@ -1,4 +1,4 @@
-"""A fixed stack of images of one size, with a key that names its content."""
+"""An immutable stack of images of one size, identified by a content key."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ class ImageSet:
 
     Attributes:
         pixels: uint8 [N, 3, H, W], RGB, 0 to 255.
-        key: Hex digest that names the content, of a set of its own or as rows of its base: equal keys mean equal
-            images, so it can name cached results.
-        base: The set that this one was taken from; None for a set of its own. What is cached for the base serves all
-            sets taken from it.
-        rows: int64 [N], where in the base each image lies; None for a set of its own.
+        key: Hex digest of the content, or of the base's key and the rows for a subset: equal keys mean equal images,
+            so it can identify cached results.
+        base: The set of which this is a subset; None if it is not one. Subsets use the features cached for the base.
+        rows: int64 [N], index of each image in the base; None if it is not a subset.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -32,19 +31,19 @@ class ImageSet:
 
     @classmethod
     def of(cls, pixels: npt.NDArray[np.uint8]) -> ImageSet:
-        """Wraps a uint8 [N, 3, H, W] array and computes its key."""
+        """A set from a uint8 [N, 3, H, W] array."""
         if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.dtype != np.uint8:
             raise ValueError(f"pixels must be uint8 [N, 3, H, W] but got {pixels.dtype} {pixels.shape}")
         pixels = np.ascontiguousarray(pixels)
         return cls(pixels, pixel_hash(pixels))
 
     @classmethod
-    def of_pictures(cls, pictures: Sequence[npt.NDArray[np.uint8]]) -> ImageSet:
-        """Stacks uint8 [H, W, 3] pictures of one size."""
-        return cls.of(np.stack(pictures).transpose(0, 3, 1, 2))
+    def from_hwc(cls, images: Sequence[npt.NDArray[np.uint8]]) -> ImageSet:
+        """A set from uint8 [H, W, 3] images of one size."""
+        return cls.of(np.stack(images).transpose(0, 3, 1, 2))
 
     @property
-    def pictures(self) -> npt.NDArray[np.uint8]:
+    def hwc(self) -> npt.NDArray[np.uint8]:
         """The images as uint8 [N, H, W, 3], each contiguous."""
         return np.ascontiguousarray(self.pixels.transpose(0, 2, 3, 1))
 
@@ -57,7 +56,12 @@ class ImageSet:
         return int(self.pixels.shape[2]), int(self.pixels.shape[3])
 
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> ImageSet:
-        """The images at ``indices``, in that order."""
+        """The subset at ``indices``, in that order.
+
+        >>> images = ImageSet.of(np.zeros((4, 3, 32, 32), np.uint8))
+        >>> len(images.take([3, 1]))
+        2
+        """
         chosen = np.asarray(indices, dtype=np.int64)
         rows = chosen if self.rows is None else self.rows[chosen]
         digest = hashlib.sha256(f"{(self.base or self).key}{rows.tolist()}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Labelled images for judging a finished search: good and defective ones, with masks where there are any."""
+"""Labelled test images, good and defective, with masks if available."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _UNSORTED = "defect"
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image whose truth is known.
+    """One image with ground truth.
 
     Attributes:
         path: The image file.
         anomalous: Whether it shows a defect.
         defect: Type of the defect, ``good`` for none.
-        mask: File that marks the defective pixels in white, if there is one.
+        mask: File with the defective pixels in white, if there is one.
     """
 
     path: Path
@@ -37,7 +37,7 @@ def labelled_images(dataset: Path) -> list[LabelledImage]:
     Masks are ``ground_truth/<defect>/<stem>_mask.*`` or ``<stem>.*`` and are paired by name, never by order.
 
     Raises:
-        InputError: No ``test`` folder, no good or no defective images in it, or masks that fit no image.
+        InputError: No ``test`` folder, no good or no defective images in it, or masks that match no image.
     """
     test = dataset / "test"
     if not test.is_dir():
@@ -56,7 +56,7 @@ def labelled_from_folders(good: Path, defects: Path) -> list[LabelledImage]:
 
     Args:
         good: Folder of images without a defect.
-        defects: Folder of images with one; its sub-folders name the types, images outside of them are of type
+        defects: Folder of images with defects; its sub-folders are the types, images outside of these have type
             ``defect``.
 
     Raises:
@@ -71,7 +71,7 @@ def labelled_from_folders(good: Path, defects: Path) -> list[LabelledImage]:
 def _good_images(folder: Path) -> list[LabelledImage]:
     paths = _images_in(folder)
     if not paths:
-        raise InputError(f"{folder} holds no images: put good images there, for defects are judged against them.")
+        raise InputError(f"{folder} holds no images: put good images there, as defects are compared with them.")
     return [LabelledImage(path, False, GOOD, None) for path in paths]
 
 

@@ -1,4 +1,4 @@
-"""From files to arrays of one working size, the same way in the search and in the exported bundle."""
+"""Preprocessing of image files to arrays of one working size, identical in search and bundle."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from automl_ad.data.reading import WHITE_LEVELS, read_image
 from automl_ad.errors import InputError
 
 STRIDE = 32
-"""Sides are multiples of it, so that every backbone level divides them evenly."""
+"""Sides are multiples of it, so that every level of a backbone has a whole number of cells."""
 
 
 def working_size(sizes: Sequence[tuple[int, int]], side: int = 256) -> tuple[int, int]:
-    """Chooses the one size at which a study looks at its images.
+    """Chooses the working size of a study.
 
     Among the rectangles with sides that are multiples of 32, the one with the smallest sum of squared errors in
-    log aspect (against the median image) and in log area (against ``side`` x ``side``).
+    log aspect (relative to the median image) and in log area (relative to ``side`` x ``side``).
+
+    >>> working_size([(400, 800)], side=256)
+    (192, 352)
+
 
     Args:
         sizes: (height, width) of each image, at least one.
@@ -46,7 +50,7 @@ def working_size(sizes: Sequence[tuple[int, int]], side: int = 256) -> tuple[int
 
 
 def reduce(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Averages an image of one working size down to another, by Pillow: a bundle's runtime has no other library.
+    """Downsamples an image by area averaging. Uses Pillow, the only image library in a bundle's runtime.
 
     Args:
         image: uint8 [H, W, 3].
@@ -59,14 +63,14 @@ def reduce(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
 
 
 class Preprocessing(BaseModel):
-    """How an image file becomes the array that detectors see; stored with every study and bundle.
+    """Converts image files to detector inputs; stored with every study and bundle.
 
     Attributes:
         height: Rows of the working size.
         width: Columns of the working size.
         white_level: Value of white in files deeper than 8 bits.
-        via: (height, width) of a larger working size that images pass through. A study with several sizes reads its
-            files at the largest and reduces from there; a bundle takes the same way, so that it sees the same pixels.
+        via: (height, width) of a larger intermediate size. A study with several working sizes reads its files at the
+            largest and downsamples from there; a bundle does the same, so that its inputs are identical.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -86,7 +90,7 @@ class Preprocessing(BaseModel):
     def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Resizes uint8 [H, W, 3] to uint8 [3, height, width].
 
-        With an antialiased bilinear filter; if there is a ``via``, to that size, and from there by area averages.
+        With an antialiased bilinear filter; with ``via``, to that size first and then by area averaging.
         """
         height, width = self.via or (self.height, self.width)
         resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
@@ -118,8 +122,8 @@ class Preprocessing(BaseModel):
     def mask(self, path: Path) -> npt.NDArray[np.bool_]:
         """Reads a defect mask as bool [height, width], True = anomalous.
 
-        The mask is resized with the same bilinear filter as the images, always directly; a pixel is anomalous where at
-        least half of it is white. White is 255 (or the white of a 1-bit or 16-bit file), or 1 in files that hold
+        Resized with the same bilinear filter as the images, never through ``via``; a pixel is anomalous where at least
+        half of it is white. White is 255 (or the white of a 1-bit or 16-bit file), or 1 in files that hold
         nothing larger than 1.
 
         Raises:

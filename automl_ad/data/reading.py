@@ -1,4 +1,4 @@
-"""Any image file a factory camera writes, read as 8-bit RGB or refused in one sentence."""
+"""Reads image files as 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from PIL.TiffImagePlugin import TiffImageFile
 from automl_ad.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""File name endings that count as images, in lower case; compare with ``path.suffix.lower()``."""
+"""File name suffixes of images, in lower case; compare with ``path.suffix.lower()``."""
 
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", WebPImagePlugin.WebPImageFile.format)
-"""What the content of a file may be, as Pillow names it. Pillow would take more, and hand some to other programs."""
+"""Accepted formats, in Pillow's names. Pillow supports more, but runs external programs for some of them."""
 
 MAX_PIXELS = 178_000_000
-"""Larger images are refused: they would not fit in the memory of a small machine."""
+"""Larger images are refused, as they need too much memory."""
 
 WHITE_LEVELS = (1023, 4095, 16383, 65535)
-"""White of 10, 12, 14 and 16-bit cameras, all of which save 16-bit files."""
+"""Values of white for 10, 12, 14 and 16-bit cameras, which all write 16-bit files."""
 
 _ORIENTATION_TAG = 0x0112
 _WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101
 _FILES_LOOKED_AT = 32
 
-# Readers run in threads, where warnings.catch_warnings would race; Pillow's remarks on odd metadata help no user.
+# Readers run in threads, where warnings.catch_warnings is not safe; Pillow's warnings about metadata do not help users.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _Pixels = npt.NDArray[Any]
@@ -51,7 +51,7 @@ _UPRIGHT: dict[int, Callable[[_Pixels], _Pixels]] = {
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the header of an image file says.
+    """The header of an image file.
 
     Attributes:
         width: Pixels a row, after EXIF rotation.
@@ -68,10 +68,10 @@ class ImageInfo:
 
 
 def probe(path: Path) -> ImageInfo:
-    """Reads the header alone, without decoding pixels.
+    """Reads the header without decoding pixels.
 
     Raises:
-        InputError: The file is missing, empty, too large or no image.
+        InputError: The file is missing, empty, too large or not an image.
     """
     with _opened(path) as image:
         width, height = _stored_size(image) if _orientation(image) < 5 else _stored_size(image)[::-1]
@@ -83,16 +83,16 @@ def probe(path: Path) -> ImageInfo:
 def read_image(path: Path, white_level: int | None = None) -> npt.NDArray[np.uint8]:
     """Reads an image file as uint8 [H, W, 3] RGB, turned upright by its EXIF orientation.
 
-    Grey is repeated over the channels, palettes and CMYK are converted, transparency is ignored (the colour stored
-    under it is kept), and of a file with several pages the first is read. Deeper files are scaled so that
-    ``white_level`` becomes 255; brighter pixels are clipped.
+    Grey is repeated over the channels, palettes and CMYK are converted, the alpha channel is dropped, and of a file
+    with several pages the first is read. Files with more than 8 bits are scaled so that ``white_level`` becomes 255;
+    brighter pixels are clipped.
 
     Args:
         path: A file with one of `IMAGE_SUFFIXES`.
         white_level: Value of white in files deeper than 8 bits, 65535 unless given; see `white_level_of`.
 
     Raises:
-        InputError: The file is missing, empty, truncated, too large, no image, or holds floating-point values.
+        InputError: The file is missing, empty, truncated, too large, not an image, or has floating-point values.
     """
     raw = _decode(path)
     if raw.dtype != np.uint8:
@@ -102,10 +102,10 @@ def read_image(path: Path, white_level: int | None = None) -> npt.NDArray[np.uin
 
 
 def white_level_of(paths: Sequence[Path]) -> int:
-    """Guesses the value of white in the 16-bit files among ``paths``.
+    """Estimates the value of white in the 16-bit files among ``paths``.
 
-    A machine-vision camera often stores 10, 12 or 14 bits in 16-bit files: the answer is the smallest of `WHITE_LEVELS`
-    that holds the largest value found in at most 32 of the files, spread evenly. 65535 if no file has 16 bits.
+    Machine-vision cameras often store 10, 12 or 14 bits in 16-bit files: the result is the smallest of `WHITE_LEVELS`
+    not below the largest value in at most 32 evenly spaced files; 65535 if no file has 16 bits.
     """
     deep = [path for path in paths if _is_deep(path)]
     picks = np.linspace(0, len(deep) - 1, min(len(deep), _FILES_LOOKED_AT)).astype(int)
@@ -137,26 +137,26 @@ def _decode(path: Path) -> _Pixels:
     with _opened(path) as image:
         if image.mode.startswith("F"):
             raise InputError(
-                f"{path} holds floating-point values, whose white is unknown: save it as an 8-bit or 16-bit image."
+                f"{path} holds floating-point values, whose white level is unknown: save it as an 8-bit or 16-bit file."
             )
         orientation, depth = _orientation(image), _bit_depth(image)
-        # Both libraries turn TIFF files by themselves.
+        # Both libraries apply the orientation of TIFF files themselves.
         upright = _UPRIGHT[1 if isinstance(image, TiffImageFile) else orientation]
         image.load()
         if image.mode.startswith("I"):
             return upright(np.asarray(image))
         if depth == 16:
             if isinstance(image, TiffImageFile) and orientation > 4:
-                # OpenCV 5 cannot decode these, and says so on stderr.
-                raise InputError(f"{path} is a 16-bit colour TIFF that is stored lying: save it upright.")
+                # OpenCV 5 cannot decode these and prints errors to stderr.
+                raise InputError(f"{path} is a 16-bit colour TIFF with an EXIF rotation: save it upright.")
             return upright(_decode_deep_colour(path))
-        # A palette with transparency has to pass through RGBA, or Pillow mixes the transparent entry in.
+        # Palettes with transparency need RGBA first, or Pillow blends in the transparent entry.
         rgba = image.convert("RGBA") if image.mode in ("P", "PA") else image
         return upright(np.asarray(rgba.convert("RGB")))
 
 
 def _decode_deep_colour(path: Path) -> _Pixels:
-    """uint16 [H, W, 3]: Pillow would cut such files to 8 bits. Called after Pillow has checked the file's integrity."""
+    """uint16 [H, W, 3], decoded by OpenCV, as Pillow reduces such files to 8 bits; Pillow has verified the file."""
     stored = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise ValueError("16-bit colour in an unusual layout")
@@ -172,14 +172,14 @@ def _bit_depth(image: Image.Image) -> int:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the channels lie in the file, such as ``RGB;16B``; known until the pixels are loaded."""
+    """Pillow's raw mode of the file, such as ``RGB;16B``; available until the pixels are loaded."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def _orientation(image: Image.Image) -> int:
-    # Asked for the EXIF data of a PNG that has none in its header, Pillow would decode all pixels to look behind them.
+    # For a PNG without EXIF data in its header, Pillow's getexif decodes all pixels to search behind them.
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     orientation = image.getexif().get(_ORIENTATION_TAG, 1)
@@ -187,7 +187,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height before rotation; newer versions of Pillow exchange those of TIFF files at once."""
+    """Width and height before rotation; newer versions of Pillow swap those of TIFF files on opening."""
     if isinstance(image, TiffImageFile):
         return image.tag_v2[_WIDTH_TAG], image.tag_v2[_HEIGHT_TAG]
     return image.size
@@ -195,7 +195,7 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Opens a file with Pillow and turns whatever a decoder may raise on a bad file into one sentence."""
+    """Opens a file with Pillow; converts any decoder error to an ``InputError``."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -203,7 +203,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except InputError:
         raise
-    except Exception as fault:  # decoders raise nearly anything on a damaged file, and all of it means "unreadable"
+    except Exception as fault:  # decoders raise arbitrary exceptions on damaged files
         raise InputError(f"{path} {_why(path, fault)}") from fault
 
 

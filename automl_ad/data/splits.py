@@ -1,4 +1,4 @@
-"""Which images a detector learns from, which score it and which re-check the best few: decided by content alone."""
+"""Splits images into train, validation and hold-out parts, by content hashes only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from automl_ad.errors import InputError
 
 MIN_IMAGES = 12
-"""Fewest distinct images that a search accepts."""
+"""Minimum number of distinct images for a search."""
 
 ADVISED_IMAGES = 30
-"""From this many distinct images on the answer of a search becomes dependable."""
+"""Number of distinct images from which the result of a search is reliable."""
 
 _SMALLEST_SHARE = 3
 _VALIDATION_SHARE, _MOST_VALIDATION = 0.25, 64
@@ -22,17 +22,17 @@ _OVERSIZED = 20
 
 
 STORED_SPLITS = {"fit": "train", "proxy": "validation", "certify": "holdout"}
-"""Splits by the names that databases keep."""
+"""Maps the names of splits in databases and files to the attributes of `Splits`."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Indices of images, ascending; every image is in exactly one part and near-duplicates are in the same.
+    """Ascending indices of images; every image is in exactly one part, near-duplicates in the same.
 
     Attributes:
-        train: What detectors learn from.
-        validation: What the trials are scored on.
-        holdout: What the best few are checked on again.
+        train: Train part, to which detectors are fitted.
+        validation: Validation part, on which trials are scored.
+        holdout: Hold-out part, on which the best trials are checked again.
     """
 
     train: tuple[int, ...]
@@ -41,16 +41,16 @@ class Splits:
 
 
 def split(hashes: Sequence[str], groups: Sequence[int], seed: int) -> Splits:
-    """Divides images about 60 / 25 / 15 into train, validation and hold-out.
+    """Splits images about 60 / 25 / 15 into train, validation and hold-out.
 
     Counted in groups of near-duplicates, validation and hold-out get at least 3 and at most 64 and 48; the rest is for
-    training. A group that holds more than a twentieth of all images goes to the training split as far as possible, so
-    that one image saved many times does not dominate the scores.
+    training. A group with more than a twentieth of all images goes to the train part if possible, so that one image
+    saved many times does not dominate the scores.
 
     Args:
-        hashes: Content hash of each image. Order and file names do not matter to the result.
+        hashes: Content hash of each image. The result does not depend on order or file names.
         groups: Near-duplicate group of each image, as from `near_duplicate_groups`.
-        seed: Another seed gives another division.
+        seed: Random seed of the split.
 
     Raises:
         InputError: Fewer than `MIN_IMAGES` groups.
@@ -66,7 +66,7 @@ def split(hashes: Sequence[str], groups: Sequence[int], seed: int) -> Splits:
 
 
 def check_enough(distinct: int, images: int) -> None:
-    """Refuses sets that are too small to search on.
+    """Refuses sets that are too small for a search.
 
     Raises:
         InputError: ``distinct`` groups of near-duplicates among ``images`` are fewer than `MIN_IMAGES`.

@@ -1,4 +1,4 @@
-"""Good images that look unlike the others, found without training: a defect, another product, a bad exposure."""
+"""Finds outliers among good images without training: defects, other products, bad exposures."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Suspect:
     """An image that may not be good.
 
     Attributes:
-        index: Its place in the array that was searched.
-        score: How far it lies from the others, in robust standard deviations; at least 3.5.
+        index: Its index in the given array.
+        score: Distance from the others in robust standard deviations; at least 3.5.
     """
 
     index: int
@@ -38,11 +38,11 @@ class Suspect:
 
 
 def find_suspects(images: npt.NDArray[np.uint8]) -> list[Suspect]:
-    """Lists images of which a person should check that they are good, worst first.
+    """Lists images that a person should check, worst first.
 
     Each image is described by the colour layout, local contrast and gradient orientations of a 64 px thumbnail; its
     score is the robust z value (median and median absolute deviation over the set) of the logarithm of its mean
-    distance to the 5 nearest others. The logarithm tames the long tail that such distances have in clean sets.
+    distance to the 5 nearest others. The logarithm shortens the long tail of such distances in clean sets.
     Sets of fewer than 8 images have no suspects.
 
     Args:
@@ -61,7 +61,7 @@ def outlier_scores(images: npt.NDArray[np.uint8]) -> _Floats:
     distances = np.log(_neighbour_distances(points) + 1e-6)
     deviations = distances - np.median(distances)
     spread = _MAD_TO_SIGMA * float(np.median(np.abs(deviations)))
-    # A spread below a twentieth happens when most images are alike to the bit; it would make suspects of trifles.
+    # A smaller spread occurs if most images are identical; tiny differences would then count as outliers.
     return np.asarray(deviations / max(spread, 0.05), np.float32)
 
 
@@ -79,7 +79,7 @@ def _principal(descriptions: _Floats) -> _Floats:
 
 
 def _describe(images: npt.NDArray[np.uint8]) -> _Floats:
-    """Where things are and what there is of them, both standardised and of equal weight: float32 [N, 780]."""
+    """Layout and overall statistics, standardised and with equal weight: float32 [N, 780]."""
     cells = np.stack([_cells(image) for image in images])
     layout = cells.reshape(len(images), -1)
     overall = np.concatenate([cells.mean(axis=(1, 2)), cells.std(axis=(1, 2))], axis=1)
@@ -87,7 +87,7 @@ def _describe(images: npt.NDArray[np.uint8]) -> _Floats:
 
 
 def _standardised(block: _Floats) -> _Floats:
-    """Columns of mean 0 and equal variance that add up to 1; columns that hardly vary become 0."""
+    """Scales columns to mean 0 and equal variances that sum to 1; nearly constant columns become 0."""
     spread = block.std(axis=0)
     standard = (block - block.mean(axis=0)) / np.maximum(spread, _FAINTEST)
     return np.asarray(np.where(spread < _FAINTEST, 0, standard) / np.sqrt(block.shape[1]), np.float32)
@@ -102,7 +102,7 @@ def _cells(image: npt.NDArray[np.uint8]) -> _Floats:
 
 
 def _orientations(grey: _Floats) -> _Floats:
-    """float32 [64, 64, 8]: gradient magnitude of each pixel, filed under its orientation regardless of sign."""
+    """float32 [64, 64, 8]: gradient magnitude of each pixel in the bin of its unsigned orientation."""
     across, down = np.gradient(grey, axis=1), np.gradient(grey, axis=0)
     bins = np.floor(np.arctan2(down, across) / np.pi * _ORIENTATIONS).astype(int) % _ORIENTATIONS
     return np.asarray(np.eye(_ORIENTATIONS)[bins] * np.hypot(across, down)[:, :, None], np.float32)

@@ -1,4 +1,4 @@
-"""Pictures that come from a browser: taken in within limits, and never put anywhere but in their folder."""
+"""Uploads from a browser: stores images safely, within limits and only in their folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from automl_ad.errors import InputError, StoreError
 
 _CHUNK = 1 << 20
 _ENTRY_BYTES = 1024
-"""More than what a zip file's list of contents needs for one file; the list is read into memory as a whole."""
+"""Upper bound of a zip directory entry; the directory is read into memory as a whole."""
 _END_RECORD, _LARGE_RECORD = b"PK\x05\x06", b"PK\x06\x07"
 _END_BYTES, _LONGEST_COMMENT = 22, 65535
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -29,14 +29,14 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """What one upload may hold.
+    """Limits of one upload.
 
     Attributes:
-        files: Images.
-        file_bytes: Of one image, unpacked.
-        total_bytes: Of all images, unpacked.
-        ratio: How many times smaller a zip file may be than its images, where these exceed ``harmless_bytes``.
-        harmless_bytes: Below it the ratio does not matter: even pictures shrink a lot.
+        files: Number of images.
+        file_bytes: Size of one image, unpacked.
+        total_bytes: Size of all images, unpacked.
+        ratio: Largest compression ratio of a zip file whose images exceed ``harmless_bytes``.
+        harmless_bytes: Total size below which the ratio is not checked.
     """
 
     files: int = 20_000
@@ -50,25 +50,25 @@ LIMITS = UploadLimits()
 
 
 def unpack_images(archive: BinaryIO, target: Path, limits: UploadLimits = LIMITS) -> Path:
-    """Unpacks the images of a zip file with their folders, and leaves everything else in it.
+    """Unpacks the images of a zip file with their folders; other files are ignored.
 
-    Names are made safe; two that a file system might take for one are told apart by a number.
+    Names are sanitised and made unique.
 
     Args:
         archive: The zip file, seekable.
-        target: Folder to make; it must not be there, or be empty. It is there complete or not at all.
-        limits: What is taken in.
+        target: Folder to create; must be missing or empty. It is created completely or not at all.
+        limits: Limits of the upload.
 
     Returns:
         The folder to search: ``target``, or the one folder below it that holds everything.
 
     Raises:
-        InputError: The file is no zip file, is damaged or encrypted, exceeds a limit, holds no images, links, names
-            that point outside, or files that are called images but are none.
-        StoreError: The disk is full or may not be written.
+        InputError: The file is not a zip file, is damaged or encrypted, exceeds a limit, has no images, or contains
+            links, names that point outside, or image files that cannot be read.
+        StoreError: The disk is full or not writable.
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise InputError(f"{target} holds something already; choose another folder.")
+        raise InputError(f"{target} is not empty; choose another folder.")
     _check_directory(archive, limits)
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -76,35 +76,35 @@ def unpack_images(archive: BinaryIO, target: Path, limits: UploadLimits = LIMITS
             _check_sizes([entry.file_size for entry in entries], limits)
             _check_ratio(entries, limits)
             names = unique(safe_path(entry.filename) for entry in entries)
-            with _folder_in_the_making(target, sum(entry.file_size for entry in entries)) as folder:
+            with _temporary_folder(target, sum(entry.file_size for entry in entries)) as folder:
                 for entry, name in zip(entries, names, strict=True):
                     _unpack(opened, entry, folder / name)
     except _DAMAGE as error:
-        raise InputError("The zip file is damaged or of an unusual kind; pack the images anew.") from error
+        raise InputError("The zip file is damaged or of an unsupported kind; pack the images again.") from error
     return _innermost(target)
 
 
-def store_pictures(files: Iterable[tuple[str, bytes]], target: Path, limits: UploadLimits = LIMITS) -> list[Path]:
-    """Writes pictures under safe names of their own, beside what is there; all of them or none.
+def store_images(files: Iterable[tuple[str, bytes]], target: Path, limits: UploadLimits = LIMITS) -> list[Path]:
+    """Writes images under safe, unique names beside existing files; all of them or none.
 
     Args:
         files: Name and content of each.
-        target: Folder, made if absent.
-        limits: What is taken in, with what is there already.
+        target: Folder, created if missing.
+        limits: Limits for the new and existing files together.
 
     Returns:
         The files written, in the order given.
 
     Raises:
-        InputError: A file is no image, or a limit is exceeded.
-        StoreError: The disk is full or may not be written.
+        InputError: A file is not an image, or a limit is exceeded.
+        StoreError: The disk is full or not writable.
     """
     given = list(files)
     there = [path for path in target.iterdir() if path.is_file()] if target.is_dir() else []
     _check_sizes([path.stat().st_size for path in there] + [len(content) for _, content in given], limits)
     flat = [PurePosixPath(safe_part(name.replace("\\", "/").rpartition("/")[2])) for name, _ in given]
     paths = [target / name for name in unique(flat, [path.name for path in there])]
-    with _disk_faults(target), _undone(paths):
+    with _disk_faults(target), _removed_on_error(paths):
         target.mkdir(parents=True, exist_ok=True)
         for path, (name, content) in zip(paths, given, strict=True):
             _check_suffix(path, name)
@@ -114,16 +114,16 @@ def store_pictures(files: Iterable[tuple[str, bytes]], target: Path, limits: Upl
 
 
 def _check_directory(archive: BinaryIO, limits: UploadLimits) -> None:
-    """Refuses a list of contents that would fill the memory before any other limit is looked at."""
+    """Refuses a zip directory too large to read into memory, before the other limits are checked."""
     size = archive.seek(0, os.SEEK_END)
     archive.seek(max(0, size - _END_BYTES - _LONGEST_COMMENT))
     tail = archive.read()
     archive.seek(0)
     start = tail.rfind(_END_RECORD)
     if start < 0 or len(tail) < start + _END_BYTES:
-        raise InputError("The uploaded file is no zip file; pack the folder of images as .zip.")
+        raise InputError("The uploaded file is not a zip file; pack the folder of images as .zip.")
     listed = struct.unpack_from("<I", tail, start + 12)[0]
-    # Files that need the larger record exceed our limits, and it could name any other size.
+    # A zip64 record is only needed beyond our limits, and could state any other size.
     if listed > limits.files * _ENTRY_BYTES or tail[max(0, start - 20) : start].startswith(_LARGE_RECORD):
         raise _too_many(limits)
 
@@ -142,7 +142,7 @@ def _images_in(entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
         if entry.flag_bits & 1:
             raise InputError("The zip file is encrypted; pack the images without a password.")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise InputError("The zip file is compressed in an unusual way; pack the images anew, as an ordinary .zip.")
+            raise InputError("The zip file uses an unsupported compression; pack the images again as an ordinary .zip.")
     return images
 
 
@@ -159,7 +159,7 @@ def _check_sizes(sizes: Sequence[int], limits: UploadLimits) -> None:
         raise InputError(f"An image is larger than {limits.file_bytes >> 20} MB; scale it down or cut it into tiles.")
     if sum(sizes) > limits.total_bytes:
         raise InputError(
-            f"The images are larger than {limits.total_bytes >> 20} MB together; "
+            f"The images are larger than {limits.total_bytes >> 20} MB in total; "
             "copy the folder to this machine and name it instead."
         )
 
@@ -174,19 +174,21 @@ def _check_ratio(entries: Sequence[zipfile.ZipInfo], limits: UploadLimits) -> No
     size, packed = (sum(getattr(entry, kind) for entry in entries) for kind in ("file_size", "compress_size"))
     if size > limits.harmless_bytes and size > limits.ratio * packed:
         raise InputError(
-            f"The zip file would become more than {limits.ratio:g} times larger, which pictures never do; "
-            "pack the images anew."
+            f"The zip file would become more than {limits.ratio:g} times larger, which images never do; "
+            "pack the images again."
         )
 
 
 @contextmanager
-def _folder_in_the_making(target: Path, size: int) -> Iterator[Path]:
-    """Lends a folder beside ``target`` that takes its place when the block ends well, and else goes away."""
+def _temporary_folder(target: Path, size: int) -> Iterator[Path]:
+    """A temporary folder that is renamed to ``target`` if the block succeeds, and removed otherwise."""
     draft = target.with_name(f".{uuid.uuid4().hex}")
     with _disk_faults(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(target.parent).free < size:
-            raise StoreError(f"The disk of {target.parent} has no room for {size >> 20} MB of images; free some space.")
+            raise StoreError(
+                f"The disk of {target.parent} has no space for {size >> 20} MB of images; free some space."
+            )
         try:
             draft.mkdir()
             yield draft
@@ -206,8 +208,8 @@ def _disk_faults(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _undone(paths: Sequence[Path]) -> Iterator[None]:
-    """Removes the files again when the block fails."""
+def _removed_on_error(paths: Sequence[Path]) -> Iterator[None]:
+    """Removes the files if the block fails."""
     try:
         yield
     except BaseException:
@@ -220,13 +222,13 @@ def _undone(paths: Sequence[Path]) -> Iterator[None]:
 def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(entry) as source, path.open("xb") as file:
-        shutil.copyfileobj(source, file, _CHUNK)  # never gives more than the size that was checked
+        shutil.copyfileobj(source, file, _CHUNK)  # never more than the size that was checked
     _check_image(path, entry.filename)
 
 
 def _check_suffix(path: Path, name: str) -> None:
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"{quoted(name)} is no image; give files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
+        raise InputError(f"{quoted(name)} is not an image; give files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
 
 
 def _check_image(path: Path, name: str) -> None:
@@ -237,7 +239,7 @@ def _check_image(path: Path, name: str) -> None:
 
 
 def _innermost(folder: Path) -> Path:
-    """Where a packed folder begins: below folders that hold one folder and nothing else."""
+    """The innermost folder reached through folders that contain a single folder and nothing else."""
     while not (folder / "train" / "good").is_dir():
         inside = list(folder.iterdir())
         if len(inside) != 1 or not inside[0].is_dir():

@@ -133,14 +133,14 @@ def _curve(
     family: AnomalyFamily, context: Context, panel: Panel, per_strength: int, rng: np.random.Generator
 ) -> DetectabilityCurve:
     bases = [context.normals[int(base)] for base in rng.integers(len(context.normals), size=per_strength)]
-    family.expect(bases * len(STRENGTHS), [strength for strength in STRENGTHS for _ in bases])
+    family.prepare(bases * len(STRENGTHS), [strength for strength in STRENGTHS for _ in bases])
     attempts = {strength: _drawn(family, bases, strength, rng) for strength in STRENGTHS}
     drawn = {strength: images for strength, images in attempts.items() if len(images) >= MIN_DRAWN * per_strength}
     if not drawn:
         return DetectabilityCurve((), ())
     # The panel takes groups of equal size: where a few attempts failed, other anomalies are repeated.
     images = [image for images in drawn.values() for image in islice(cycle(images), per_strength)]
-    return DetectabilityCurve.of(list(drawn), panel.detectabilities(ImageSet.of_pictures(images), len(drawn)))
+    return DetectabilityCurve.of(list(drawn), panel.detectabilities(ImageSet.from_hwc(images), len(drawn)))
 
 
 def _drawn(

@@ -78,7 +78,7 @@ def _drawn(
 ) -> list[tuple[int, npt.NDArray[np.uint8], Masks]]:
     """``count`` anomalies with their bases; if an attempt fails, the next base in ``order`` is used."""
     normals = family.context.normals
-    family.expect(list(normals[order[:count]]), [strength] * count)
+    family.prepare(list(normals[order[:count]]), [strength] * count)
     found = []
     for base in order[: _MAX_ATTEMPTS * count]:
         drawn = family.try_draw(normals[base], strength, rng)

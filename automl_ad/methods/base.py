@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from automl_ad.methods.pairs import PairSource
 
 Extractors = Callable[[str], FeatureExtractor]
-"""Gives the extractor of a backbone by its name."""
+"""Maps a backbone name to its extractor."""
 BACKBONE_JOINT = " & "
-"""Between the names of backbones that one detector reads together."""
+"""Separates the backbone names of one detector in reports."""
 
 
 class DetectorSettings(BaseModel):
-    """The parameters of one candidate: what a bundle records."""
+    """The parameters of one candidate, as stored in a bundle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @property
     def recipe(self) -> Recipe | None:
-        """The anomalies that fitting learns from; None for methods that learn from good images alone."""
+        """The synthetic anomalies that fitting trains on; None for methods that train on normal images only."""
         return None
 
     @property
     def learns_from(self) -> frozenset[str]:
-        """Families of synthetic anomalies that fitting learns from: a proxy score on these is a home game."""
+        """Families of synthetic anomalies used in training; proxy scores on these have in-family bias."""
         return frozenset() if self.recipe is None else frozenset(self.recipe.families)
 
     @property
     def advantage(self) -> float:
-        """How much better synthetic anomalies of any family make it look than real defects do, in AUROC.
+        """Expected AUROC gain on synthetic anomalies of any family that does not carry over to real defects.
 
-        Taken off wherever it is compared with others. Measured by ``studies/fidelity`` beside methods that learn from
-        good images alone (docs/benchmarks.md); 0 for these, and where nothing was found.
+        Subtracted wherever candidates are compared. Measured by ``studies/fidelity`` relative to methods that train on
+        normal images only (docs/benchmarks.md); 0 for these, and where no effect was found.
         """
         return 0.0
 
@@ -59,19 +59,19 @@ class DetectorSettings(BaseModel):
 
 
 class MethodSettings(DetectorSettings):
-    """The parameters of a method on one backbone: what a trial suggests."""
+    """The parameters of a method on one backbone, as suggested by a trial."""
 
     backbone: str
     levels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a detector reads of a backbone.
+class FeatureSpec:
+    """The features that a detector consumes: levels of one backbone.
 
     Attributes:
         backbone: The frozen feature extractor.
-        levels: Which of its levels.
+        levels: The levels used.
     """
 
     backbone: Backbone
@@ -79,12 +79,12 @@ class Reading:
 
 
 class Detector(ABC):
-    """An anomaly model of one method, or the average of some.
+    """An anomaly model of one method, or an ensemble of several.
 
     Attributes:
         name: The method's name.
-        learns_from: Families of synthetic anomalies that its candidates may learn from.
-        settings_type: The type of its parameters.
+        learns_from: Families of synthetic anomalies that its candidates may train on.
+        settings_type: Type of ``settings``.
         settings: Parameters of this candidate.
         seed: Drives everything random in the fit.
     """
@@ -102,42 +102,42 @@ class Detector(ABC):
 
         Args:
             settings: Of type ``settings_type``.
-            extractors: Gives the extractors.
+            extractors: Maps backbone names to extractors.
             seed: Drives everything random in the fit.
         """
 
     @property
     def parts(self) -> tuple[Detector, ...]:
-        """The detectors that are fitted each by itself: the members of an average, else this one alone."""
+        """The detectors that are fitted separately: the members of an ensemble, otherwise this detector alone."""
         return (self,)
 
     @property
     @abstractmethod
-    def readings(self) -> tuple[Reading, ...]:
-        """What it reads of each of its backbones."""
+    def feature_specs(self) -> tuple[FeatureSpec, ...]:
+        """The features it consumes, one entry for each backbone."""
 
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device it runs on."""
 
     @property
-    def chooses(self) -> bool:
-        """Whether a map hangs on a choice among channels, which rounding can turn where two are nearly equal.
+    def selects_channels(self) -> bool:
+        """Whether a map depends on a top-k selection of channels, which rounding can change where scores nearly tie.
 
-        The same image may then have two maps, both right.
+        The exported graph may then give a different, equally valid map for the same image.
         """
         return False
 
     @abstractmethod
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
-        """Learns what normal looks like.
+        """Fits the detector to normal images.
 
         Args:
-            normals: Good images only.
-            anomalies: Draws what ``settings.recipe`` names; None without one.
-            budget: Time limit; training ends early with what it has.
-            report: Called at least five times by methods that train.
+            normals: Normal images only.
+            anomalies: Source of the anomalies described by ``settings.recipe``; None if that is None.
+            budget: Time limit; training stops early and keeps its current weights.
+            report: Called with the fraction done, 0 to 1; at least five times by methods that train.
         """
 
     @abstractmethod
@@ -151,11 +151,11 @@ class Detector(ABC):
     @property
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """What the fit learned, without the backbone; savable as safetensors."""
+        """The fitted tensors, without the backbone; can be saved as safetensors."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restores a fit from ``state``.
+        """Restores a fitted detector from ``state``.
 
         Raises:
             ValueError: The tensors are not those of this method.
@@ -163,4 +163,4 @@ class Detector(ABC):
 
     @abstractmethod
     def to_module(self) -> nn.Module:
-        """Backbones and detector as one module from images to maps, for export."""
+        """Backbones and detector as one module that maps images to anomaly maps, for export."""

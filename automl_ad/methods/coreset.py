@@ -1,9 +1,9 @@
-"""Greedy k-center selection in seconds: few vectors that leave none of the others far away.
+"""Fast greedy k-center selection: a small subset such that every vector is close to one of it.
 
-The greedy rule (Gonzalez 1985; used by PatchCore) always takes the vector farthest from those taken so far, so a vector
-that lies close to an early choice is never taken. A first, short run over a random part of the vectors finds those
-close ones; only the far ones stay candidates for the rest. A plain random subset of candidates, the usual shortcut,
-drops exactly the rare vectors that the rule looks for (0.85 against 0.91 image AUROC on a tile set).
+The greedy rule (Gonzalez 1985; used by PatchCore) always selects the vector farthest from the selection so far, so a
+vector close to an early choice is never selected. A first, short run on a random subset identifies these; only the
+distant vectors remain candidates for the second run. The usual shortcut, a random subset of candidates, drops exactly
+the rare vectors that the rule should find (image AUROC 0.85 instead of 0.91 on a tile set).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def greedy_k_center(vectors: Tensor, count: int, generator: torch.Generator, can
         vectors: float32 [N, D].
         count: How many to choose; at most N.
         generator: Draws the first candidates.
-        candidates: How many of the farthest vectors stay in the race after the first run.
+        candidates: How many of the farthest vectors remain candidates after the first run.
 
     Returns:
         int64 indices [count] into ``vectors``, in the order chosen, without repeats unless vectors repeat.
@@ -35,7 +35,7 @@ def greedy_k_center(vectors: Tensor, count: int, generator: torch.Generator, can
     early = min(max(1, count // 4), len(drawn))
     first = drawn[_greedy(vectors[drawn], torch.full_like(vectors[drawn, 0], torch.inf), early)]
     distances = _squared_distances(vectors, vectors[first])
-    distances[first] = -torch.inf  # chosen already: rounding, or a lack of others, must not bring them back
+    distances[first] = -torch.inf  # selected already: must not be selected again through rounding or a lack of others
     far = distances.topk(max(candidates, count)).indices
     rest = far[_greedy(vectors[far], distances[far], count - len(first))]
     return torch.cat([first, rest])

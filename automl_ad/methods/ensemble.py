@@ -1,4 +1,4 @@
-"""The mean of a few detectors' anomaly maps, each brought to one scale: where one errs, the others hold against it."""
+"""Ensembles: the mean of several detectors' standardised anomaly maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from automl_ad.backbones.base import Backbone
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import BACKBONE_JOINT, Detector, DetectorSettings, Extractors, MethodSettings, Reading
+from automl_ad.methods.base import BACKBONE_JOINT, Detector, DetectorSettings, Extractors, FeatureSpec, MethodSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.registry import ENSEMBLE, detector_class
@@ -22,15 +22,15 @@ from automl_ad.training import Budget, Report
 
 
 class Member(BaseModel):
-    """One detector of an average, and the scale that its maps are brought to.
+    """One detector of an ensemble, with the location and scale used to standardise its maps.
 
     Attributes:
-        trial: Number of the trial that it was.
+        trial: Number of its trial.
         method: Its method.
         settings: Parameters of the method, as JSON-able values.
-        seed: Drives everything random in its fit: with that of its trial, it is the detector that was scored there.
-        centre: What good images score that it did not see.
-        spread: How far these scores lie apart.
+        seed: Drives everything random in its fit; with the trial's seed, it reproduces the trial's detector.
+        centre: Centre of its scores on normal images that it was not fitted to.
+        spread: Spread of these scores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,25 +45,25 @@ class Member(BaseModel):
     @field_validator("settings")
     @classmethod
     def _complete(cls, values: dict[str, Any], others: ValidationInfo) -> dict[str, Any]:
-        """Defaults included, so that equal members are equal."""
+        """Fills in defaults, so that equal members compare equal."""
         return detector_class(others.data["method"]).settings_type(**values).model_dump(mode="json")
 
     @property
     def parameters(self) -> MethodSettings:
-        """Its settings with their type."""
+        """Its settings as the typed model."""
         return detector_class(self.method).settings_type(**self.settings)
 
     def build(self, extractors: Extractors) -> FeatureDetector:
-        """The same, unfitted."""
+        """Its unfitted detector."""
         return detector_class(self.method).build(self.parameters, extractors, self.seed)
 
 
 class EnsembleSettings(DetectorSettings):
-    """Parameters of an average.
+    """Parameters of an ensemble.
 
     Attributes:
         members: At least two.
-        backbone: Names of the members' backbones, joined, for tables; found from the members.
+        backbone: Names of the members' backbones, joined, for tables; derived from the members.
     """
 
     members: tuple[Member, ...] = Field(min_length=2)
@@ -72,19 +72,19 @@ class EnsembleSettings(DetectorSettings):
     @model_validator(mode="before")
     @classmethod
     def _name_backbones(cls, values: Any) -> Any:
-        """The name follows from the members, whatever was given."""
+        """Derives ``backbone`` from the members and ignores any given value."""
         members = [Member.model_validate(member) for member in values.get("members", ())]
         names = dict.fromkeys(member.parameters.backbone for member in members)
         return {**values, "backbone": BACKBONE_JOINT.join(names)}
 
     @property
     def learns_from(self) -> frozenset[str]:
-        """See ``DetectorSettings.learns_from``: whatever a member learns from."""
+        """See ``DetectorSettings.learns_from``: the union over the members."""
         return frozenset[str]().union(*(member.parameters.learns_from for member in self.members))
 
     @property
     def advantage(self) -> float:
-        """See ``DetectorSettings.advantage``: that of the members, each of which has an equal say in the map."""
+        """See ``DetectorSettings.advantage``: the mean over the members, which have equal weights."""
         return sum(member.parameters.advantage for member in self.members) / len(self.members)
 
     @property
@@ -94,14 +94,14 @@ class EnsembleSettings(DetectorSettings):
 
 
 def mean_map(maps: Sequence[Tensor], members: Sequence[Member]) -> Tensor:
-    """The mean of maps in units of their members' scales.
+    """The mean of the members' maps, each standardised by its member's centre and spread.
 
     Args:
         maps: float32 [B, h_i, w_i], one a member.
-        members: The scales.
+        members: Provide centre and spread.
 
     Returns:
-        float32 [B, h, w] on the finest of the grids; coarser maps are enlarged bilinearly.
+        float32 [B, h, w] on the finest grid; coarser maps are upsampled bilinearly.
     """
     size = max(level.shape[1] for level in maps), max(level.shape[2] for level in maps)
     standard = [(_enlarged(level, size) - own.centre) / own.spread for level, own in zip(maps, members, strict=True)]
@@ -109,7 +109,7 @@ def mean_map(maps: Sequence[Tensor], members: Sequence[Member]) -> Tensor:
 
 
 def mean_maps(maps: Sequence[npt.NDArray[np.float32]], members: Sequence[Member]) -> npt.NDArray[np.float32]:
-    """See ``mean_map``, for maps float32 [N, h_i, w_i] as trials keep them."""
+    """See ``mean_map``, for stored maps, float32 [N, h_i, w_i]."""
     result: npt.NDArray[np.float32] = mean_map([torch.from_numpy(own) for own in maps], members).numpy()
     return result
 
@@ -121,32 +121,35 @@ def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class SharedPass:
-    """Features for several detectors, each part of a backbone run once however many read it.
+    """Features for several detectors; each part of a backbone runs once, however many detectors use it.
 
     Args:
-        readings: What each detector reads, in turn.
+        feature_specs: The features of each detector, in order.
     """
 
-    def __init__(self, readings: Sequence[Reading]) -> None:
-        self._parts = [reading.backbone.parts(reading.levels) for reading in readings]
-        self._joins = [reading.backbone.join for reading in readings]
+    def __init__(self, feature_specs: Sequence[FeatureSpec]) -> None:
+        self._parts = [spec.backbone.parts(spec.levels) for spec in feature_specs]
+        self._joins = [spec.backbone.join for spec in feature_specs]
         backbones: dict[str, Backbone] = {}
         levels: dict[str, tuple[int, ...]] = {}
         for part, wanted in (each for parts in self._parts for each in parts):
             backbones.setdefault(part.weights_tag, part)
             levels[part.weights_tag] = tuple(dict.fromkeys([*levels.get(part.weights_tag, ()), *wanted]))
-        self.readings = [Reading(backbones[tag], levels[tag]) for tag in backbones]
+        self.feature_specs = [FeatureSpec(backbones[tag], levels[tag]) for tag in backbones]
 
-    def parted(self, maps: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
-        """What each detector reads.
+    def split(self, maps: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+        """Divides the computed maps among the detectors.
 
         Args:
-            maps: Of each of ``readings`` the maps of its levels.
+            maps: For each of ``self.feature_specs``, the maps of its levels.
+
+        Returns:
+            For each detector, the maps of its levels.
         """
         found = {
-            (reading.backbone.weights_tag, level): values
-            for reading, own in zip(self.readings, maps, strict=True)
-            for level, values in zip(reading.levels, own, strict=True)
+            (spec.backbone.weights_tag, level): values
+            for spec, own in zip(self.feature_specs, maps, strict=True)
+            for level, values in zip(spec.levels, own, strict=True)
         }
         return [
             join([[found[part.weights_tag, level] for level in wanted] for part, wanted in parts])
@@ -154,44 +157,44 @@ class SharedPass:
         ]
 
 
-class AverageModule(nn.Module):
+class EnsembleModule(nn.Module):
     """Backbones, the members' heads and their mean in one module, for export.
 
     Args:
         detectors: The fitted members.
-        members: Their scales.
+        members: Their centres and spreads.
     """
 
     def __init__(self, detectors: Sequence[FeatureDetector], members: Sequence[Member]) -> None:
         super().__init__()
-        self._shared = SharedPass([reading for detector in detectors for reading in detector.readings])
+        self._shared = SharedPass([spec for detector in detectors for spec in detector.feature_specs])
         self._members = tuple(members)
-        self._see_images = [detector.sees_images for detector in detectors]
-        self.backbones = nn.ModuleList(reading.backbone for reading in self._shared.readings)
+        self._use_images = [detector.uses_images for detector in detectors]
+        self.backbones = nn.ModuleList(spec.backbone for spec in self._shared.feature_specs)
         self.heads = nn.ModuleList(detector.head for detector in detectors)
 
     def forward(self, images: Tensor) -> Tensor:
         """float32 [B, 3, H, W] in 0 to 1 to float32 [B, h, w]."""
-        levels = [reading.levels for reading in self._shared.readings]
+        levels = [spec.levels for spec in self._shared.feature_specs]
         passes = [backbone(images, wanted) for backbone, wanted in zip(self.backbones, levels, strict=True)]
-        seen = zip(self.heads, self._shared.parted(passes), self._see_images, strict=True)
+        seen = zip(self.heads, self._shared.split(passes), self._use_images, strict=True)
         return mean_map([head([*maps, images] if sees else maps) for head, maps, sees in seen], self._members)
 
 
 class EnsembleDetector(Detector):
-    """The mean of the maps of two or more detectors, which are fitted each by itself."""
+    """The mean of the standardised maps of two or more separately fitted detectors."""
 
     name: ClassVar[str] = ENSEMBLE
     settings_type: ClassVar[type[DetectorSettings]] = EnsembleSettings
     settings: EnsembleSettings
 
     def __init__(self, settings: EnsembleSettings, detectors: Sequence[FeatureDetector], seed: int = 0) -> None:
-        """Joins detectors, fitted or not.
+        """Combines detectors, fitted or not.
 
         Args:
-            settings: Names the members.
-            detectors: These, in their order.
-            seed: Of no effect: members have their own.
+            settings: Describes the members.
+            detectors: The members' detectors, in the same order.
+            seed: Unused; every member has its own.
         """
         self.settings = settings
         self.detectors = tuple(detectors)
@@ -209,13 +212,13 @@ class EnsembleDetector(Detector):
         return self.detectors
 
     @property
-    def readings(self) -> tuple[Reading, ...]:
-        """See ``Detector.readings``: each backbone once, with the levels of all members that read it."""
-        united: dict[str, Reading] = {}
-        for reading in (each for detector in self.detectors for each in detector.readings):
-            known = united.setdefault(reading.backbone.name, Reading(reading.backbone, ()))
-            levels = dict.fromkeys([*known.levels, *reading.levels])
-            united[reading.backbone.name] = Reading(known.backbone, tuple(levels))
+    def feature_specs(self) -> tuple[FeatureSpec, ...]:
+        """See ``Detector.feature_specs``: each backbone once, with the levels of all members that use it."""
+        united: dict[str, FeatureSpec] = {}
+        for spec in (each for detector in self.detectors for each in detector.feature_specs):
+            known = united.setdefault(spec.backbone.name, FeatureSpec(spec.backbone, ()))
+            levels = dict.fromkeys([*known.levels, *spec.levels])
+            united[spec.backbone.name] = FeatureSpec(known.backbone, tuple(levels))
         return tuple(united.values())
 
     @property
@@ -224,18 +227,18 @@ class EnsembleDetector(Detector):
         return self.detectors[0].device
 
     @property
-    def chooses(self) -> bool:
-        """See ``Detector.chooses``."""
-        return any(detector.chooses for detector in self.detectors)
+    def selects_channels(self) -> bool:
+        """See ``Detector.selects_channels``."""
+        return any(detector.selects_channels for detector in self.detectors)
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
-        """See ``Detector.fit``; members that learn from anomalies all get the same.
+        """See ``Detector.fit``; all members that train on anomalies get the same source.
 
         Raises:
-            ValueError: Members learn from different anomalies: then ``parts`` are to be fitted one by one.
+            ValueError: Members train on different anomalies; fit each of ``parts`` separately.
         """
         if len({detector.settings.recipe for detector in self.detectors} - {None}) > 1:
-            raise ValueError("the members learn from different anomalies: fit each of the parts")
+            raise ValueError("the members train on different anomalies: fit each of the parts separately")
         for done, detector in enumerate(self.detectors):
             own = None if detector.settings.recipe is None else anomalies
             detector.fit(normals, own, budget, _part_of(report, done, len(self.detectors)))
@@ -243,11 +246,11 @@ class EnsembleDetector(Detector):
     @torch.inference_mode()
     def anomaly_map(self, images: Tensor) -> Tensor:
         """See ``Detector.anomaly_map``."""
-        shared = SharedPass([reading for detector in self.detectors for reading in detector.readings])
+        shared = SharedPass([spec for detector in self.detectors for spec in detector.feature_specs])
         run = self.detectors[0].extractor.run
-        features = shared.parted([run(reading.backbone, images, reading.levels) for reading in shared.readings])
+        features = shared.split([run(spec.backbone, images, spec.levels) for spec in shared.feature_specs])
         pairs = zip(self.detectors, features, strict=True)
-        return mean_map([detector.map_of(own, images) for detector, own in pairs], self.settings.members)
+        return mean_map([detector.map_from_features(own, images) for detector, own in pairs], self.settings.members)
 
     def anomaly_maps(self, images: ImageSet) -> npt.NDArray[np.float32]:
         """See ``Detector.anomaly_maps``."""
@@ -255,7 +258,7 @@ class EnsembleDetector(Detector):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """See ``Detector.state``: that of each member under its place."""
+        """See ``Detector.state``: the members' tensors, prefixed by their position."""
         return {
             _prefix(place) + name: tensor
             for place, detector in enumerate(self.detectors)
@@ -270,7 +273,7 @@ class EnsembleDetector(Detector):
 
     def to_module(self) -> nn.Module:
         """See ``Detector.to_module``."""
-        return AverageModule(self.detectors, self.settings.members)
+        return EnsembleModule(self.detectors, self.settings.members)
 
 
 def _prefix(place: int) -> str:
@@ -278,5 +281,5 @@ def _prefix(place: int) -> str:
 
 
 def _part_of(report: Report, done: int, count: int) -> Report:
-    """The report of one fit of several."""
+    """Progress of one of several consecutive fits, as a fraction of all."""
     return lambda share: report((done + share) / count)

@@ -1,4 +1,4 @@
-"""What the detectors on frozen features share: the walk over the images and the alignment of levels."""
+"""Base class of detectors on frozen features: batching, alignment of feature levels, search helpers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.extractor import BATCH, FeatureExtractor
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import Detector, DetectorSettings, Extractors, MethodSettings, Reading
+from automl_ad.methods.base import Detector, DetectorSettings, Extractors, FeatureSpec, MethodSettings
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import Space, decode_levels, encode_levels
 
@@ -26,9 +26,9 @@ Align = Literal["bilinear", "nearest"]
 
 
 def align(maps: Sequence[Tensor], size: tuple[int, int], mode: Align = "bilinear") -> Tensor:
-    """Brings feature levels to one grid and stacks their channels.
+    """Resamples feature levels to one grid and concatenates their channels.
 
-    Finer levels are averaged over each cell of the grid, coarser ones interpolated.
+    Finer levels are average-pooled over each grid cell, coarser ones interpolated.
 
     Args:
         maps: float32 [B, C_i, h_i, w_i] each.
@@ -59,39 +59,39 @@ class DetectorModule(nn.Module):
 
     Args:
         backbone: Frozen feature extractor.
-        head: From the list of its maps to float32 [B, h, w].
-        levels: Which maps.
-        sees_images: Whether the head gets the images as a last entry of the list.
+        head: Maps the list of feature maps to float32 [B, h, w].
+        levels: The feature levels used.
+        uses_images: Whether the images are appended to the head's input list.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, levels: tuple[int, ...], sees_images: bool = False) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module, levels: tuple[int, ...], uses_images: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.levels = levels
-        self.sees_images = sees_images
+        self.uses_images = uses_images
 
     def forward(self, images: Tensor) -> Tensor:
         """float32 [B, 3, H, W] in 0 to 1 to float32 [B, h, w]."""
         maps = self.backbone(images, self.levels)
-        result: Tensor = self.head([*maps, images] if self.sees_images else maps)
+        result: Tensor = self.head([*maps, images] if self.uses_images else maps)
         return result
 
 
 class FeatureDetector(Detector):
-    """A detector of a method that can be searched: a small head over the levels of one frozen backbone.
+    """A detector of a searchable method: a small head on the levels of one frozen backbone.
 
-    A subclass fits ``self.head``: a module from the list of feature maps to float32 [B, h, w], whose persistent
-    buffers and parameters are all of its state.
+    A subclass fits ``self.head``, a module that maps the list of feature maps to float32 [B, h, w] and whose
+    persistent buffers and parameters hold all fitted state.
 
     Attributes:
-        sees_images: Whether the list that the head gets ends with the images themselves, float32 [B, 3, H, W].
+        uses_images: Whether the head's input list ends with the images themselves, float32 [B, 3, H, W].
         head: The fitted module.
     """
 
     settings_type: ClassVar[type[MethodSettings]]
     settings: MethodSettings
-    sees_images: ClassVar[bool] = False
+    uses_images: ClassVar[bool] = False
     head: nn.Module
 
     def __init__(self, settings: MethodSettings, extractor: FeatureExtractor, seed: int = 0) -> None:
@@ -112,9 +112,9 @@ class FeatureDetector(Detector):
         return cls(settings, extractors(settings.backbone), seed)
 
     @property
-    def readings(self) -> tuple[Reading, ...]:
-        """See ``Detector.readings``."""
-        return (Reading(self.extractor.backbone, self.settings.levels),)
+    def feature_specs(self) -> tuple[FeatureSpec, ...]:
+        """See ``Detector.feature_specs``."""
+        return (FeatureSpec(self.extractor.backbone, self.settings.levels),)
 
     @property
     def device(self) -> torch.device:
@@ -123,11 +123,11 @@ class FeatureDetector(Detector):
 
     def anomaly_map(self, images: Tensor) -> Tensor:
         """See ``Detector.anomaly_map``."""
-        return self.map_of(self.extractor.maps(images, self.settings.levels), images)
+        return self.map_from_features(self.extractor.maps(images, self.settings.levels), images)
 
-    def map_of(self, features: Sequence[Tensor], images: Tensor) -> Tensor:
-        """The map of images, float32 [B, 3, H, W], whose features, float32 [B, C, h, w] a level, are at hand."""
-        return self._map([*features, *self._shown(images)])
+    def map_from_features(self, features: Sequence[Tensor], images: Tensor) -> Tensor:
+        """Anomaly maps from precomputed features, float32 [B, C, h, w] a level, of images float32 [B, 3, H, W]."""
+        return self._map([*features, *self._image_inputs(images)])
 
     def anomaly_maps(self, images: ImageSet) -> npt.NDArray[np.float32]:
         """See ``Detector.anomaly_maps``."""
@@ -149,7 +149,7 @@ class FeatureDetector(Detector):
 
     def to_module(self) -> nn.Module:
         """See ``Detector.to_module``."""
-        return DetectorModule(self.extractor.backbone, self.head, self.settings.levels, self.sees_images)
+        return DetectorModule(self.extractor.backbone, self.head, self.settings.levels, self.uses_images)
 
     @classmethod
     @abstractmethod
@@ -159,10 +159,10 @@ class FeatureDetector(Detector):
     @classmethod
     @abstractmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
-        """Settings worth trying first within ``space``, the published ones foremost."""
+        """Settings to try first within ``space``, the published ones first."""
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
-        """A head whose tensors have the shapes found in ``state``."""
+        """A head whose tensors have the shapes of those in ``state``."""
         raise AssertionError("a feature detector defines its head")  # pragma: no cover
 
     @torch.inference_mode()
@@ -171,49 +171,49 @@ class FeatureDetector(Detector):
         return result.float()
 
     def _batches(self, images: ImageSet, size: int = BATCH) -> Iterator[list[Tensor]]:
-        """What the head gets of ``images``, ``size`` of them at a time."""
+        """The head's inputs for ``images``, ``size`` images at a time."""
         features = self.extractor.batches(images, self.settings.levels, size)
-        if not self.sees_images:
+        if not self.uses_images:
             return features
-        shown = (self._shown(torch.from_numpy(batch)) for batch in images.batches(size))
+        shown = (self._image_inputs(torch.from_numpy(batch)) for batch in images.batches(size))
         return ([*maps, *pixels] for maps, pixels in zip(features, shown, strict=True))
 
-    def _shown(self, images: Tensor) -> list[Tensor]:
-        return [images.to(self.extractor.device)] if self.sees_images else []
+    def _image_inputs(self, images: Tensor) -> list[Tensor]:
+        return [images.to(self.extractor.device)] if self.uses_images else []
 
-    def _needed(self, anomalies: PairSource | None) -> PairSource:
-        """The source of anomalies that the method cannot do without.
+    def _require_source(self, anomalies: PairSource | None) -> PairSource:
+        """The source of anomalies of a method that needs one.
 
         Raises:
-            ValueError: There is none.
+            ValueError: It is None.
         """
         if anomalies is None:
-            raise ValueError(f"{self.name} learns from anomalies: fit needs a source of them")
+            raise ValueError(f"{self.name} trains on anomalies: fit needs a source of them")
         return anomalies
 
     @property
-    def _halves(self) -> bool:
-        """Whether training computes in half precision: always on a GPU; on a CPU it gains a fifth at best."""
+    def _half_precision(self) -> bool:
+        """Whether training uses half precision: always on a GPU; on a CPU it saves a fifth of the time at best."""
         return self.extractor.device.type == "cuda"
 
     def _generator(self) -> torch.Generator:
-        """A generator on the CPU, so that every device draws the same numbers."""
+        """A CPU generator, so that results do not depend on the device."""
         return torch.Generator().manual_seed(self.seed)
 
 
 def suggest_backbone(trial: BaseTrial, space: Space, method: str) -> str:
-    """Draws a backbone of the space; each method has its own choice, since what suits one may not suit another."""
+    """Suggests a backbone; each method has its own parameter, since the best backbone differs between methods."""
     names = [backbone.name for backbone in space.backbones]
     return str(trial.suggest_categorical(f"{method}.backbone", names))
 
 
 def suggest_families(trial: BaseTrial, method: str, space: Space) -> str:
-    """Draws the anomalies to learn from, of those that the study can make: one kind, or both."""
+    """Suggests the families of synthetic anomalies to train on, among those available in the study."""
     options = [*space.sources, "both"] if len(space.sources) > 1 else list(space.sources)
     return str(trial.suggest_categorical(f"{method}.families", options))
 
 
 def suggest_levels(trial: BaseTrial, method: str, backbone: str, choices: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Draws levels; the name carries the backbone, for level numbers of two networks mean different things."""
+    """Suggests levels; the parameter name includes the backbone, as level numbers differ between networks."""
     options = [encode_levels(choice) for choice in choices]
     return decode_levels(str(trial.suggest_categorical(f"{method}.levels.{backbone}", options)))

@@ -1,4 +1,4 @@
-"""PaDiM: a Gaussian for every position of the part (Defard et al. 2021, arXiv 2011.08785)."""
+"""PaDiM: one Gaussian for each image position (Defard et al. 2021, arXiv 2011.08785)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
 from automl_ad.training import Budget, Report
 
@@ -24,18 +23,18 @@ PUBLISHED_CHANNELS = 100
 _LEAST_RIDGE = 1e-5
 """Smallest ridge in units of a position's own mean variance: with less, rounding can make a covariance singular."""
 _IMAGES = 32
-"""Images whose products are added at once: every addition walks over all covariances, so few large ones are faster."""
+"""Images per accumulation step: each step touches all covariances, so a few large steps are faster."""
 _STRIPS = 3
-"""Strips of rows in which whiteners are applied; more save less than they cost."""
+"""Row strips in which whitening matrices are applied; more strips cost more than they save."""
 _BLOCK = 512
-"""Positions whose covariances are factored at once; bounds the memory of the fit."""
+"""Positions whose covariances are factorised at once; bounds the memory of the fit."""
 
 
 class PadimSettings(MethodSettings):
     """Parameters of PaDiM.
 
     Attributes:
-        channels: Channels kept, drawn at random as published; fewer where the levels have fewer.
+        channels: Number of channels kept, drawn at random as published; all if the levels have fewer.
         ridge: Added to the diagonal of every covariance, in units of the mean channel variance of the whole set.
     """
 
@@ -68,9 +67,9 @@ class PadimHead(nn.Module):
         self._kept = [int(channel) for channel in index]
 
     def embed(self, maps: Sequence[Tensor]) -> Tensor:
-        """Feature levels to float32 [h * w, B, D]: one row of vectors a position."""
+        """Feature levels to float32 [h * w, B, D], grouped by position."""
         chosen, start = [], 0
-        for level in maps:  # channels are dropped before levels are resized: most of the work would be thrown away
+        for level in maps:  # selected before resizing, as most channels are dropped
             own = [channel - start for channel in self._kept if start <= channel < start + level.shape[1]]
             chosen.append(level.index_select(1, torch.tensor(own, dtype=torch.int64, device=level.device)))
             start += level.shape[1]
@@ -78,15 +77,15 @@ class PadimHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [B, h, w] distances."""
-        centred = (self.embed(maps) - self.mean[:, None]).contiguous()  # strided products take three times as long
+        centred = (self.embed(maps) - self.mean[:, None]).contiguous()  # a strided product takes three times as long
         return self._lengths(centred).T.reshape(-1, *self._size)
 
     def _lengths(self, centred: Tensor) -> Tensor:
         """Whitened lengths, float32 [h * w, B], of float32 [h * w, B, D] vectors less their means.
 
-        To read the whiteners takes longer than to multiply by them, and they are triangular. An exported graph applies
-        them in strips of rows, each as wide as it is filled, so that a third of the memory is never touched; torch
-        gains nothing from that.
+        Reading the whitening matrices takes longer than multiplying by them, and they are triangular. An exported graph
+        applies them in row strips without their zero columns, which avoids reading a third of the memory; torch does
+        not gain from this.
         """
         if not torch.compiler.is_exporting():
             whitened = torch.bmm(self.whitener, centred.transpose(1, 2))
@@ -102,9 +101,9 @@ class PadimHead(nn.Module):
 
 
 def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean [P, D] and covariance [P, D, D] of vectors that come as float32 [P, B, D] batches.
+    """Mean [P, D] and covariance [P, D, D] of vectors given as float32 [P, B, D] batches.
 
-    Sums are taken about the first image: squares of large features would otherwise lose the digits of small spreads.
+    Sums are taken relative to the first image, as squares of large features would lose the precision of small spreads.
     """
     origin, count = torch.zeros(0), 0
     total, products = torch.zeros(0), torch.zeros(0)
@@ -137,9 +136,8 @@ def _inverse_factor(matrices: Tensor, identity: Tensor) -> Tensor:
     return inverse
 
 
-@register
 class Padim(FeatureDetector):
-    """Needs parts that lie in much the same place; fits in one pass without training."""
+    """For aligned parts; fits in one pass without gradient training."""
 
     name: ClassVar[str] = "padim"
     settings_type: ClassVar[type[MethodSettings]] = PadimSettings
@@ -147,7 +145,7 @@ class Padim(FeatureDetector):
     head: PadimHead
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
-        """See ``Detector.fit``: means and covariances are summed over the images, so memory does not grow with them."""
+        """See ``Detector.fit``: means and covariances are accumulated, so memory does not grow with the images."""
         del anomalies, budget
         first = next(self._batches(normals))
         height, width = first[0].shape[-2:]

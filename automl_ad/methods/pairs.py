@@ -1,4 +1,4 @@
-"""Pairs of good images and the same with an anomaly drawn on them: what methods learn from that need both."""
+"""Pairs of normal images and anomalous versions of them, for methods that train on both."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from torch import Tensor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.synthesis.sources import AnomalySource, rounds
 
-Vary = Callable[[npt.NDArray[np.uint8], np.random.Generator], npt.NDArray[np.uint8]]
-"""Makes another good image, uint8 [H, W, 3], of a good image."""
+Augment = Callable[[npt.NDArray[np.uint8], np.random.Generator], npt.NDArray[np.uint8]]
+"""Augments a normal image, uint8 [H, W, 3]."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Training pairs, drawn once so that frozen features of them are computed once.
+    """Training pairs, drawn once so that their frozen features are computed once.
 
     Attributes:
-        clean: Good images.
+        clean: Normal images.
         anomalous: The same images with anomalies.
-        masks: bool [N, H, W], where.
-        notes: What was worked out of them and does not depend on a candidate's settings, by a name of its own.
+        masks: bool [N, H, W], True at the anomaly.
+        derived: Named tensors computed from the pairs that do not depend on a candidate's settings.
     """
 
     clean: ImageSet
     anomalous: ImageSet
     masks: Tensor
-    notes: dict[str, Tensor] = field(default_factory=dict)
+    derived: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.clean)
 
 
 class PairSource:
-    """Draws training pairs; one that is asked again for the same pairs has them at hand.
+    """Draws training pairs and caches the last ones.
 
-    The pairs depend on nothing else of a candidate, so that candidates which differ in what they make of them share the
-    drawing and, through the feature cache, the features.
+    The pairs depend on no other setting of a candidate, so candidates that differ in those share the pairs and,
+    through the feature cache, their features.
 
     Args:
         source: Draws anomalies.
-        seed: Of the pairs.
+        seed: Seed of the pairs.
     """
 
     def __init__(self, source: AnomalySource, seed: int) -> None:
@@ -53,31 +53,31 @@ class PairSource:
         self._seed = seed
         self._last: tuple[tuple[str, int, str], Pairs] | None = None
 
-    def pairs(self, normals: ImageSet, count: int, variation: str = "", vary: Vary | None = None) -> Pairs:
-        """Draws ``count`` pairs as ``draw_pairs`` does; ``variation`` names ``vary``."""
-        key = (normals.key, count, variation)
-        if self._last is None or self._last[0] != key:  # the last alone: hundreds of images fill a memory
+    def pairs(self, normals: ImageSet, count: int, augmentation: str = "", augment: Augment | None = None) -> Pairs:
+        """Draws ``count`` pairs as ``draw_pairs`` does; ``augmentation`` is the cache key of ``augment``."""
+        key = (normals.key, count, augmentation)
+        if self._last is None or self._last[0] != key:  # only the last: hundreds of images take much memory
             self._last = None
-            self._last = key, draw_pairs(normals, self._source, count, np.random.default_rng(self._seed), vary)
+            self._last = key, draw_pairs(normals, self._source, count, np.random.default_rng(self._seed), augment)
         return self._last[1]
 
 
 def draw_pairs(
-    normals: ImageSet, source: AnomalySource, count: int, rng: np.random.Generator, vary: Vary | None = None
+    normals: ImageSet, source: AnomalySource, count: int, rng: np.random.Generator, augment: Augment | None = None
 ) -> Pairs:
-    """Draws ``count`` pairs; no image serves twice before all served once.
+    """Draws ``count`` pairs; no image is reused before all have been used.
 
     Args:
-        normals: Good images.
+        normals: Normal images.
         source: Draws anomalies on them.
-        count: Pairs.
+        count: Number of pairs.
         rng: Source of all randomness.
-        vary: Changes each good image before an anomaly is drawn on it; None leaves them as they are.
+        augment: Applied to each normal image before an anomaly is drawn on it; None for no augmentation.
     """
     order = np.concatenate(list(rounds(len(normals), count, rng)))
     bases = [np.ascontiguousarray(normals.pixels[row].transpose(1, 2, 0)) for row in order]
-    good = bases if vary is None else [vary(base, rng) for base in bases]
+    good = bases if augment is None else [augment(base, rng) for base in bases]
     drawn = [source.draw(image, rng) for image in good]
-    clean = normals.take(order) if vary is None else ImageSet.of_pictures(good)
-    anomalous = ImageSet.of_pictures([image for image, _ in drawn])
+    clean = normals.take(order) if augment is None else ImageSet.from_hwc(good)
+    anomalous = ImageSet.from_hwc([image for image, _ in drawn])
     return Pairs(clean, anomalous, torch.from_numpy(np.stack([mask for _, mask in drawn])))

@@ -1,4 +1,4 @@
-"""PatchCore: distance to the nearest patch of a memory of normal patches (Roth et al. 2022, arXiv 2106.08265)."""
+"""PatchCore: distance to the nearest patch in a memory bank of normal patches (Roth et al. 2022, arXiv 2106.08265)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.coreset import greedy_k_center
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import Space
 from automl_ad.training import Budget, Report
 
@@ -24,28 +23,28 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 PROJECTION = 128
-"""Dimensions of the random projection in which the memory is chosen."""
+"""Dimensions of the random projection in which the coreset is selected."""
 SHORT_VARIANCE = 0.95
-"""Of all efforts but ``faithful``: a fifth to two fifths of the directions, and the same mean AUROC on eight sets."""
+"""For all efforts but ``faithful``: keeps 20 to 40 % of the directions at the same mean AUROC on eight data sets."""
 _LEAST_DIRECTIONS = 64
-"""Fewer are never kept: nothing is gained, and of a few dozen channels those that vary least show most anomalies."""
+"""Minimum kept: fewer save nothing, and of a few dozen channels the least varying ones show most anomalies."""
 _MAX_PATCHES = 400_000
-"""Patches looked at; beyond, each image gives a random share. Bounds the memory of the fit."""
+"""Maximum number of patches; above it, each image gives a random share. Bounds the memory of the fit."""
 _HELD = 2**21
-"""Distances held at once, 8 MB; bounds the memory of scoring. Of each image in an exported graph, of all else."""
+"""Distances held at once (8 MB), per batch, or per image in an exported graph; bounds the memory of scoring."""
 
 
 class PatchCoreSettings(MethodSettings):
     """Parameters of PatchCore.
 
     Attributes:
-        ratio: Share of the patches kept in the memory.
-        neighbours: Memory patches whose distances re-weight a score (the published b), the nearest one among them; 0
-            turns re-weighting off, and so does 1, which leaves nothing to compare with.
-        standardise: Divide each channel by its deviation over the normals. Fixed filters need it: their channels have
-            different units.
-        variance: Share of the memory's variance in whose principal directions patches are multiplied with it; what
-            a patch and the memory have beside these counts by its length. 1 is the published distance.
+        ratio: Share of the patches kept in the memory bank.
+        neighbours: Memory patches used to re-weight a score (the published b), including the nearest one; 0 and 1
+            turn re-weighting off.
+        standardise: Divide each channel by its standard deviation over the normals. Fixed filters need it: their
+            channels have different units.
+        variance: Share of the memory's variance kept by the principal directions in which dot products are computed;
+            the components outside these enter through squared lengths only. 1 is the published distance.
     """
 
     ratio: float = 0.01
@@ -55,14 +54,14 @@ class PatchCoreSettings(MethodSettings):
 
 
 class PatchCoreHead(nn.Module):
-    """Distance to the nearest memory patch, re-weighted by how usual that patch is.
+    """Distance to the nearest memory patch, re-weighted by how typical that patch is.
 
     Buffers:
         memory: float32 [M, K], centred and in the directions of ``basis``.
         lengths: float32 [M], squared lengths of the centred memory in all directions.
-        near: int64 [M, b], the b memory patches nearest to each, itself first.
-        origin, scale: float32 [D], applied to features before distances.
-        basis: float32 [D, K], orthonormal directions in which patches and memory are multiplied; [D, 0] for all.
+        near: int64 [M, b], the b nearest memory patches of each, itself first.
+        origin, scale: float32 [D], standardise the features before distances.
+        basis: float32 [D, K], orthonormal directions for dot products; [D, 0] for all directions.
     """
 
     memory: Tensor
@@ -79,15 +78,15 @@ class PatchCoreHead(nn.Module):
 
     @classmethod
     def of(cls, memory: Tensor, near: Tensor, shift: Tensor, scale: Tensor, variance: float = 1.0) -> PatchCoreHead:
-        """Keeps a memory in the directions that hold ``variance`` of its own.
+        """Builds the head, with the memory projected onto the directions that hold ``variance`` of its variance.
 
         Args:
             memory: float32 [M, D].
             near: int64 [M, b].
-            shift, scale: float32 [D], what memory patches are shifted and divided by already.
-            variance: Share, above 0 and at most 1.
+            shift, scale: float32 [D], already applied to the memory patches.
+            variance: Share of the variance, above 0 and at most 1.
         """
-        centre = memory.mean(0)  # squares of vectors far from zero would lose the digits of small distances
+        centre = memory.mean(0)  # squares of vectors far from zero would lose precision of small distances
         centred = memory - centre
         basis = _directions(centred, variance)
         return cls(
@@ -105,7 +104,7 @@ class PatchCoreHead(nn.Module):
         images = 1 if torch.compiler.is_exporting() else len(vectors)
         rows = max(1, _HELD // (images * vectors.shape[2] * len(self.memory)))
         blocks = [slice(top, top + rows) for top in range(0, vectors.shape[1], rows)]
-        # The lengths of the memory come as one more direction: to add them would walk over all distances once more.
+        # Squared memory lengths are an extra column, as adding them later would be another pass over all distances.
         memory = torch.cat([-2 * self.memory, self.lengths[:, None]], 1).T
         vectors = functional.pad(vectors, (0, 1), value=1.0)
         return torch.cat([self._score(vectors[:, block] @ memory, lengths[:, block]) for block in blocks], 1)
@@ -113,8 +112,8 @@ class PatchCoreHead(nn.Module):
     def _vectors(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Patches on the grid of the finest level, float32 [B, h, w, K], and their squared lengths, [B, h, w].
 
-        A coarse level belongs interpolated to the finest grid. Interpolation is as linear as the projection is, so the
-        latter comes first, where there are fewer patches.
+        Coarse levels are interpolated to the finest grid. Interpolation and projection are both linear, so the
+        projection comes first, on the smaller grid.
         """
         levels = smoothed(maps)
         size, counts = _grid(levels[0]), [level.shape[1] for level in levels]
@@ -133,7 +132,7 @@ class PatchCoreHead(nn.Module):
 
         Args:
             squared: float32 [..., M], squared distances to the memory less the squared length of the patch, which
-                does not change what is nearest.
+                does not change the nearest neighbour.
             lengths: float32 [...], that squared length.
 
         Returns:
@@ -148,12 +147,12 @@ class PatchCoreHead(nn.Module):
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:
-    return reduce(torch.add, parts)  # a sum over a stack takes ONNX Runtime ten times as long
+    return reduce(torch.add, parts)  # in ONNX Runtime ten times as fast as a sum over a stack
 
 
 def _least(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The least along the last axis, and where it is."""
-    if torch.compiler.is_exporting():  # one operator of ONNX Runtime is twice as fast as two that look for a minimum
+    """Minimum and argmin along the last axis."""
+    if torch.compiler.is_exporting():  # in ONNX Runtime one TopK is twice as fast as two reductions
         found = values.topk(1, largest=False)
         return found.values[..., 0], found.indices[..., 0]
     least = values.min(-1)
@@ -161,7 +160,7 @@ def _least(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _root(squared: Tensor) -> Tensor:
-    """Distances; rounding can leave the square of a small one below zero."""
+    """Square root; clamped, as rounding can make a small squared distance negative."""
     return squared.clamp_min(0).sqrt()
 
 
@@ -178,7 +177,7 @@ def _pooled(level: Tensor, size: tuple[int, int]) -> Tensor:
 def _enlarged(cells: Tensor, size: tuple[int, int]) -> Tensor:
     """Interpolates float32 [B, h, w, K] to a finer grid, [B, *size, K].
 
-    The same as torch's bilinear interpolation without aligned corners, which has the channels foremost.
+    Equals torch's bilinear interpolation without aligned corners, but for channels-last input.
     """
     if cells.shape[1:3] == size:
         return cells
@@ -188,7 +187,7 @@ def _enlarged(cells: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _weights(coarse: int, fine: int, device: torch.device) -> Tensor:
-    """How much of each of ``coarse`` values a linear interpolation takes for each of ``fine``: [fine, coarse]."""
+    """Weights of a linear interpolation from ``coarse`` to ``fine`` values: [fine, coarse]."""
     places = ((torch.arange(fine, device=device) + 0.5) * (coarse / fine) - 0.5).clamp(0, coarse - 1)
     return (1 - (places[:, None] - torch.arange(coarse, device=device)).abs()).clamp_min(0)
 
@@ -199,9 +198,9 @@ def smoothed(maps: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _directions(centred: Tensor, variance: float) -> Tensor:
-    """The fewest principal directions of float32 [M, D] vectors that hold so much of their variance, [D, K].
+    """The fewest principal directions of float32 [M, D] vectors that hold the share ``variance``, [D, K].
 
-    None, [D, 0], where all are wanted: there is nothing to gain by turning vectors.
+    [D, 0] if all directions are needed, since a rotation would save nothing.
     """
     if variance >= 1 or centred.shape[1] <= _LEAST_DIRECTIONS:
         return centred.new_zeros(centred.shape[1], 0)
@@ -214,14 +213,13 @@ def _directions(centred: Tensor, variance: float) -> Tensor:
 
 
 def embed_patches(maps: Sequence[Tensor]) -> Tensor:
-    """Averages each level over 3 x 3 neighbours and stacks all at the finest level's grid: float32 [B, D, h, w]."""
+    """Averages each level over 3 x 3 neighbours and concatenates all on the finest grid: float32 [B, D, h, w]."""
     smooth = smoothed(maps)
     return align(smooth, _grid(smooth[0]))
 
 
-@register
 class PatchCore(FeatureDetector):
-    """Indifferent to where the part lies; memory and latency grow with the ratio."""
+    """Does not depend on the position of the part; memory and latency grow with the ratio."""
 
     name: ClassVar[str] = "patchcore"
     settings_type: ClassVar[type[MethodSettings]] = PatchCoreSettings

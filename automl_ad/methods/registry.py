@@ -1,49 +1,56 @@
-"""Methods by name."""
+"""Methods by name; a method's module is imported when its class is first asked for."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TypeVar
+from typing import Any
 
 from automl_ad.errors import InputError
 from automl_ad.methods.base import Detector
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.names import METHODS
 
+_CLASSES = {
+    "padim": "automl_ad.methods.padim:Padim",
+    "patchcore": "automl_ad.methods.patchcore:PatchCore",
+    "dfr": "automl_ad.methods.dfr:Dfr",
+    "realnet": "automl_ad.methods.realnet:RealNet",
+    "destseg": "automl_ad.methods.destseg:DeStSeg",
+    "anoseg": "automl_ad.methods.anoseg:AnoSeg",
+}
 ENSEMBLE = "average"
-"""What the mean of candidates of these methods is called; it is formed of finished trials and never searched."""
-
-_classes: dict[str, type[FeatureDetector]] = {}
-Class = TypeVar("Class", bound=type[FeatureDetector])
-
-
-def register(cls: Class) -> Class:
-    """Class decorator: makes a detector available by its ``name``."""
-    _classes[cls.name] = cls
-    return cls
+"""Method name of ensembles, as stored; an ensemble is built from finished trials and never searched."""
+_ENSEMBLE_CLASS = "automl_ad.methods.ensemble:EnsembleDetector"
 
 
 def detector_class(name: str) -> type[FeatureDetector]:
-    """The detector class of method ``name``, which can be searched.
+    """The detector class of a searchable method.
+
+    >>> detector_class("padim").__name__
+    'Padim'
 
     Raises:
-        InputError: No such method; the message lists those there are.
+        InputError: No such method; the message lists the available ones.
     """
     if name not in METHODS:
         raise InputError(f"Method {name!r} (--methods) does not exist; choose among {', '.join(METHODS)}.")
-    if name not in _classes:
-        import_module(f"automl_ad.methods.{name}")
-    return _classes[name]
+    loaded: type[FeatureDetector] = _load(_CLASSES[name])
+    return loaded
 
 
 def candidate_class(name: str) -> type[Detector]:
-    """The class of whatever a trial can be: of method ``name``, or of an average.
+    """The detector class of any trial: that of method ``name``, or the ensemble.
 
     Raises:
         InputError: No such method.
     """
     if name != ENSEMBLE:
         return detector_class(name)
-    from automl_ad.methods.ensemble import EnsembleDetector
+    loaded: type[Detector] = _load(_ENSEMBLE_CLASS)
+    return loaded
 
-    return EnsembleDetector
+
+def _load(path: str) -> Any:
+    """The attribute that ``module:name`` refers to."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

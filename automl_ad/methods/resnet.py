@@ -1,4 +1,4 @@
-"""Residual networks from scratch at any width; timm's own have 64 channels in their stem whatever the stages have."""
+"""Untrained residual networks of any width; in timm's, the stem always has 64 channels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 def residual_blocks(inputs: int, outputs: int, count: int, stride: int = 1) -> nn.Sequential:
     """Residual blocks of two 3 x 3 convolutions each; the first changes channels and resolution."""
-    from timm.models.resnet import BasicBlock, downsample_conv  # seconds that a search without these methods saves
+    from timm.models.resnet import BasicBlock, downsample_conv  # imported here: takes seconds
 
     same = inputs == outputs and stride == 1
     first = BasicBlock(inputs, outputs, stride, None if same else downsample_conv(inputs, outputs, 1, stride))
@@ -15,12 +15,12 @@ def residual_blocks(inputs: int, outputs: int, count: int, stride: int = 1) -> n
 
 
 def resnet18(inputs: int, width: int, halvings: int = 5) -> nn.Sequential:
-    """A ResNet-18 without its last layers, as blocks.
+    """A ResNet-18 without pooling and classifier.
 
     Args:
-        inputs: Channels that come in.
+        inputs: Input channels.
         width: Channels of the stem and the first stage, 64 as published; every later stage has twice as many.
-        halvings: How often the side is halved: 5 for the whole network, at least 2 for stem and first stage alone.
+        halvings: Number of stride-2 steps: 5 for the whole network, at least 2 for stem and first stage alone.
     """
     return nn.Sequential(
         nn.Conv2d(inputs, width, 7, stride=2, padding=3, bias=False),

@@ -1,4 +1,4 @@
-"""What a study lets its methods search: the backbones at hand, their levels, and how far a preset goes."""
+"""The search space that a study gives to its methods: available backbones, their levels, and the effort preset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Literal
 
 FEW_CHANNELS = 16
-"""A level of fewer channels is no network's, not even of its stem."""
+"""No network has a level, or a stem, with fewer channels; only the fixed filters have."""
 
 Effort = Literal["quick", "balanced", "thorough", "faithful"]
 
@@ -18,9 +18,9 @@ class BackboneSpace:
 
     Attributes:
         name: Backbone name.
-        levels: Levels that its weights hold, finest first, as negative indices.
-        strides: Image pixels a feature step of each.
-        channels: Channels of each; empty where they do not matter.
+        levels: Levels that its weights provide, finest first, as negative indices.
+        strides: Stride of each level in image pixels.
+        channels: Channels of each level; may be empty if not needed.
     """
 
     name: str
@@ -32,10 +32,10 @@ class BackboneSpace:
     def usable(self) -> tuple[int, ...]:
         """Levels worth combining.
 
-        Strides below 4 see little more than grey values and cost most of the memory. A transformer has a level for
-        every block, all of one stride: four spread over its depth stand for the rest. Elsewhere the last level of a
-        stride stands for all of that stride, as a VGG network has one for every layer. Weights that end before
-        stride 4 leave their last level.
+        Levels of strides below 4 hold little more than grey values and need most of the memory. A transformer has one
+        level for each block, all of the same stride: four, evenly spaced over its depth, are kept. In other networks
+        the last level of each stride is kept, since a VGG network has one level for each layer. Weights that end
+        before stride 4 provide only their last level.
         """
         levels = self.within(4, 32)
         if len(set(self.strides)) > 1:
@@ -50,21 +50,21 @@ class BackboneSpace:
         return tuple(level for level, stride in pairs if finest <= stride <= coarsest)
 
     def stride(self, level: int) -> int:
-        """Image pixels a feature step of ``level``."""
+        """Stride of ``level`` in image pixels."""
         return self.strides[self.levels.index(level)]
 
     @property
     def middle(self) -> tuple[int, ...]:
-        """The two levels after the finest usable one: what most published methods read."""
+        """The two levels after the finest usable one: the ones most published methods use."""
         return self.usable[1:3] or self.usable
 
     @property
     def fixed(self) -> bool:
-        """Whether these are the fixed filters alone: levels of a few channels, which only tell something together."""
+        """Whether this is the fixed filter bank alone, whose levels have few channels and are only useful together."""
         return bool(self.channels) and max(self.channels) < FEW_CHANNELS
 
     def runs(self, longest: int = 3) -> list[tuple[int, ...]]:
-        """Runs of neighbouring usable levels, shortest first: what multi-level methods combine."""
+        """Runs of adjacent usable levels, shortest first, for methods that combine levels."""
         usable = self.usable
         spans = combinations(range(len(usable) + 1), 2)
         return sorted((usable[a:b] for a, b in spans if b - a <= longest), key=lambda run: (len(run), run))
@@ -75,10 +75,10 @@ class Space:
     """The search space shared by all methods of a study.
 
     Attributes:
-        backbones: Backbones at hand, the default first.
+        backbones: Available backbones, the default first.
         side: Side of the square that has the area of the working size, in pixels.
-        effort: How long a fit may be: presets shrink methods until a search fits the machine.
-        sources: Anomalies that methods can learn from here: ``texture`` always, ``sdas`` where its model can be used.
+        effort: Preset for the cost of a fit; lower presets shrink the methods so that a search fits the machine.
+        sources: Families of anomalies available for training: ``texture`` always, ``sdas`` if its model is usable.
     """
 
     backbones: tuple[BackboneSpace, ...]
@@ -92,10 +92,18 @@ class Space:
 
 
 def encode_levels(levels: tuple[int, ...]) -> str:
-    """Levels as a categorical choice, for example ``-3,-2``."""
+    """Levels as a categorical choice.
+
+    >>> encode_levels((-3, -2))
+    '-3,-2'
+    """
     return ",".join(str(level) for level in levels)
 
 
 def decode_levels(text: str) -> tuple[int, ...]:
-    """The inverse of ``encode_levels``."""
+    """The inverse of ``encode_levels``.
+
+    >>> decode_levels("-3,-2")
+    (-3, -2)
+    """
     return tuple(int(part) for part in text.split(","))

@@ -105,7 +105,7 @@ class UserImages:
     def blocks(self, size: tuple[int, int]) -> Iterator[tuple[list[int], ImageSet]]:
         """The readable images, a few at a time: their places, and the images at a working size."""
         for rows in _blocks(self.readable):
-            yield rows, resize_images(ImageSet.of_pictures([self.picture(row) for row in rows]), size)
+            yield rows, resize_images(ImageSet.from_hwc([self.picture(row) for row in rows]), size)
 
     def picture(self, row: int) -> Picture:
         """One image, uint8 [H, W, 3]; black where the file could not be read."""

@@ -12,7 +12,7 @@ import torch
 from automl_ad.methods.space import Effort
 from automl_ad.store.artifacts import read_record, write_atomically, write_json
 from automl_ad.study.progress import Event, Listener
-from automl_ad.synthesis.sdas.job import Tell
+from automl_ad.synthesis.sdas.job import ProgressCallback
 from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.settings import Size
 
@@ -67,7 +67,7 @@ def model_size(effort: Effort, device: torch.device) -> Size:
     return "published" if effort == "faithful" else "medium"
 
 
-def sdas_progress(listener: Listener) -> Tell:
+def sdas_progress(listener: Listener) -> ProgressCallback:
     """Passes what a preparation tells on to those who watch a search."""
 
     def tell(message: str, done: int, total: int, left_s: float | None) -> None:

@@ -37,11 +37,11 @@ from automl_ad.study.settings import StudySettings
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.sdas.family import SdasFamily
-from automl_ad.synthesis.sdas.gate import Judge
+from automl_ad.synthesis.sdas.gate import ReferenceDetector
 from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.sdas.preparing import Outcome, prepare
 from automl_ad.synthesis.sdas.settings import settings_for
-from automl_ad.synthesis.sdas.source import PictureStock, spread_strengths
+from automl_ad.synthesis.sdas.source import SeededPool, spread_strengths
 from automl_ad.synthesis.sdas.synthesiser import OutOfTimeError, Sdas
 from automl_ad.training import Budget
 
@@ -86,7 +86,7 @@ class StudyData:
     normals: StudyImages
     proxy: Suite
     holdout: Suite
-    stock: Callable[[], PictureStock]
+    stock: Callable[[], SeededPool]
     sources: tuple[str, ...] = ("texture",)
     warnings: Sequence[str] = ()
     coverage: Coverage | None = None
@@ -114,7 +114,7 @@ def prepare_sdas(
     workspace: Path,
     device: torch.device,
     *,
-    judge: Callable[[], Judge],
+    judge: Callable[[], ReferenceDetector],
     pictures: int,
     budget: Budget,
     listener: Listener,
@@ -133,16 +133,16 @@ def prepare_sdas(
     """
     return prepare(
         SdasJob(
-            fit=normals.part("train").pictures,
-            bases=normals.part("validation").pictures,
+            train_images=normals.part("train").hwc,
+            bases=normals.part("validation").hwc,
             settings=settings_for(model_size(settings.effort, device)),
             seed=settings.seed,
             cache=workspace / "cache" / "sdas",
             device=device,
-            judge=judge,
+            reference=judge,
             budget=budget,
-            pictures=pictures,
-            tell=sdas_progress(listener),
+            image_count=pictures,
+            progress=sdas_progress(listener),
         )
     )
 
@@ -233,19 +233,19 @@ class _SuiteBuilder:
             coverage,
         )
 
-    def _stock(self) -> PictureStock:
+    def _stock(self) -> SeededPool:
         """The images to learn from; made when the suites were drawn, and again only if they were lost."""
         outcome = self._prepare(Budget())
         if outcome.sdas is None:
             raise StoreError(f"The pictures of the family sdas are lost and cannot be made again: {outcome.reason}.")
         return self._stocked(outcome.sdas)
 
-    def _stocked(self, sdas: Sdas) -> PictureStock:
+    def _stocked(self, sdas: Sdas) -> SeededPool:
         """One image of each of so many training images, over all the strengths that methods ask for."""
         seed = derived_seed(self._settings.seed, "sdas/fit")
-        pictures = self._normals.part("train").pictures
+        pictures = self._normals.part("train").hwc
         bases = [pictures[place % len(pictures)] for place in range(STOCKED)]
-        return PictureStock(sdas.reseeded(seed).stock(bases, spread_strengths(*STOCKED_STRENGTHS, STOCKED)), seed)
+        return SeededPool(sdas.reseeded(seed).fill_pool(bases, spread_strengths(*STOCKED_STRENGTHS, STOCKED)), seed)
 
     def _draw(self, decided: Decision | None) -> _Drawn:
         """Both suites, with the family sdas if it was decided so or, before any decision, if it can be had."""
@@ -347,7 +347,7 @@ class _SuiteBuilder:
         return outcome
 
     def _context(self, name: SuiteName, sdas: Sdas | None, use: str) -> Context:
-        images = self._normals.part(SUITES[name]).pictures
+        images = self._normals.part(SUITES[name]).hwc
         source = None if sdas is None else sdas.reseeded(derived_seed(self._settings.seed, f"sdas/{use}"))
         return Context(images, Foreground.fit(images), self._settings.texture_dir, source)
 

@@ -141,7 +141,7 @@ def _drawn(
     settings: StudySettings, good: GoodImages, request: SynthesisRequest, sdas: Sdas | None
 ) -> Iterator[_Anomaly]:
     """The anomalies; those of a smaller count come first among those of a larger one."""
-    pictures = good.images.pictures
+    pictures = good.images.hwc
     context = Context(pictures, Foreground.fit(pictures), settings.texture_dir)
     families = _families(settings, request.family, context, sdas)
     orders = rounds(len(pictures), request.count, derived_rng(settings.seed, "synthesize/bases"))
@@ -149,7 +149,7 @@ def _drawn(
     for order, family in zip(orders, families, strict=False):
         for start in range(0, len(order), _AT_ONCE):
             chunk = order[start : start + _AT_ONCE]
-            family.expect(list(pictures[chunk]), [request.strength] * len(chunk))
+            family.prepare(list(pictures[chunk]), [request.strength] * len(chunk))
             for base in chunk:
                 yield (*family.draw(pictures[base], request.strength, rng), int(base))
 

@@ -11,7 +11,7 @@ from automl_ad.methods.pairs import PairSource
 from automl_ad.seeds import derived_seed
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
-from automl_ad.synthesis.sdas.source import PictureStock
+from automl_ad.synthesis.sdas.source import SeededPool
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.synthesis.training import create_source
 
@@ -28,7 +28,7 @@ class TrainingAnomalies:
         stock: Makes or opens the images of ``sdas``; called only when a recipe wants them.
     """
 
-    def __init__(self, seed: int, texture_dir: Path | None, stock: Callable[[], PictureStock]) -> None:
+    def __init__(self, seed: int, texture_dir: Path | None, stock: Callable[[], SeededPool]) -> None:
         self._seed = seed
         self._texture_dir = texture_dir
         self._stock = stock
@@ -51,7 +51,7 @@ class TrainingAnomalies:
         return self._sources[key]
 
     def _create(self, recipe: Recipe, normals: ImageSet) -> PairSource:
-        pictures = normals.pictures
+        pictures = normals.hwc
         context = Context(pictures, Foreground.fit(pictures), self._texture_dir)
         source = create_source(recipe, context, self._stock)
         return PairSource(source, derived_seed(self._seed, f"pairs/{recipe}"))

@@ -259,7 +259,7 @@ def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
 
 def size_mb(detector: Detector) -> float:
     """Megabytes of the fitted state and of the backbone tensors that it needs, each network counted once."""
-    shared = SharedPass(detector.readings).readings
+    shared = SharedPass(detector.feature_specs).feature_specs
     frozen = [tensor for read in shared for tensor in read.backbone.tensors(read.levels).values()]
     tensors = [*detector.state.values(), *frozen]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6

@@ -1,4 +1,4 @@
-"""What every way to synthesise anomalies has in common: its contract, its material and how it is finished."""
+"""Interface and base classes of the families of synthetic anomalies."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from automl_ad.synthesis import blending, masks
 from automl_ad.synthesis.foreground import Foreground
 
 ATTEMPTS = 5
-GOOD_ENOUGH = 0.8
+MIN_CLOSENESS = 0.8
 
 
-class PictureSource(Protocol):
-    """Makes synthetic pictures of good ones (see ``automl_ad.synthesis.sdas``)."""
+class ImageSynthesiser(Protocol):
+    """Generates synthetic images from good ones (see ``automl_ad.synthesis.sdas``)."""
 
-    def pictures(
+    def synthesise(
         self, images: Sequence[npt.NDArray[np.uint8]], strengths: Sequence[float]
     ) -> list[npt.NDArray[np.uint8]]:
-        """One picture, uint8 [H, W, 3], of each image at each one's strength."""
+        """One synthetic image, uint8 [H, W, 3], for each image and strength."""
         ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a family may draw upon.
+    """Inputs shared by all families.
 
     Attributes:
-        normals: uint8 [N, H, W, 3] with N >= 1, RGB: other good images, from which patches are borrowed.
-        foreground: Tells where on an image the product is.
+        normals: uint8 [N, H, W, 3] with N >= 1, RGB: other good images, from which patches are taken.
+        foreground: Segments the product.
         texture_dir: Folder of the user's own texture images, or None for procedural textures.
-        sdas: Synthetic pictures of the product, for the family ``sdas``; None if there are none.
+        sdas: Synthesiser for the family ``sdas``; None if there is none.
     """
 
     normals: npt.NDArray[np.uint8]
     foreground: Foreground = field(default_factory=Foreground)
     texture_dir: Path | None = None
-    sdas: PictureSource | None = None
+    sdas: ImageSynthesiser | None = None
 
     def __post_init__(self) -> None:
         if self.normals.ndim != 4 or self.normals.shape[3] != 3 or self.normals.dtype != np.uint8:
@@ -54,11 +54,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A defect at its strongest, before severity decides how much of it is seen.
+    """A defect at full strength, before the severity determines its opacity.
 
     Attributes:
-        source: uint8 [H, W, 3], what the image turns into where the weight is 1.
-        weight: float32 [H, W] in 0 to 1, the shape of the defect and its soft edges.
+        source: uint8 [H, W, 3], the pixels of the defect at weight 1.
+        weight: float32 [H, W] in 0 to 1, the shape of the defect with soft edges.
     """
 
     source: npt.NDArray[np.uint8]
@@ -73,12 +73,12 @@ class AnomalyFamily(ABC):
     def __init__(self, context: Context) -> None:
         self.context = context
 
-    def expect(self, images: Sequence[npt.NDArray[np.uint8]], severities: Sequence[float]) -> None:  # noqa: B027
-        """Is told which images will be drawn on, for families that gain by preparing many at once.
+    def prepare(self, images: Sequence[npt.NDArray[np.uint8]], severities: Sequence[float]) -> None:  # noqa: B027
+        """Announces upcoming draws, for families that are faster in batches.
 
         Args:
             images: uint8 [H, W, 3] each.
-            severities: Of each image.
+            severities: Severity for each image.
         """
 
     def draw(
@@ -87,9 +87,9 @@ class AnomalyFamily(ABC):
         """Draws an anomalous version of a good image.
 
         Args:
-            image: uint8 [H, W, 3], RGB, sides multiples of 32; left as it is.
-            severity: In (0, 1]: 1 is easy to see, towards 0 hard.
-            rng: Its state decides the result.
+            image: uint8 [H, W, 3], RGB, sides multiples of 32; not modified.
+            severity: In (0, 1]: 1 is easy to see, values near 0 are hard.
+            rng: The only source of randomness.
 
         Returns:
             The uint8 [H, W, 3] image and a bool [H, W] mask, True where it was changed. The mask is never empty and
@@ -102,13 +102,13 @@ class AnomalyFamily(ABC):
         drawn = self.try_draw(image, severity, rng)
         if drawn is not None:
             return drawn
-        spot = _last_resort(image, self.context.foreground.mask_of(image), rng)
+        spot = _fallback_spot(image, self.context.foreground.mask_of(image), rng)
         return _finish(image, spot, blending.local_variation(image), severity)
 
     def try_draw(
         self, image: npt.NDArray[np.uint8], severity: float, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
-        """As ``draw``, but None where nothing came of it; ``draw`` puts a plain spot there instead."""
+        """As ``draw``, but returns None if no anomaly could be drawn; ``draw`` then uses a simple spot."""
         if not 0 < severity <= 1:
             raise InputError(f"A severity must be above 0 and at most 1 but is {severity}: choose for example 0.6.")
         if image.dtype != np.uint8 or image.shape != self.context.normals.shape[1:]:
@@ -120,7 +120,7 @@ class AnomalyFamily(ABC):
     def attempt(
         self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
-        """Draws one anomaly, or gives up.
+        """Draws one anomaly, if possible.
 
         Args:
             image: uint8 [H, W, 3], the good image; not to be modified.
@@ -129,15 +129,15 @@ class AnomalyFamily(ABC):
             rng: The only source of randomness.
 
         Returns:
-            As ``draw``, but None or an empty mask where nothing came of it.
+            As ``draw``, but None or an empty mask if the attempt failed.
         """
 
 
 class BlendedFamily(AnomalyFamily):
     """A family that proposes defects at full strength.
 
-    They are blended in until their contrast, relative to the variation of the image around them, is what the severity
-    asks for. That keeps severities comparable between families and between faint and contrasty products.
+    They are blended in with the opacity at which their contrast, relative to the local variation of the image, matches
+    the severity. This makes severities comparable between families and between products of low and high contrast.
     """
 
     @abstractmethod
@@ -149,17 +149,17 @@ class BlendedFamily(AnomalyFamily):
         Args:
             image: uint8 [H, W, 3], the good image; not to be modified.
             inside: bool [H, W], never empty: where the product is.
-            severity: In (0, 1]; only for what opacity cannot express, such as the size.
+            severity: In (0, 1]; only for what opacity cannot express, such as size.
             rng: The only source of randomness.
 
         Returns:
-            The defect, or None if this attempt came to nothing.
+            The defect, or None if this attempt failed.
         """
 
     def attempt(
         self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
-        """See ``AnomalyFamily.attempt``: the first proposal that can be as visible as asked, else the closest."""
+        """See ``AnomalyFamily.attempt``: the first proposal that reaches the target contrast, else the closest."""
         variation = blending.local_variation(image)
         best, best_closeness = None, 0.0
         for _ in range(ATTEMPTS):
@@ -170,7 +170,7 @@ class BlendedFamily(AnomalyFamily):
             closeness = blending.contrast(image, proposal.source, proposal.weight) / wanted
             if closeness > best_closeness:
                 best, best_closeness = proposal, closeness
-            if closeness >= GOOD_ENOUGH:
+            if closeness >= MIN_CLOSENESS:
                 break
         return None if best is None else _finish(image, best, variation, severity)
 
@@ -178,7 +178,7 @@ class BlendedFamily(AnomalyFamily):
 def _finish(
     image: npt.NDArray[np.uint8], proposal: Proposal, variation: npt.NDArray[np.float32], severity: float
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Blends a proposal in at the opacity that the severity asks for, and masks what really changed."""
+    """Blends a proposal in at the opacity of the severity, and masks the pixels that changed."""
     wanted = blending.target_contrast(severity, variation, proposal.weight)
     opacity = min(1.0, wanted / max(blending.contrast(image, proposal.source, proposal.weight), 1e-6))
     blended = blending.blend(image, proposal.source, proposal.weight, opacity)
@@ -186,7 +186,7 @@ def _finish(
     return np.where(mask[..., None], blended, image), mask
 
 
-def _last_resort(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Proposal:
-    """A spot of the opposite tone: visible on every image, even one that offers nothing to borrow."""
+def _fallback_spot(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Proposal:
+    """A spot of inverted tone, visible on every image."""
     shape = masks.random_ellipse(inside, rng, (0.005, 0.05))
     return Proposal(image ^ np.uint8(128), shape.astype(np.float32))

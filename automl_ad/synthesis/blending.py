@@ -1,4 +1,4 @@
-"""Blending a defect into an image so that it is as visible as a severity asks for."""
+"""Blends defects into images with a visibility determined by the severity."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def contrast(image: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8], weight
 def target_contrast(severity: float, variation: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> float:
     """The contrast at which a defect of this severity should appear, in grey levels.
 
-    It grows linearly with severity. A restless surface hides a defect that a calm one shows, so the slope grows with
-    the local variation; a small defect is missed more easily than a large one, so it gets somewhat more contrast.
+    Linear in the severity. A textured surface hides defects, so the slope grows with the local variation; small defects
+    are harder to see than large ones, so they get somewhat more contrast.
 
     Args:
         severity: In (0, 1].
@@ -75,7 +75,7 @@ def target_contrast(severity: float, variation: npt.NDArray[np.float32], weight:
         weight: float32 [H, W] in 0 to 1, the defect's shape.
 
     Returns:
-        Grey levels, never below 2: less would be lost in rounding.
+        Grey levels, at least 2, as less would be lost in rounding.
     """
     total = max(float(weight.sum()), 1.0)
     around = float((variation * weight).sum()) / total
@@ -86,10 +86,10 @@ def target_contrast(severity: float, variation: npt.NDArray[np.float32], weight:
 def changed_mask(
     before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], weight: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.bool_]:
-    """Where a drawn defect can be found in the pixels.
+    """The mask of the pixels that a drawn defect visibly changed.
 
     A pixel counts if the change, averaged over the defect's pixels next to it, is at least one grey level and a tenth
-    of the strongest change. The average keeps a mask from being pierced where source and image agree by chance.
+    of the strongest change. The average avoids holes where source and image agree by chance.
 
     Args:
         before: uint8 [H, W, 3].

@@ -1,4 +1,4 @@
-"""Random changes of colour and tone, and a turn: cheap variety for textures and patches."""
+"""Random colour, tone and rotation augmentations of textures and patches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Image = npt.NDArray[np.uint8]
 GREY_SPREAD = 3.0
 
 LEVELS = np.arange(256, dtype=np.float32)
-"""The table that changes nothing."""
+"""The identity lookup table."""
 
 
 def colour_jitter(image: Image, rng: np.random.Generator, strength: float) -> Image:
@@ -27,7 +27,7 @@ def colour_jitter(image: Image, rng: np.random.Generator, strength: float) -> Im
     Returns:
         uint8 [H, W, 3], a new array.
     """
-    # Amounts near zero would leave a patch on a uniform texture unseen.
+    # Amounts near zero would make a patch on a uniform texture invisible.
     brightness, contrast, saturation, hue = strength * rng.uniform(0.5, 1, 4) * rng.choice((-1.0, 1.0), 4)
     centre = float(image.mean())
     toned = by_table(image, ((LEVELS - centre) * (1 + contrast) + centre) * (1 + brightness))
@@ -35,13 +35,13 @@ def colour_jitter(image: Image, rng: np.random.Generator, strength: float) -> Im
 
 
 def augment(image: Image, rng: np.random.Generator, count: int = 2) -> Image:
-    """Applies a few different changes out of gamma, brightness, hue, posterise, invert, contrast, sharpen and turn.
+    """Applies a few of: gamma, brightness, hue, posterise, invert, contrast, sharpen and rotate.
 
-    The choice follows the source augmentation of DRAEM (ICCV 2021).
+    The selection follows the source augmentation of DRAEM (ICCV 2021).
 
     Args:
         image: uint8 [H, W, 3].
-        rng: Draws which changes and how strong they are.
+        rng: Draws the changes and their strengths.
         count: How many changes, at most 8.
 
     Returns:
@@ -70,7 +70,7 @@ def without_colour(image: Image) -> Image:
 
 
 def _shift_colours(image: Image, hue: float, saturation: float) -> Image:
-    """Turns the hue by OpenCV units (180 a full circle) and scales the saturation."""
+    """Rotates the hue by OpenCV units (180 for a full circle) and scales the saturation."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.float32)
     hsv[..., 0] = (hsv[..., 0] + hue) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
@@ -108,7 +108,7 @@ def _sharpen(image: Image, rng: np.random.Generator) -> Image:
     return np.asarray(cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 2), -amount, 0), np.uint8)
 
 
-def _turn(image: Image, rng: np.random.Generator) -> Image:
+def _rotate(image: Image, rng: np.random.Generator) -> Image:
     h, w = image.shape[:2]
     matrix = cv2.getRotationMatrix2D((w / 2, h / 2), float(rng.uniform(-45, 45)), 1.0)
     return np.asarray(cv2.warpAffine(image, matrix, (w, h), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
@@ -122,5 +122,5 @@ _CHANGES: tuple[Callable[[Image, np.random.Generator], Image], ...] = (
     _invert,
     _stretch,
     _sharpen,
-    _turn,
+    _rotate,
 )

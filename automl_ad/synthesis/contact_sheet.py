@@ -1,4 +1,4 @@
-"""Many small pictures on one: to look a set of synthetic anomalies over at a glance."""
+"""Contact sheets: many thumbnails in one image."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def contact_sheet(
     columns: int = 8,
     cell: int = 128,
 ) -> Image:
-    """Lays pictures out row by row, with their masks outlined in red and a caption below each.
+    """Arranges images row by row, with their masks outlined in red and a caption below each.
 
     Args:
         images: At least one uint8 [H, W, 3], of any sizes.
         masks: One bool [H, W] or None per image; None for no outlines at all.
-        captions: One short text per image; None for no captions and no room for them.
-        columns: Pictures in a row.
-        cell: Side in pixels of the square that every picture is fitted into.
+        captions: One short text per image; None for no captions.
+        columns: Images per row.
+        cell: Side in pixels of the square into which every image is fitted.
 
     Returns:
         uint8 [H, W, 3] on white.
@@ -56,20 +56,20 @@ def contact_sheet(
 
 
 def write_png(path: Path, image: Image) -> None:
-    """Writes a uint8 [H, W, 3] RGB or [H, W] grey image; a reader never meets a half-written file.
+    """Writes a uint8 [H, W, 3] RGB or [H, W] grey image; the file is replaced atomically.
 
     Raises:
         StoreError: The file cannot be written.
     """
     colour = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    # Encoded in memory, since OpenCV does not say why it cannot write a file.
+    # Encoded in memory, since OpenCV does not report why a file cannot be written.
     encoded = cv2.imencode(".png", colour)[1]
     with write_atomically(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 
 
 def _place(slot: Image, image: Image, mask: Mask | None, text: str, cell: int) -> None:
-    """Draws one picture, outline and caption into its part of the sheet."""
+    """Draws one image, outline and caption into its part of the sheet."""
     scale = cell / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST

@@ -1,4 +1,4 @@
-"""The family ``cutpaste``: a piece of the product sits where it does not belong (CutPaste, CVPR 2021)."""
+"""The family ``cutpaste``: a patch of the product pasted at another position (CutPaste, CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ JITTER_GAIN = 0.3
 
 
 class CutPasteFamily(BlendedFamily):
-    """Patches (large, upright) and scars (small, thin, turned) cut from the image itself, slightly recoloured."""
+    """Patches (large, upright) and scars (small, thin, rotated) cut from the image itself, slightly recoloured."""
 
     name = "cutpaste"
 
     def propose(
         self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
     ) -> Proposal | None:
-        """See `BlendedFamily.propose`. On a uniform texture only the recolouring shows, so it grows with severity."""
+        """See `BlendedFamily.propose`. On uniform textures only colour changes are visible: they grow with severity."""
         height, width = image.shape[:2]
         if rng.random() < SCAR_SHARE:
             size, angle = scar_size(min(height, width), rng), float(rng.uniform(-45, 45))
@@ -52,7 +52,7 @@ def patch_size(
 
 
 def scar_size(side: int, rng: np.random.Generator) -> tuple[float, float]:
-    """(width, height) in pixels of a scar: the published sizes hold for 256 pixels and scale with the side."""
+    """(width, height) in pixels of a scar: the published sizes are for 256 pixels and are scaled with the side."""
     scale = side / REFERENCE_SIDE
     width, height = (float(rng.uniform(*limits)) * scale for limits in (SCAR_WIDTH, SCAR_HEIGHT))
     return max(2.0, width), max(3.0, height)
@@ -61,7 +61,7 @@ def scar_size(side: int, rng: np.random.Generator) -> tuple[float, float]:
 def rectangle(
     shape: tuple[int, int], centre: tuple[int, int], size: tuple[float, float], angle: float
 ) -> npt.NDArray[np.bool_]:
-    """A filled rectangle, bool [H, W], around a (row, column), turned by degrees."""
+    """A filled rectangle, bool [H, W], around a (row, column), rotated by degrees."""
     corners = cv2.boxPoints(((float(centre[1]), float(centre[0])), size, angle))
     canvas = np.zeros(shape, np.uint8)
     cv2.fillConvexPoly(canvas, np.rint(corners).astype(np.int32), 1)
@@ -71,7 +71,7 @@ def rectangle(
 def moved(
     image: npt.NDArray[np.uint8], origin: tuple[int, int], target: tuple[int, int], angle: float
 ) -> npt.NDArray[np.uint8]:
-    """The whole image, turned about ``origin`` and shifted so that this point lands on ``target``."""
+    """The image, rotated about ``origin`` and shifted so that this point moves to ``target``."""
     matrix = cv2.getRotationMatrix2D((float(origin[1]), float(origin[0])), -angle, 1.0)
     matrix[:, 2] += (target[1] - origin[1], target[0] - origin[0])
     size = (image.shape[1], image.shape[0])

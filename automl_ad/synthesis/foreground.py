@@ -1,4 +1,4 @@
-"""Where the product is on an image, found without labels."""
+"""Unsupervised foreground segmentation: where the product is on an image."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _MAIN_PART_SHARE = 0.35
 
 @dataclass(frozen=True)
 class Foreground:
-    """A rule that finds the product on each image of one line, wherever it lies.
+    """A segmentation rule for the images of one product line.
 
     Attributes:
         method: How the grey threshold of an image is chosen; None if the product fills the image (a texture).
-        bright: Whether the product is brighter than what surrounds it.
+        bright: Whether the product is brighter than the background.
     """
 
     method: Method | None = None
@@ -39,13 +39,13 @@ class Foreground:
     def fit(cls, normals: npt.NDArray[np.uint8], sample: int = 24) -> Foreground:
         """Chooses the rule for a set of good images.
 
-        A rule is accepted only if what it finds looks like one product on a background on nearly all images: area
-        0.05 to 0.9 of the image, same polarity, one main part, a sharp outline, little of it on the image border and
-        an outline that stays the same once shifts and turns are taken out. Else the whole image is foreground.
+        A rule is accepted only if its masks are plausible on nearly all images: area 0.05 to 0.9 of the image, equal
+        polarity, one main component, a sharp outline, little contact with the image border, and an outline that is
+        stable up to shifts and rotations. Otherwise the whole image is foreground.
 
         Args:
             normals: uint8 [N, H, W, 3], N >= 1.
-            sample: At most so many images, evenly spread over the set, are looked at.
+            sample: Maximum number of images used, evenly spread over the set.
 
         Returns:
             The rule; deterministic.
@@ -61,17 +61,17 @@ class Foreground:
 
     @property
     def is_whole_image(self) -> bool:
-        """True for textures: every pixel is product."""
+        """Whether every pixel is foreground, as for textures."""
         return self.method is None
 
     def mask_of(self, image: npt.NDArray[np.uint8]) -> Mask:
-        """The product on one image.
+        """The foreground mask of one image.
 
         Args:
             image: uint8 [H, W, 3].
 
         Returns:
-            bool [H, W], never empty: all True for textures and where nothing was found.
+            bool [H, W], never empty: all True for textures and if nothing was found.
         """
         if self.method is not None:
             mask = _segment(image, self.method, self.bright)
@@ -86,14 +86,14 @@ def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _segment(image: npt.NDArray[np.uint8], method: Method, bright: bool) -> Mask:
-    """Thresholds, closes gaps, opens bridges, fills holes and drops crumbs."""
+    """Thresholds, closes and opens the mask, fills holes and removes small components."""
     polarity = cv2.THRESH_BINARY if bright else cv2.THRESH_BINARY_INV
     _, binary = cv2.threshold(_grey(image), 0, 1, polarity | _FLAGS[method])
     side = max(3, min(image.shape[:2]) // 40)
     square = np.ones((side, side), np.uint8)
     for operation in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):
         binary = cv2.morphologyEx(binary, operation, square)
-    return _without_crumbs(_filled(np.asarray(binary, np.uint8)))
+    return _without_small_components(_filled(np.asarray(binary, np.uint8)))
 
 
 def _filled(binary: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -104,8 +104,8 @@ def _filled(binary: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return filled
 
 
-def _without_crumbs(binary: npt.NDArray[np.uint8]) -> Mask:
-    """Drops parts smaller than a twentieth of the largest one."""
+def _without_small_components(binary: npt.NDArray[np.uint8]) -> Mask:
+    """Removes components smaller than a twentieth of the largest one."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
@@ -141,7 +141,7 @@ def _rate(images: Sequence[npt.NDArray[np.uint8]], rule: Foreground) -> float:
 
 
 def _plausible(grey: npt.NDArray[np.uint8], mask: Mask) -> bool:
-    """Whether a mask looks like one product before a background."""
+    """Whether a mask is plausible as one product on a background."""
     area = float(mask.mean())
     if not _SMALLEST_AREA <= area <= _LARGEST_AREA or mask[_frame(*mask.shape)].mean() > _LARGEST_BORDER_SHARE:
         return False
@@ -151,7 +151,7 @@ def _plausible(grey: npt.NDArray[np.uint8], mask: Mask) -> bool:
 
 
 def _is_sharp(grey: npt.NDArray[np.uint8], mask: Mask) -> bool:
-    """Whether grey jumps at the outline; shading that fades over the image does not."""
+    """Whether the grey level has a step at the outline, unlike gradual shading."""
     binary = mask.astype(np.uint8)
     reach = 2 * max(2, min(mask.shape) // 64) + 1
     square = np.ones((reach, reach), np.uint8)
@@ -163,18 +163,18 @@ def _is_sharp(grey: npt.NDArray[np.uint8], mask: Mask) -> bool:
 
 
 def _stability(masks: Sequence[Mask]) -> float:
-    """Mean overlap of the masks with their median mask: as they lie, centred, or centred and turned; the best."""
+    """Mean overlap of the masks with their median mask: unaligned, centred, or centred and rotated; the best."""
     as_bytes = [mask.astype(np.uint8) for mask in masks]
-    centred = [_aligned(mask, turn=False) for mask in as_bytes]
-    turned = [_aligned(mask, turn=True) for mask in as_bytes]
-    return max(_overlap_with_median(stack) for stack in (as_bytes, centred, turned))
+    centred = [_aligned(mask, rotate=False) for mask in as_bytes]
+    rotated = [_aligned(mask, rotate=True) for mask in as_bytes]
+    return max(_overlap_with_median(stack) for stack in (as_bytes, centred, rotated))
 
 
-def _aligned(mask: npt.NDArray[np.uint8], turn: bool) -> npt.NDArray[np.uint8]:
-    """Moves the centroid to the image centre and, on demand, turns the longest axis to the horizontal."""
+def _aligned(mask: npt.NDArray[np.uint8], rotate: bool) -> npt.NDArray[np.uint8]:
+    """Moves the centroid to the image centre and optionally rotates the longest axis to the horizontal."""
     moments = cv2.moments(mask, binaryImage=True)
     x, y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
-    angle = 0.5 * np.degrees(np.arctan2(2 * moments["mu11"], moments["mu20"] - moments["mu02"])) if turn else 0.0
+    angle = 0.5 * np.degrees(np.arctan2(2 * moments["mu11"], moments["mu20"] - moments["mu02"])) if rotate else 0.0
     matrix = cv2.getRotationMatrix2D((x, y), float(angle), 1.0)
     matrix[:, 2] += (mask.shape[1] / 2 - x, mask.shape[0] / 2 - y)
     size = (mask.shape[1], mask.shape[0])

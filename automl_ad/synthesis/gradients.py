@@ -1,4 +1,4 @@
-"""Seamless cloning: carries the gradients of one picture over to another (Perez et al., SIGGRAPH 2003)."""
+"""Seamless cloning: transfers the gradients of one image to another (Perez et al., SIGGRAPH 2003)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ Real = npt.NDArray[np.float32]
 
 
 def seamless_clone(source: npt.NDArray[np.uint8], target: npt.NDArray[np.uint8], mixed: bool) -> npt.NDArray[np.uint8]:
-    """The picture that has the target's outermost pixels and, within them, gradients closest to the source's.
+    """The image with the target's outermost pixels and, inside, gradients closest to the source's.
 
     The domain is the whole rectangle, so a sine transform solves Poisson's equation exactly and fast.
 
     Args:
         source: uint8 [H, W, 3], H and W at least 3.
         target: uint8 [H, W, 3].
-        mixed: Takes at every pixel the stronger of both gradients instead of the source's: structure of the target
-            shows through, which suits textures.
+        mixed: Uses the stronger of both gradients at every pixel instead of the source's, which preserves structure of
+            the target and suits textures.
 
     Returns:
         uint8 [H, W, 3].

@@ -1,4 +1,4 @@
-"""The direction in which the texture of a surface runs."""
+"""Estimates the grain direction of a surface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def grain_angle(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> 
         inside: bool [H, W] with at least one True.
 
     Returns:
-        Radians in (-pi/2, pi/2], from the x axis towards the y axis; any angle where no direction prevails.
+        Radians in (-pi/2, pi/2], from the x axis towards the y axis; arbitrary if there is no dominant direction.
     """
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
     across, down = cv2.Scharr(grey, cv2.CV_32F, 1, 0)[inside], cv2.Scharr(grey, cv2.CV_32F, 0, 1)[inside]

@@ -1,4 +1,4 @@
-"""CutPaste from a heavily changed copy of the image: the anomalies of AnoSeg (arXiv 2110.03396, figure 3)."""
+"""CutPaste from a strongly augmented copy of the image: the anomalies of AnoSeg (arXiv 2110.03396, figure 3)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from automl_ad.synthesis.cutpaste import moved, patch_size, rectangle, scar_size
 from automl_ad.synthesis.sources import Image, Mask
 
 AREA = (0.02, 0.15)
-"""Least and largest area of a patch as a share of the product."""
+"""Smallest and largest area of a patch as a share of the product."""
 SCAR_SHARE = 0.25
 TURN = 45.0
-"""By how many degrees a patch is turned at most, either way."""
+"""Largest rotation of a patch in degrees, in either direction."""
 CHANGE_SHARE = 0.5
 """Probability of each of the three changes."""
 JITTER = (0.1, 0.5)
 ATTEMPTS = 5
 LEAST_CONTRAST = 8.0
-"""Grey levels, root mean square, below which a patch is drawn again."""
+"""Root mean square contrast in grey levels below which a patch is drawn again."""
 
 
 class HardCutPasteSource:
-    """A patch of the turned, shuffled and recoloured image sits, itself turned, at a random place of the image.
+    """Pastes a rotated patch of the rotated, shuffled and recoloured image at a random position.
 
-    What the paper leaves open follows CutPaste (CVPR 2021): how large patches are, and that some are scars.
+    Details not given in the paper follow CutPaste (CVPR 2021): the patch sizes, and that some patches are scars.
 
     Args:
-        context: Tells where the product is.
-        opacity: Lowest and highest opacity of a patch; the published one is 1.
+        context: Provides the foreground.
+        opacity: Lowest and highest opacity of a patch; 1 as published.
     """
 
     def __init__(self, context: Context, opacity: tuple[float, float] = (1.0, 1.0)) -> None:
@@ -43,8 +43,8 @@ class HardCutPasteSource:
     def draw(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
         """See ``AnomalySource.draw``.
 
-        The mask lies on the product and is never empty; nothing changes outside it. A patch that hardly differs from
-        what it covers is drawn again, a few times; the most visible one is kept.
+        The mask is inside the product and never empty; nothing changes outside it. A patch with low contrast is drawn
+        again a few times; the most visible one is kept.
         """
         inside = self._foreground.mask_of(image)
         best, mask, highest = image, np.zeros_like(inside), 0.0
@@ -55,12 +55,12 @@ class HardCutPasteSource:
                 best, mask, highest = pasted, changed_mask(image, pasted, shape.astype(np.float32)), seen
             if highest >= LEAST_CONTRAST:
                 break
-        if not mask.any():  # on black, say, no copy of the image can be seen
+        if not mask.any():  # for example on a black image
             best, mask = image ^ np.uint8(128), shape
         return np.where(mask[..., None], best, image), mask
 
     def _paste(self, image: Image, inside: Mask, rng: np.random.Generator) -> tuple[Image, Mask]:
-        """One patch: the image with it, and its shape within the product, never empty."""
+        """The image with one patch, and the patch's shape inside the product, never empty."""
         source, product = hard_copy(image, inside, rng)
         scar = rng.random() < SCAR_SHARE
         size = scar_size(min(inside.shape), rng) if scar else patch_size(inside, rng, AREA)
@@ -73,12 +73,12 @@ class HardCutPasteSource:
 
 
 def hard_copy(image: Image, inside: Mask, rng: np.random.Generator) -> tuple[Image, Mask]:
-    """Turns, shuffles the quarters of, and recolours an image, in this order and each as by the toss of a coin.
+    """Rotates, shuffles the quadrants of, and recolours an image, in this order, each with probability one half.
 
     Args:
         image: uint8 [H, W, 3].
         inside: bool [H, W], where the product is, at least one pixel.
-        rng: Decides all of it.
+        rng: The only source of randomness.
 
     Returns:
         The copy, uint8 [H, W, 3], and where the product is on it, bool [H, W], never empty.
@@ -96,19 +96,19 @@ def hard_copy(image: Image, inside: Mask, rng: np.random.Generator) -> tuple[Ima
     return copy, product.astype(bool) if product.any() else np.ones_like(inside)
 
 
-def _turned(picture: Image, angle: float) -> Image:
-    """A uint8 [H, W] or [H, W, 3] picture turned about its centre by degrees; reflections fill the corners."""
-    height, width = picture.shape[:2]
+def _turned(image: Image, angle: float) -> Image:
+    """Rotates a uint8 [H, W] or [H, W, 3] image about its centre by degrees, with reflection at the border."""
+    height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
-    return np.asarray(cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+    return np.asarray(cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
-def _shuffled(picture: Image, order: npt.NDArray[np.int64]) -> Image:
-    """A picture with its quarters in another order; of odd sides the last row or column stays where it is."""
-    height, width = (side // 2 for side in picture.shape[:2])
+def _shuffled(image: Image, order: npt.NDArray[np.int64]) -> Image:
+    """Permutes the quadrants of an image; for odd sides the last row or column is unchanged."""
+    height, width = (side // 2 for side in image.shape[:2])
     corners = [(0, 0), (0, width), (height, 0), (height, width)]
-    shuffled: Image = picture.copy()
+    shuffled: Image = image.copy()
     for (row, column), place in zip(corners, order, strict=True):
         top, left = corners[int(place)]
-        shuffled[row : row + height, column : column + width] = picture[top : top + height, left : left + width]
+        shuffled[row : row + height, column : column + width] = image[top : top + height, left : left + width]
     return shuffled

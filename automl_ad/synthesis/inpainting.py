@@ -1,4 +1,4 @@
-"""Fills a gap in an image with the tone of what surrounds it."""
+"""Inpaints image regions smoothly from their surroundings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 _GRAIN = 1 / 32
-"""Of the shorter side: the texture of a surface averages out over so many pixels."""
+"""Averaging window as a share of the shorter side, large enough to average out surface texture."""
 
 _LEAST = np.float32(1e-9)
-"""Keeps what is not known at all from being divided by 0."""
+"""Avoids division by zero where nothing is known."""
 
 
-def carried_in(image: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """The image with everything unknown replaced by the average of the known surroundings: smooth, without detail.
+def inpainted(image: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """The image with unknown pixels replaced by smooth averages of the known surroundings, without detail.
 
     Args:
         image: uint8 [H, W, 3].
@@ -34,7 +34,7 @@ def carried_in(image: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> np
 
 
 def _reduced(colours: Floats, share: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Averages over what is known, and the known share of each cell, at a smaller size of (width, height)."""
+    """Averages of the known pixels, and their share in each cell, at a smaller size (width, height)."""
     known = np.asarray(cv2.resize(share, size, interpolation=cv2.INTER_AREA), np.float32)
     sums = np.asarray(cv2.resize(colours * share[..., None], size, interpolation=cv2.INTER_AREA), np.float32)
     averages: Floats = sums / np.maximum(known, _LEAST)[..., None]
@@ -42,7 +42,7 @@ def _reduced(colours: Floats, share: Floats, size: tuple[int, int]) -> tuple[Flo
 
 
 def _filled(colours: Floats, share: Floats) -> Floats:
-    """The colours where something is known; elsewhere those of half the size, filled in turn."""
+    """Fills cells without known pixels from the image at half the size, recursively."""
     if share.all():
         return colours
     height, width = share.shape

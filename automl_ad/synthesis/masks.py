@@ -32,12 +32,12 @@ def random_radii(
 def random_ellipse(
     inside: npt.NDArray[np.bool_], rng: np.random.Generator, window: tuple[float, float]
 ) -> npt.NDArray[np.bool_]:
-    """A filled ellipse around a point of the product, cut to the product: never empty.
+    """A filled ellipse around a point of the product, clipped to the product: never empty.
 
     Args:
         inside: bool [H, W] with at least one True.
-        rng: Decides place, size, aspect and angle.
-        window: Smallest and largest area as a share of the product, before the cut.
+        rng: Draws position, size, aspect and angle.
+        window: Smallest and largest area as a share of the product, before clipping.
 
     Returns:
         bool [H, W].
@@ -54,11 +54,11 @@ def random_ellipse(
 def random_blob(
     inside: npt.NDArray[np.bool_], rng: np.random.Generator, window: tuple[float, float], softness: float
 ) -> npt.NDArray[np.float32]:
-    """A wavy, soft-edged patch inside the product, as left by a drop or a stain.
+    """An irregular, soft-edged spot inside the product, similar to a drop or a stain.
 
     Args:
         inside: bool [H, W] with at least one True.
-        rng: Decides place, size and outline.
+        rng: Draws position, size and outline.
         window: Smallest and largest area as a share of the product.
         softness: In (0, 1]: share of the radius over which the edge fades out.
 

@@ -1,4 +1,4 @@
-"""The family ``missing``: a piece of the product is not there, and what lies behind or around it shows instead."""
+"""The family ``missing``: a missing piece of the product, filled with background or surrounding surface."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy.typing as npt
 
 from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import BlendedFamily, Proposal
-from automl_ad.synthesis.inpainting import carried_in
+from automl_ad.synthesis.inpainting import inpainted
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 AREA = (0.005, 0.12)
-"""Of what is missing, as a share of the product."""
+"""Area of the missing piece as a share of the product."""
 _SOFTNESS = 0.15
 _HALO = 1 / 64
-"""Of the shorter side: so near the product, light and shadow of it tinge the background."""
+"""Margin around the product, as a share of the shorter side, where its light and shadow affect the background."""
 
 
 class MissingFamily(BlendedFamily):
-    """Where there is background, a chip broken from the rim, which the background fills; else a worn-off patch.
+    """With a background, a chip at the rim, filled with background; otherwise a worn patch.
 
-    What fills a worn-off patch is the surface beyond its edge, carried inwards without detail.
+    A worn patch is filled smoothly from the surrounding surface, without detail.
     """
 
     name = "missing"
@@ -34,20 +34,20 @@ class MissingFamily(BlendedFamily):
 
 
 def worn_patch(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
-    """A spot anywhere on the product, without its detail."""
+    """A spot on the product whose detail is removed."""
     weight = masks.random_blob(inside, rng, AREA, _SOFTNESS)
-    return Proposal(carried_in(image, weight == 0), weight)
+    return Proposal(inpainted(image, weight == 0), weight)
 
 
 def chip(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
-    """A spot around a point of the product's rim, with the background carried into it; some pixels must be outside."""
+    """A spot at the product's rim, filled with background; some pixels must be outside the product."""
     rim = inside & ~cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     weight = masks.blob_at(masks.random_point(rim, rng), inside, masks.random_radii(inside, rng, AREA), _SOFTNESS, rng)
-    return Proposal(carried_in(image, _background(inside)), weight)
+    return Proposal(inpainted(image, _background(inside)), weight)
 
 
 def _background(inside: Mask) -> Mask:
-    """What lies clear of the product; all that is not product where nothing lies clear of it."""
+    """The background beyond the margin of the product; without any, the whole background."""
     reach = 2 * round(_HALO * min(inside.shape)) + 1
     clear = cv2.dilate(inside.astype(np.uint8), np.ones((reach, reach), np.uint8)) == 0
     return clear if clear.any() else ~inside

@@ -46,12 +46,12 @@ def perlin_mask(
 ) -> npt.NDArray[np.bool_]:
     """An irregular mask inside the product.
 
-    Noise on a random lattice (1 to 32 cells a side) is rotated by up to 90 degrees and cut at 0.5. Drawn again until
-    its area is inside the window; if that fails several times, a random ellipse takes its place.
+    Noise on a random lattice (1 to 32 cells a side) is rotated by up to 90 degrees and thresholded at 0.5. Repeated
+    until the area is inside the window; after several failures, a random ellipse is used.
 
     Args:
         shape: (H, W), multiples of 32.
-        rng: Decides everything.
+        rng: The only source of randomness.
         window: Smallest and largest area as a share of the foreground.
         foreground: bool [H, W] with at least one True, or None for the whole image.
 
@@ -68,7 +68,7 @@ def perlin_mask(
 
 
 def _one_mask(shape: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Noise on a random lattice, rotated about the centre with zero fill, cut at `LEVEL`; may be empty."""
+    """Noise on a random lattice, rotated about the centre with zero fill, thresholded at `LEVEL`; may be empty."""
     exponents = rng.integers(0, LARGEST_EXPONENT + 1, 2)
     noise = perlin_noise(shape, (int(2 ** exponents[0]), int(2 ** exponents[1])), rng)
     centre = ((shape[1] - 1) / 2, (shape[0] - 1) / 2)

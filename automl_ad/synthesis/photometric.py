@@ -1,4 +1,4 @@
-"""The family ``photometric``: blur, wrong exposure, stains, scratches and pits, drawn by formula."""
+"""The family ``photometric``: procedural blur, exposure errors, stains, scratches and pits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.scale import pixel_scale
 from automl_ad.synthesis.strokes import dots, lines, walk
-from automl_ad.synthesis.tone import STRONGEST_CHANGE, random_tint, relit, shift_direction, shifted
+from automl_ad.synthesis.tone import STRONGEST_CHANGE, brightness_shifted, random_tint, shift_direction, shifted
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -21,7 +21,7 @@ SPOT_AREA = (0.004, 0.06)
 
 
 class PhotometricFamily(BlendedFamily):
-    """Local changes of light and sharpness, and marks on the surface; one kind per image."""
+    """Local changes of exposure and sharpness, and surface marks; one kind per image."""
 
     name = "photometric"
 
@@ -32,25 +32,25 @@ class PhotometricFamily(BlendedFamily):
 
 
 def blur(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
-    """A spot out of focus or worn smooth: Gaussian blur, sigma 1/64 to 1/20 of the shorter side."""
+    """A blurred spot: Gaussian blur, sigma 1/64 to 1/20 of the shorter side."""
     sigma = min(image.shape[:2]) * float(rng.uniform(1 / 64, 1 / 20))
     weight = masks.random_blob(inside, rng, (0.01, 0.12), 0.4)
     return Proposal(np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8), weight)
 
 
 def exposure(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
-    """A spot too bright or too dark, all channels alike."""
-    return Proposal(relit(image, inside, rng), masks.random_blob(inside, rng, (0.008, 0.1), 0.6))
+    """An overexposed or underexposed spot, equal in all channels."""
+    return Proposal(brightness_shifted(image, inside, rng), masks.random_blob(inside, rng, (0.008, 0.1), 0.6))
 
 
 def stain(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
-    """A drop or smear with a tint of its own, under which the surface half shows."""
+    """A semi-transparent drop or smear of another colour."""
     tinted = np.rint(0.3 * image + 0.7 * random_tint(image, rng)).astype(np.uint8)
     return Proposal(tinted, masks.random_blob(inside, rng, SPOT_AREA, float(rng.uniform(0.1, 0.5))))
 
 
 def scratch(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
-    """A curved line with a core of one tone and, often, a fainter opposite rim, as a groove under slanting light."""
+    """A curved line with a core of one tone and often a fainter opposite rim, like a groove under oblique light."""
     path = _curve(inside, rng)
     width = max(1, round(float(rng.uniform(1.0, 3.0)) * pixel_scale(image.shape)))
     core = lines([path], inside.shape, width)
@@ -64,15 +64,15 @@ def scratch(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
 def pits(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     """One to twelve small round spots near each other, dark or light."""
     offsets = rng.normal(0, np.sqrt(inside.sum()) * rng.uniform(0.02, 0.15), (int(rng.integers(1, 13)), 2))
-    # The first pit stays on the product, wherever the others fall.
+    # The first pit is always on the product.
     offsets[0] = 0
     centres = np.array(masks.random_point(inside, rng)) + offsets
     radii = rng.uniform(1.5, 5, len(centres)) * pixel_scale(image.shape)
-    return Proposal(relit(image, inside, rng), dots(centres[:, ::-1], radii, inside.shape) * inside)
+    return Proposal(brightness_shifted(image, inside, rng), dots(centres[:, ::-1], radii, inside.shape) * inside)
 
 
 def _curve(inside: Mask, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """A walk with slowly turning direction from a point of the product: [K, 2] as (x, y) in pixels."""
+    """A random walk with slowly changing direction from a point of the product: [K, 2] as (x, y) in pixels."""
     start = masks.random_point(inside, rng)[::-1]
     length = float(np.sqrt(inside.sum())) * masks.log_uniform(0.12, 0.7, rng)
     return walk(start, rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.12, 12)), length)

@@ -1,4 +1,4 @@
-"""The family ``poisson``: a piece of another good image, cloned in seamlessly (NSA, ECCV 2022)."""
+"""The family ``poisson``: seamlessly cloned patches of other good images (NSA, ECCV 2022)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ EMPHASIS = 3.0
 
 
 class PoissonFamily(BlendedFamily):
-    """One to three patches of other normals whose gradients, not colours, are carried over.
+    """One to three patches of other normals whose gradients, not colours, are transferred.
 
-    Textures take the stronger of both gradients; objects take those of the patch, as their ground is plain.
+    Textures use the stronger of both gradients; objects use those of the patch, as their surfaces are smooth.
     """
 
     name = "poisson"
@@ -45,7 +45,7 @@ class PoissonFamily(BlendedFamily):
         return Proposal(_emphasised(image, cloned), weight) if weight.any() else None
 
     def _clone_into(self, cloned: Image, weight: Weight, place: tuple[slice, slice], rng: np.random.Generator) -> None:
-        """Clones a borrowed patch over one place and adds the pixels that it changes to the weight."""
+        """Clones a patch over one rectangle and adds the pixels that it changes to the weight."""
         ground = cloned[place]
         patch = self._borrow((ground.shape[0], ground.shape[1]), rng)
         result = seamless_clone(patch, ground, mixed=self.context.foreground.is_whole_image)
@@ -66,7 +66,7 @@ class PoissonFamily(BlendedFamily):
 def _patch_size(inside: Mask, severity: float, rng: np.random.Generator) -> tuple[int, int]:
     """(height, width) in pixels: half of either is 3 % + Gamma(2, 0.05) of the side, 0.8 to 1 times by severity.
 
-    The side is that of the image, shrunk as the product fills less of it.
+    The side is that of the image, scaled down if the product fills less of it.
     """
     fill = float(np.sqrt(inside.mean()))
     sides = []
@@ -77,7 +77,7 @@ def _patch_size(inside: Mask, severity: float, rng: np.random.Generator) -> tupl
 
 
 def _free_place(free: Mask, size: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice] | None:
-    """A rectangle of that size around a free point, three quarters of it free if a few draws find one."""
+    """A rectangle of that size around a free point; of a few draws, one that is three quarters free, or the best."""
     if not free.any():
         return None
     best, most = None, 0.0
@@ -100,7 +100,7 @@ def _span(centre: int, length: float, limit: int) -> slice:
 
 
 def _without_specks(changed: Mask) -> Mask:
-    """Closes the gaps where patch and ground agree by chance and drops single pixels."""
+    """Closes gaps where patch and image agree by chance and removes single pixels."""
     square = np.ones((3, 3), np.uint8)
     opened = cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_OPEN, square)
     closed: Mask = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
@@ -108,6 +108,6 @@ def _without_specks(changed: Mask) -> Mask:
 
 
 def _emphasised(image: Image, cloned: Image) -> Image:
-    """Three times the change of the cloning: good images differ so little that severe defects need the reserve."""
+    """Triples the change, as good images differ too little for severe defects."""
     base = image.astype(np.float32)
     return np.clip(np.rint(base + EMPHASIS * (cloned - base)), 0, 255).astype(np.uint8)

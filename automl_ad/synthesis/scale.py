@@ -1,4 +1,4 @@
-"""Sizes in pixels hold for an image of 256 pixels and grow with it."""
+"""Scaling of pixel sizes, which are given for images of 256 pixels."""
 
 from __future__ import annotations
 
@@ -8,5 +8,9 @@ REFERENCE_SIDE = 256
 
 
 def pixel_scale(shape: Sequence[int]) -> float:
-    """How many pixels of an image (H, W, ...) one pixel of a 256-pixel image is, by the shorter side."""
+    """Ratio of the shorter side of an image (H, W, ...) to 256 pixels.
+
+    >>> pixel_scale((512, 1024, 3))
+    2.0
+    """
     return min(shape[:2]) / REFERENCE_SIDE

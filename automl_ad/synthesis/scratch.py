@@ -10,22 +10,22 @@ from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.grain import grain_angle
 from automl_ad.synthesis.scale import pixel_scale
 from automl_ad.synthesis.strokes import lines, walk
-from automl_ad.synthesis.tone import relit
+from automl_ad.synthesis.tone import brightness_shifted
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
 
 LENGTH = (0.08, 0.6)
-"""Of a line, as a share of the side of the square that has the area of the product."""
+"""Length of a line relative to the square root of the product's area."""
 WIDTH = (0.7, 2.0)
-"""In pixels of a 256-pixel image."""
+"""Line width in pixels of a 256-pixel image."""
 CRACK_SHARE = 0.5
 ALONG_SHARE = 0.5
-"""Share of hairlines that run with the grain, where they are hardest to see; the others run anywhere."""
+"""Share of hairlines along the grain, where they are hardest to see; the others have random directions."""
 MOST_HAIRLINES, MOST_BRANCHES = 4, 3
 _SPACING = 0.04
-"""Standard deviation of the way between parallel hairlines, in the unit of ``LENGTH``."""
+"""Standard deviation of the distance between parallel hairlines, in the unit of ``LENGTH``."""
 _STEPS = 12
 _STRAIGHT, _JAGGED = 0.01, 0.45
 """Standard deviation of a step's direction, in radians."""
@@ -41,7 +41,7 @@ class ScratchFamily(BlendedFamily):
         paths = crack(inside, rng) if rng.random() < CRACK_SHARE else hairlines(image, inside, rng)
         width = max(1, round(float(rng.uniform(*WIDTH)) * pixel_scale(image.shape)))
         weight = lines(paths, inside.shape, width) * inside
-        return Proposal(relit(image, inside, rng), weight) if weight.any() else None
+        return Proposal(brightness_shifted(image, inside, rng), weight) if weight.any() else None
 
 
 def hairlines(image: Image, inside: Mask, rng: np.random.Generator) -> list[Points]:
@@ -51,7 +51,7 @@ def hairlines(image: Image, inside: Mask, rng: np.random.Generator) -> list[Poin
     angle = along if rng.random() < ALONG_SHARE else float(rng.uniform(0, np.pi))
     start, across = _start(inside, rng), np.array([-np.sin(angle), np.cos(angle)])
     offsets = side * _SPACING * rng.normal(size=rng.integers(1, MOST_HAIRLINES + 1))
-    offsets[0] = 0  # the first one starts on the product, wherever the others fall
+    offsets[0] = 0  # the first one always starts on the product
     lengths = [side * masks.log_uniform(*LENGTH, rng) for _ in offsets]
     return [
         _line(start + offset * across, angle, length, _STRAIGHT, rng)

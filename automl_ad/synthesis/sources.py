@@ -1,4 +1,4 @@
-"""Anomalies to learn from: unlike those of the proxy suite they need no severity, only variety."""
+"""Sources of training anomalies, which unlike those of the proxy suite have no severity."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class AnomalySource(Protocol):
-    """Synthetic anomalies for methods that learn from them."""
+    """Draws synthetic anomalies for training."""
 
     def draw(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
         """Makes an anomalous copy of a uint8 [H, W, 3] image and its bool [H, W] mask."""
@@ -27,17 +27,17 @@ class AnomalySource(Protocol):
 
 
 def rounds(bases: int, wanted: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Orders of the bases until as many are had as wanted: none serves twice before all served once."""
+    """Random permutations of the bases, ``wanted`` indices in total: none is reused before all have been used."""
     for had in range(0, wanted, bases):
         yield rng.permutation(bases)[: wanted - had]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a method wants to learn from.
+    """Which synthetic anomalies a method trains on; its ``repr`` is part of a seed and must not change.
 
     Attributes:
-        families: ``texture``, ``sdas`` or both.
+        families: Some of ``texture``, ``cutpaste`` and ``sdas``.
         opacity: Lowest and highest opacity.
         strength: Lowest and highest strength of ``sdas``.
     """
@@ -48,10 +48,10 @@ class Recipe:
 
 
 class TextureSource:
-    """Perlin-shaped islands of foreign textures at a random opacity (DRAEM, ICCV 2021, section 3.3).
+    """Perlin-shaped regions of foreign textures at a random opacity (DRAEM, ICCV 2021, section 3.3).
 
     Args:
-        context: What textures are drawn upon, and where the product is.
+        context: Provides textures and foreground.
         opacity: Lowest and highest opacity.
     """
 
@@ -67,7 +67,7 @@ class TextureSource:
 
 
 class MixedSource:
-    """Takes one of several sources at every draw, each as often as the others."""
+    """Uses one of several sources at every draw, with equal probabilities."""
 
     def __init__(self, sources: Sequence[AnomalySource]) -> None:
         self._sources = sources

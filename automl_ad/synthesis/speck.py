@@ -1,4 +1,4 @@
-"""The family ``speck``: tiny foreign bodies and pinholes, the smallest things that a camera still shows."""
+"""The family ``speck``: tiny foreign bodies and pinholes, near the resolution of the camera."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.tone import random_tint
 
 AREA = (0.0002, 0.004)
-"""Of one speck, as a share of the product."""
+"""Area of one speck as a share of the product."""
 MOST = 3
-"""Specks of one image."""
+"""Maximum number of specks per image."""
 SOFTNESS = (0.3, 0.8)
 
 
 class SpeckFamily(BlendedFamily):
-    """One to three specks of one tone; the severity decides how they stand out, not how large they are."""
+    """One to three specks of one tone; the severity determines their contrast, not their size."""
 
     name = "speck"
 

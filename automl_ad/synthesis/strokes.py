@@ -1,4 +1,4 @@
-"""Lines and dots with soft edges, placed more finely than by whole pixels."""
+"""Antialiased lines and dots with sub-pixel precision."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def walk(start: npt.ArrayLike, directions: Floats, length: float) -> Floats:
 
     Args:
         start: (x, y) of the first point.
-        directions: Of each of the K steps, in radians from the x axis towards the y axis.
-        length: Of all steps together, in pixels.
+        directions: Direction of each of the K steps, in radians from the x axis towards the y axis.
+        length: Total length of all steps, in pixels.
     """
     moves = np.stack([np.cos(directions), np.sin(directions)], axis=1) * (length / len(directions))
     path: Floats = np.concatenate([np.zeros((1, 2)), np.cumsum(moves, axis=0)]) + np.asarray(start)

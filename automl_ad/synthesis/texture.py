@@ -1,4 +1,4 @@
-"""The family ``texture``: a foreign texture shows through an irregular mask (DRAEM, ICCV 2021)."""
+"""The family ``texture``: a foreign texture blended in through an irregular mask (DRAEM, ICCV 2021)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER_SHARE = 0.6
 
 
 class TextureFamily(BlendedFamily):
-    """Perlin-shaped islands of a texture that the product does not have, or has elsewhere."""
+    """Perlin-shaped regions of a foreign texture, or of the product's own texture from elsewhere."""
 
     name = "texture"
 
@@ -39,11 +39,11 @@ class TextureFamily(BlendedFamily):
     def texture(self, image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """A foreign texture of the image's size, uint8 [H, W, 3]."""
         source = augment(self._source(image, rng), rng)
-        # A splash of colour on a grey product would be given away by its hue alone.
+        # Colour on a grey product could be detected by its hue alone.
         return without_colour(source) if is_grey(image) else source
 
     def _source(self, image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """A texture of the image's size: the product's own tiles, the user's textures or a drawn one."""
+        """A texture of the image's size: shuffled tiles of the product, a user's texture or a procedural one."""
         shape = (image.shape[0], image.shape[1])
         if rng.random() < OWN_SHARE:
             return shuffled_tiles(image, rng)

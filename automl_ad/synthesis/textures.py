@@ -1,4 +1,4 @@
-"""Foreign textures: drawn by formula, cut from the user's own pictures, or shuffled from an image."""
+"""Foreign textures: procedural, from the user's images, or shuffled tiles of an image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_FILES = 1000
 
 
 def procedural_texture(shape: tuple[int, int], rng: np.random.Generator) -> Image:
-    """A texture drawn by formula: clouds, stripes, checks, dots, wood, speckle or a gradient in random colours.
+    """A procedural texture: clouds, stripes, checks, dots, wood, speckle or a gradient in random colours.
 
     Args:
         shape: (H, W).
@@ -35,7 +35,7 @@ def procedural_texture(shape: tuple[int, int], rng: np.random.Generator) -> Imag
 
 
 def shuffled_tiles(image: Image, rng: np.random.Generator) -> Image:
-    """The image cut into 4x4 or 8x8 tiles in random order: a texture that the product itself is made of.
+    """The image cut into 4x4 or 8x8 tiles in random order: a texture of the product's own material.
 
     Args:
         image: uint8 [H, W, 3], sides divisible by 8.
@@ -57,7 +57,7 @@ class TextureFolder:
 
     Attributes:
         files: Image files, sorted, at least one.
-        white_level: Value of white in those that are deeper than 8 bits.
+        white_level: Value of white in files with more than 8 bits.
     """
 
     files: tuple[Path, ...]
@@ -65,12 +65,12 @@ class TextureFolder:
 
     @classmethod
     def open(cls, folder: Path) -> TextureFolder:
-        """Lists the images in a folder and below it, files without a readable image header left aside.
+        """Lists the images in a folder and its sub-folders, ignoring files without a readable image header.
 
-        Of more than 1000 files, 1000 spread evenly are used: more than a suite draws, and soon looked at.
+        Of more than 1000 files, 1000 evenly spaced ones are used, which is more than a suite draws.
 
         Raises:
-            InputError: The folder is missing, may not be listed, or holds no image, or none that can be read.
+            InputError: The folder is missing or cannot be listed, or contains no readable image.
         """
         if not folder.is_dir():
             raise InputError(f"The texture folder {folder} does not exist: name a folder of images or leave it out.")
@@ -87,7 +87,7 @@ class TextureFolder:
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Image:
         """A random crop of a random file, resized to uint8 [H, W, 3] of that (H, W).
 
-        A file that cannot be read is passed over for the next one.
+        A file that cannot be read is replaced by the next one.
 
         Raises:
             InputError: No file can be read as an image.
@@ -115,7 +115,7 @@ def _bit_depth(path: Path) -> int:
 
 
 def _random_crop(image: Image, shape: tuple[int, int], rng: np.random.Generator) -> Image:
-    """Cuts a window of the wanted aspect, half as large as fits or larger, and resizes it to the shape."""
+    """Crops a window of the target aspect, of half to full possible size, and resizes it to the shape."""
     largest = min(image.shape[0] / shape[0], image.shape[1] / shape[1])
     scale = largest * float(rng.uniform(0.5, 1.0))
     h, w = max(1, int(shape[0] * scale)), max(1, int(shape[1] * scale))

@@ -1,4 +1,4 @@
-"""The family ``warp``: a spot of the product is pushed aside, swollen, pinched or twisted."""
+"""The family ``warp``: a local deformation of the product by a push, swell, pinch or twist."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 AREA = (0.01, 0.12)
-"""Of the spot, as a share of the product."""
+"""Area of the spot as a share of the product."""
 FARTHEST = 0.09
-"""Longest way of a pixel at severity 1, as a share of the shorter side."""
+"""Largest displacement at severity 1, as a share of the shorter side."""
 _SOFTNESS = 0.9
 _LEAST_CHANGE = 2
 """Grey levels below which a pixel counts as unchanged."""
 
 
 class WarpFamily(AnomalyFamily):
-    """Moves what the image shows instead of painting over it; the severity decides how far.
+    """Displaces pixels instead of painting over them; the severity determines how far.
 
-    On a surface without detail nothing can be seen to move: such attempts come to nothing.
+    On a surface without detail no displacement is visible: such attempts fail.
     """
 
     name = "warp"
@@ -35,7 +35,7 @@ class WarpFamily(AnomalyFamily):
     def attempt(
         self, image: Image, inside: Mask, severity: float, rng: np.random.Generator
     ) -> tuple[Image, Mask] | None:
-        """See `AnomalyFamily.attempt`: of several places the one where most can be seen to move."""
+        """See `AnomalyFamily.attempt`: of several positions the one with the most visible change."""
         best, most = None, 0
         for _ in range(ATTEMPTS):
             weight = masks.random_blob(inside, rng, AREA, _SOFTNESS)
@@ -48,27 +48,27 @@ class WarpFamily(AnomalyFamily):
         return best
 
 
-def displacement(weight: Floats, way: float, rng: np.random.Generator) -> Floats:
-    """A push, a swelling, a pinch or a twist over a soft spot, float32 [H, W, 2] as (x, y) in pixels.
+def displacement(weight: Floats, distance: float, rng: np.random.Generator) -> Floats:
+    """Displacements of a push, swell, pinch or twist over a soft spot, float32 [H, W, 2] as (x, y) in pixels.
 
     Args:
         weight: float32 [H, W] in 0 to 1, with at least one above 0.
-        way: Longest way of a pixel.
-        rng: Decides kind and direction.
+        distance: Largest displacement in pixels.
+        rng: Draws kind and direction.
     """
     spot = weight > 0
     x, y = _coordinates(weight.shape)
     directions = _KINDS[rng.integers(len(_KINDS))](x - x[spot].mean(), y - y[spot].mean(), rng)
     field = weight[..., None] * np.stack(directions, axis=-1)
     longest = max(float(np.hypot(field[..., 0], field[..., 1]).max()), 1e-6)
-    return np.asarray(field * (way / longest), np.float32)
+    return np.asarray(field * (distance / longest), np.float32)
 
 
 def displaced(image: Image, field: Floats) -> Image:
-    """The image with every pixel taken from where ``field`` points, float32 [H, W, 2] as (x, y) in pixels."""
+    """The image, sampled at the displacements ``field``, float32 [H, W, 2] as (x, y) in pixels."""
     x, y = _coordinates(field.shape)
     x, y = x + field[..., 0], y + field[..., 1]
-    # Linear interpolation would blur fine texture, which gives a spot away by its smoothness alone.
+    # Linear interpolation would blur fine texture, which could be detected by its smoothness alone.
     return np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
@@ -94,7 +94,7 @@ def _twist(x: Floats, y: Floats, rng: np.random.Generator) -> tuple[Floats, Floa
 
 
 def _changed(change: npt.NDArray[np.uint8]) -> Mask:
-    """Where the change shows, without the gaps where old and new agree by chance."""
+    """Where the change is visible, with gaps closed where old and new agree by chance."""
     changed = (change >= _LEAST_CHANGE).astype(np.uint8)
     return cv2.morphologyEx(changed, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(bool)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from automl_ad.data.folder import list_images
 from automl_ad.data.safe_names import safe_part
-from automl_ad.data.uploads import UploadLimits, store_pictures
+from automl_ad.data.uploads import UploadLimits, store_images
 from automl_ad.errors import InputError
 from parts.wording import counted
 
@@ -64,7 +64,7 @@ class Shelf:
         target = self.folder / label
         if label == "defect" and folder_name(kind):
             target /= folder_name(kind)
-        return len(store_pictures(files, target, LIMITS))
+        return len(store_images(files, target, LIMITS))
 
     def counts(self) -> Counter[str]:
         """How many pictures there are by label, the type of the defect behind a slash: ``defect/scratch``."""

@@ -64,15 +64,15 @@ def _precisions(detector: FeatureDetector, images: LabelledSet, backbone: Backbo
     for precision in PRECISIONS:
         row: dict[str, Any] = {"method": f"{detector.name} {form}".strip(), "precision": precision}
         try:
-            graph = converted(exact, precision, images.normals.pictures[:: max(1, len(images.normals) // QUANTISED_ON)])
+            graph = converted(exact, precision, images.normals.hwc[:: max(1, len(images.normals) // QUANTISED_ON)])
         except BundleError as error:
             rows.append(row | {"error": str(error)})
             continue
-        found_maps, found = run_graph(graph, images.test.pictures)
+        found_maps, found = run_graph(graph, images.test.hwc)
         parity = compare(scores, maps, found, found_maps, limit, images.labels)
         change = image_auroc(found, images.labels) - image_auroc(scores, images.labels)
         row |= {"relative": parity.relative, "changed": parity.decisions_changed, "images": parity.images}
-        row |= {"auroc_change": change, "mb": len(graph) / 1e6, **_latency(graph, bare, images.test.pictures)}
+        row |= {"auroc_change": change, "mb": len(graph) / 1e6, **_latency(graph, bare, images.test.hwc)}
         rows.append(row)
         print("  " + "  ".join(_cells(row)), flush=True)
     return rows

@@ -77,7 +77,7 @@ def trial(number: int) -> CandidateRecord:
 def pictures(count: int, seed: int) -> ImageSet:
     """Smooth random pictures."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 24, 24, 3)).astype(np.uint8)
-    return ImageSet.of_pictures([cv2.resize(picture, (SIDE, SIDE)) for picture in coarse])
+    return ImageSet.from_hwc([cv2.resize(picture, (SIDE, SIDE)) for picture in coarse])
 
 
 def draw_suite(folder: StudyFolder, count: int) -> None:

@@ -24,7 +24,7 @@ from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.study.training_anomalies import TrainingAnomalies
-from automl_ad.synthesis.sdas.source import PictureStock
+from automl_ad.synthesis.sdas.source import SeededPool
 from automl_ad.training import Budget, ignore_progress
 
 Row = dict[str, Any]
@@ -103,7 +103,7 @@ def fit_alone(detector: FeatureDetector, normals: ImageSet, seed: int) -> None:
     detector.fit(normals, anomalies, Budget(), ignore_progress)
 
 
-def _no_pictures() -> PictureStock:
+def _no_pictures() -> SeededPool:
     raise AssertionError("no published default here learns from sdas")
 
 

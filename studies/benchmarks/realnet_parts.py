@@ -24,7 +24,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.metrics import resize_maps
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.realnet.detector import RealNet, order_note
+from automl_ad.methods.realnet.detector import RealNet, channel_order_key
 from automl_ad.methods.realnet.head import RealNetHead
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.blending import blend
@@ -47,7 +47,7 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_flush_denormal(True)
     images = LabelledSet(dataset, arguments.side)
     backbone = load_backbone(arguments.backbone, arguments.weights_dir)
-    context = Context(images.normals.pictures, Foreground.fit(images.normals.pictures))
+    context = Context(images.normals.hwc, Foreground.fit(images.normals.hwc))
     source = TextureSource(context, (0.2, 1.0))
     selected = [_channels(images, backbone, source, seed) for seed in range(arguments.seeds)]
     return {"set": dataset.name, "channels": selected, "residuals": _residuals(images, backbone, source, context)}
@@ -61,11 +61,11 @@ def _channels(images: LabelledSet, backbone: Backbone, source: TextureSource, se
         assert isinstance(detector, RealNet)
         pairs = PairSource(source, seed)
         if kind == "random":
-            notes = pairs.pairs(images.normals, detector.settings.pairs).notes
+            derived = pairs.pairs(images.normals, detector.settings.pairs).derived
             generator = torch.Generator().manual_seed(seed)
             levels = detector.settings.levels
             for level, count in zip(levels, backbone.describe(levels)[0], strict=True):
-                notes[order_note(backbone.weights_tag, level)] = torch.randperm(count, generator=generator)
+                derived[channel_order_key(backbone.weights_tag, level)] = torch.randperm(count, generator=generator)
         detector.fit(images.normals, pairs, Budget(), ignore_progress)
         aurocs = images.image_aurocs(detector.anomaly_maps(images.test), AGGREGATIONS)
         found[kind] = {"pool16": aurocs["pool16"], "best": max(aurocs.values())}
@@ -94,12 +94,12 @@ def _planted(good: ImageSet, context: Context, window: tuple[float, float]) -> t
     """Every good image with an island of texture, and where it is."""
     rng, family = np.random.default_rng(7), TextureFamily(context)
     pictures, masks = [], []
-    for picture in good.pictures:
+    for picture in good.hwc:
         inside = context.foreground.mask_of(picture)
         mask = perlin_mask((picture.shape[0], picture.shape[1]), rng, window, inside)
         pictures.append(blend(picture, family.texture(picture, rng), mask, OPACITY))
         masks.append(mask)
-    return ImageSet.of_pictures(pictures), np.stack(masks)
+    return ImageSet.from_hwc(pictures), np.stack(masks)
 
 
 def _recall(maps: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_], limit: float) -> float:

@@ -96,13 +96,13 @@ def detectability(study: Study) -> dict[str, Any]:
         listener=lambda event: None,
     )
     assert outcome.sdas is not None
-    bases = list(normals.part("validation").pictures[: 2 * BASES])
-    drawn = {s: outcome.sdas.pictures(bases, [s] * len(bases)) for s in STRENGTHS}
-    table = detectability_table(drawn, bases, Foreground.fit(normals.part("fit").pictures), panel, OPACITIES, 1)
+    bases = list(normals.part("validation").hwc[: 2 * BASES])
+    drawn = {s: outcome.sdas.synthesise(bases, [s] * len(bases)) for s in STRENGTHS}
+    table = detectability_table(drawn, bases, Foreground.fit(normals.part("train").hwc), panel, OPACITIES, 1)
     return {
         "table": [[table[s, o] for o in OPACITIES] for s in STRENGTHS],
         "untouched": detectability_table({0.0: bases}, bases, Foreground(), panel, [1.0], 1)[0.0, 1.0],
-        "surface": Foreground.fit(normals.part("fit").pictures).is_whole_image,
+        "surface": Foreground.fit(normals.part("train").hwc).is_whole_image,
     }
 
 

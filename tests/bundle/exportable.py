@@ -96,7 +96,7 @@ def unfitted(name: str) -> FeatureDetector:
 def fitted(name: str) -> FeatureDetector:
     detector = unfitted(name)
     source = PairSource(Squares(), seed=0) if detector.settings.recipe is not None else None
-    detector.fit(ImageSet.of_pictures(list(draw_parts(10, 0))), source, Budget(), ignore_progress)
+    detector.fit(ImageSet.from_hwc(list(draw_parts(10, 0))), source, Budget(), ignore_progress)
     return detector
 
 

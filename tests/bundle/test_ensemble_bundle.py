@@ -27,7 +27,7 @@ NAMES = ("padim", "patchcore-network", "dfr-image_pca")
 @lru_cache
 def average(*names: str) -> EnsembleDetector:
     """Of fitted detectors, each in units of its scores of other good parts."""
-    good, members = ImageSet.of_pictures(list(draw_parts(6, 3))), []
+    good, members = ImageSet.from_hwc(list(draw_parts(6, 3))), []
     for trial, name in enumerate(names):
         method, backbone, levels, settings = VARIANTS[name]
         scores = score_maps(fitted(name).anomaly_maps(good), RULE, SIZE)
@@ -44,7 +44,7 @@ def graph(*names: str) -> bytes:
 
 @pytest.mark.parametrize("names", [NAMES, ("anoseg", "destseg-network"), ("realnet", "padim")])
 def test_the_graph_says_what_the_detector_says(names: tuple[str, ...]) -> None:
-    maps = average(*names).anomaly_maps(ImageSet.of_pictures(list(pictures())))
+    maps = average(*names).anomaly_maps(ImageSet.from_hwc(list(pictures())))
     found_maps, found_scores = run_graph(graph(*names), pictures())
     scores = score_maps(maps, RULE, SIZE)
     assert scores.std() > 0
@@ -79,7 +79,7 @@ def test_its_bundle_tells_of_all_backbones(bundle: Path) -> None:
 
 
 def test_the_detector_comes_back(bundle: Path) -> None:
-    loaded, images = load_detector(bundle), ImageSet.of_pictures(list(pictures()))
+    loaded, images = load_detector(bundle), ImageSet.from_hwc(list(pictures()))
     assert isinstance(loaded, EnsembleDetector)
     assert loaded.settings == average(*NAMES).settings
     np.testing.assert_allclose(loaded.anomaly_maps(images), average(*NAMES).anomaly_maps(images), rtol=1e-4, atol=1e-4)

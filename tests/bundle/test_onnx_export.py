@@ -24,7 +24,7 @@ onnx = pytest.importorskip("onnx")
 
 def answers(name: str) -> tuple[Floats, Floats]:
     """Enlarged maps and scores of the detector in torch."""
-    maps = fitted(name).anomaly_maps(ImageSet.of_pictures(list(pictures())))
+    maps = fitted(name).anomaly_maps(ImageSet.from_hwc(list(pictures())))
     return resize_maps(maps, SIZE), score_maps(maps, RULE, SIZE)
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_graph_is_refused() -> None:
 def test_images_are_scored_in_strips_where_a_memory_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = fitted("patchcore-network")
     assert isinstance(detector, PatchCore)
-    whole = detector.anomaly_maps(ImageSet.of_pictures(list(pictures())))
+    whole = detector.anomaly_maps(ImageSet.from_hwc(list(pictures())))
     monkeypatch.setattr("automl_ad.methods.patchcore._HELD", 5 * whole.shape[2] * len(detector.head.memory))
     _, found = run_graph(export_graph(detector, RULE, SIZE), pictures())
     np.testing.assert_allclose(found, score_maps(whole, RULE, SIZE), rtol=1e-5)

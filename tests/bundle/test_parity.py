@@ -74,12 +74,12 @@ def test_a_float32_graph_must_say_the_same() -> None:
 @pytest.mark.parametrize(("images", "strays"), [(4, 1), (33, 1), (96, 2), (100, 3)])
 def test_where_rounding_can_turn_a_choice_a_few_images_may_differ(images: int, strays: int) -> None:
     few = replace(EQUAL, images=images, relative=0.01, beyond=strays)
-    require(few, "fp32", chooses=True)
-    for refused, chooses in ((few, False), (replace(few, beyond=strays + 1), True)):
+    require(few, "fp32", selects_channels=True)
+    for refused, selects_channels in ((few, False), (replace(few, beyond=strays + 1), True)):
         with pytest.raises(BundleError, match=r"by up to 0\.01 standard deviations"):
-            require(refused, "fp32", chooses)
+            require(refused, "fp32", selects_channels)
     with pytest.raises(BundleError, match="differs from the detector's on 1 of"):
-        require(replace(few, decisions_changed=1), "fp32", chooses=True)
+        require(replace(few, decisions_changed=1), "fp32", selects_channels=True)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

@@ -65,7 +65,7 @@ def test_duplicates_are_grouped_by_path(folder: Path) -> None:
     report = audit(folder)
     assert report.duplicates == [[str(folder / "03.png"), str(folder / "copy.jpg")]]
     assert report.distinct == 32
-    assert "repeats of a picture that is there already: 1" in only(report)
+    assert "near-duplicates of other images: 1" in only(report)
 
 
 def test_suspects_are_named(folder: Path) -> None:
@@ -108,7 +108,7 @@ def test_few_images(tmp_path: Path, count: int, advice: str) -> None:
     assert advice in only(audit(tmp_path))
 
 
-def test_one_picture_many_times(tmp_path: Path) -> None:
+def test_one_image_many_times(tmp_path: Path) -> None:
     image = draw(np.random.default_rng(0))
     for i in range(15):
         image.save(tmp_path / f"{i}.{'png' if i % 2 else 'bmp'}")

@@ -22,7 +22,7 @@ def fabric(rng: np.random.Generator) -> np.ndarray:
 
 
 def plate(rng: np.random.Generator, wobble: float = 1.0, grain: float = 20.0) -> np.ndarray:
-    """A part in a fixture: the same outline in every picture, moved by a pixel or so, with its own grain and noise."""
+    """A part in a fixture: the same outline in every image, moved by a pixel or so, with its own grain and noise."""
     image = np.full((160, 160), 40, np.float32)
     centre = tuple(round(x) for x in 80 * 16 + rng.normal(0, 16 * wobble, 2))
     cv2.circle(image, centre, 60 * 16, 170, -1, cv2.LINE_AA, shift=4)
@@ -67,7 +67,7 @@ def several(draw: Callable[[np.random.Generator], np.ndarray], count: int = 30, 
 
 @pytest.mark.parametrize("draw", [fabric, plate, faint_plate, fixed_plate, smooth])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_pictures_of_alike_parts_are_no_duplicates(draw: Callable[..., np.ndarray], seed: int) -> None:
+def test_images_of_alike_parts_are_no_duplicates(draw: Callable[..., np.ndarray], seed: int) -> None:
     assert near_duplicate_groups(np.stack(several(draw, seed=seed))) == list(range(30))
 
 
@@ -81,18 +81,18 @@ def test_changed_copies_join_their_originals(
     assert near_duplicate_groups(np.stack(originals + copies)) == [*range(30), 3, 20, 11]
 
 
-def test_a_set_of_which_each_picture_was_saved_twice_falls_into_pairs() -> None:
+def test_a_set_of_which_each_image_was_saved_twice_falls_into_pairs() -> None:
     originals = several(plate, 12)
     saved_again = [jpeg(75)(image) for image in originals]
     assert near_duplicate_groups(np.stack(originals + saved_again)) == [*range(12), *range(12)]
 
 
 @pytest.mark.parametrize("draw", [fabric, fixed_plate, lambda _: np.full((40, 40), 7, np.uint8)])
-def test_exact_copies_of_one_picture_are_one_group(draw: Callable[..., np.ndarray]) -> None:
+def test_exact_copies_of_one_image_are_one_group(draw: Callable[..., np.ndarray]) -> None:
     assert near_duplicate_groups(np.stack(several(draw, 1) * 20)) == [0] * 20
 
 
-def test_exact_copies_are_found_even_where_only_noise_tells_pictures_apart() -> None:
+def test_exact_copies_are_found_even_where_only_noise_tells_images_apart() -> None:
     originals = several(smooth)
     assert near_duplicate_groups(np.stack([*originals, originals[4]])) == [*range(30), 4]
 

@@ -93,7 +93,7 @@ class TestExclusion:
     @pytest.mark.parametrize("name", ["4.png", "../2.png", "/etc/passwd", "test/bad/3.png", "", "train"])
     def test_what_the_search_would_not_read_is_refused(self, name: str, tmp_path: Path) -> None:
         touch(tmp_path, ["train/good/1.png", "test/bad/3.png"])
-        with pytest.raises(InputError, match=r"^exclude .* is none of the images"):
+        with pytest.raises(InputError, match=r"^exclude .* is not one of the images"):
             excluded_names(tmp_path, [name])
 
     def test_the_rest_is_left(self, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_the_seed_changes_the_division_and_chance_is_fair() -> None:
     assert counts.max() < 55
 
 
-def test_a_picture_saved_many_times_stays_out_of_the_yardsticks() -> None:
+def test_an_image_saved_many_times_goes_to_the_train_part() -> None:
     groups = [*range(40), *[7] * 60]
     for seed in range(20):
         parts = split(hashes_of(100), groups, seed)

@@ -50,7 +50,7 @@ def brightest_change(images: ImageSet) -> np.ndarray:
 def test_harder_severities_get_fainter_strengths() -> None:
     rng = np.random.default_rng(0)
     images = np.clip(rng.normal(128, 6, (6, 64, 64, 3)), 0, 255).astype(np.uint8)
-    panel = Panel.of([brightest_change], ImageSet.of_pictures(images))
+    panel = Panel.of([brightest_change], ImageSet.from_hwc(images))
     for found in measure_detectability(Context(images), ("texture", "photometric"), panel, 8, rng).values():
         assert found.strengths == STRENGTHS
         assert 0 < found.strength(0.6) <= found.strength(0.95) <= 1
@@ -81,7 +81,7 @@ def test_strengths_at_which_most_drawings_come_to_nothing_are_out_of_the_ladder(
     monkeypatch.setattr(severity, "create_family", lambda _, context: Patchy(context))
     images = np.full((4, 32, 32, 3), 20, np.uint8)
     images[:bright] = 120
-    panel = Panel.of([brightest], ImageSet.of_pictures(images))
+    panel = Panel.of([brightest], ImageSet.from_hwc(images))
     found = measure_detectability(Context(images), ("patchy",), panel, 40, np.random.default_rng(0))["patchy"]
     assert found == DetectabilityCurve(strengths, (1.0,) * len(strengths))
 
@@ -92,7 +92,7 @@ class Whiter:
     def __init__(self) -> None:
         self.calls: list[tuple[list[np.ndarray], list[float]]] = []
 
-    def pictures(self, images: Sequence[np.ndarray], strengths: Sequence[float]) -> list[np.ndarray]:
+    def synthesise(self, images: Sequence[np.ndarray], strengths: Sequence[float]) -> list[np.ndarray]:
         self.calls.append((list(images), list(strengths)))
         return [
             np.rint(image + strength * (255.0 - image)).astype(np.uint8)
@@ -102,7 +102,7 @@ class Whiter:
 
 def test_a_family_is_told_at_once_what_the_ladder_takes() -> None:
     images = np.random.default_rng(0).integers(110, 140, (3, 64, 64, 3), np.uint8)
-    source, panel = Whiter(), Panel.of([brightest_change], ImageSet.of_pictures(images))
+    source, panel = Whiter(), Panel.of([brightest_change], ImageSet.from_hwc(images))
     measure_detectability(Context(images, sdas=source), ("sdas",), panel, 4, np.random.default_rng(1))
     asked, strengths = source.calls[0]
     assert strengths == [strength for strength in STRENGTHS for _ in range(4)]
@@ -118,7 +118,7 @@ def test_the_panel_judges_every_rung_with_one_run() -> None:
         sizes.append(len(scored))
         return brightest(scored)
 
-    panel = Panel.of([counting], ImageSet.of_pictures(images))
+    panel = Panel.of([counting], ImageSet.from_hwc(images))
     found = measure_detectability(Context(images, sdas=Whiter()), ("sdas",), panel, 5, np.random.default_rng(0))
     assert sizes == [4, 5 * len(STRENGTHS)]
     assert found == {"sdas": DetectabilityCurve(STRENGTHS, (1.0,) * len(STRENGTHS))}
@@ -126,7 +126,7 @@ def test_the_panel_judges_every_rung_with_one_run() -> None:
 
 def levels(*values: int) -> ImageSet:
     """Flat images of these grey levels."""
-    return ImageSet.of_pictures([np.full((4, 4, 3), value, np.uint8) for value in values])
+    return ImageSet.from_hwc([np.full((4, 4, 3), value, np.uint8) for value in values])
 
 
 def brightness(images: ImageSet) -> np.ndarray:

@@ -23,6 +23,6 @@ def precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(training, "half_precision", noted)
     monkeypatch.setattr(training, "_multiplies_half", lambda device: True)
     if request.param == "half":
-        monkeypatch.setattr(FeatureDetector, "_halves", True)
+        monkeypatch.setattr(FeatureDetector, "_half_precision", True)
     yield request.param
     assert bool(used) == (request.param == "half")

@@ -83,7 +83,7 @@ def plant_squares(
     return spoilt, masks
 
 
-def map_of(head: torch.nn.Module, maps: Sequence[Tensor]) -> Floats:
+def map_from_features(head: torch.nn.Module, maps: Sequence[Tensor]) -> Floats:
     """A head's maps as numpy."""
     with torch.no_grad():
         return head(list(maps)).double().numpy()

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from automl_ad.methods.anoseg.losses import (
     REAL,
+    LossWeights,
     Segmentation,
-    Weights,
-    deceiving_loss,
+    adversarial_loss,
+    discriminator_loss,
     joint_loss,
     masked_reconstruction_loss,
     segmentation_loss,
-    telling_loss,
 )
 from automl_ad.methods.anoseg.networks import Discriminator, Generator
 
-WEIGHTS = Weights("balanced", 1.0, 0.1)
+WEIGHTS = LossWeights("balanced", 1.0, 0.1)
 
 
 def rows(*values: list[float]) -> Tensor:
@@ -136,16 +136,16 @@ def test_the_game_by_hand() -> None:
         share = 1 / (1 + math.exp(-logit))
         return -answer * math.log(share) - (1 - answer) * math.log(1 - share)
 
-    assert float(deceiving_loss(Summed(), images, made)) == pytest.approx(told(-1, 1))
+    assert float(adversarial_loss(Summed(), images, made)) == pytest.approx(told(-1, 1))
     wanted = told(1, REAL) + told(-1, 0)
     assert REAL == 0.9
-    assert float(telling_loss(Summed(), (images, real), (images, made))) == pytest.approx(wanted)
+    assert float(discriminator_loss(Summed(), (images, real), (images, made))) == pytest.approx(wanted)
 
 
 def test_deceiving_teaches_the_generator_alone() -> None:
     generator, discriminator = players()
     rebuilt, logits = generator(batch()[0])
-    deceiving_loss(discriminator, rebuilt, torch.sigmoid(logits)).backward()
+    adversarial_loss(discriminator, rebuilt, torch.sigmoid(logits)).backward()
     assert gradients(generator.rebuild) > 0
     assert gradients(generator.locate) > 0
     assert gradients(discriminator) == 0
@@ -155,7 +155,7 @@ def test_deceiving_teaches_the_generator_alone() -> None:
 def test_telling_apart_teaches_the_discriminator_alone() -> None:
     generator, discriminator = players()
     images, normal = batch()
-    silent = Weights("balanced", 0.0, 0.0)
+    silent = LossWeights("balanced", 0.0, 0.0)
     joint_loss(generator, discriminator, images, normal, silent).backward()
     told = {name: weight.grad.clone() for name, weight in generator.named_parameters() if weight.grad is not None}
     assert gradients(discriminator) > 0
@@ -181,8 +181,8 @@ def test_one_optimiser_moves_both_players_as_two_would() -> None:
             rebuilt, logits = generator(images)
             made = torch.sigmoid(logits)
             loss = segmentation_loss(logits, normal, "balanced") + masked_reconstruction_loss(images, rebuilt, normal)
-            (loss + 0.1 * deceiving_loss(discriminator, rebuilt, made)).backward()
-            telling_loss(discriminator, (images, normal), (rebuilt.detach(), made.detach())).backward()
+            (loss + 0.1 * adversarial_loss(discriminator, rebuilt, made)).backward()
+            discriminator_loss(discriminator, (images, normal), (rebuilt.detach(), made.detach())).backward()
         for optimiser in optimisers:
             optimiser.step()
         moved.append(torch.cat([parameter.detach().flatten() for parameter in both]))
@@ -195,5 +195,5 @@ def test_without_a_discriminator_the_terms_add_up() -> None:
     generator.eval()
     rebuilt, logits = generator(images)
     by_hand = segmentation_loss(logits, normal, "l1") + 0.3 * masked_reconstruction_loss(images, rebuilt, normal)
-    loss = joint_loss(generator, None, images, normal, Weights("l1", 0.3, 0.1))
+    loss = joint_loss(generator, None, images, normal, LossWeights("l1", 0.3, 0.1))
     torch.testing.assert_close(loss, by_hand)

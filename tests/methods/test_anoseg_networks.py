@@ -34,11 +34,13 @@ def shapes(layers: nn.Module, start: Tensor, kinds: tuple[type[nn.Module], ...])
     return found
 
 
-def head_of(score: Score = "map", judged: bool | None = None, **options: Any) -> AnoSegHead:
+def head_of(score: Score = "map", with_discriminator: bool | None = None, **options: Any) -> AnoSegHead:
     """A head in evaluation mode, warmed up on noise."""
     torch.manual_seed(0)
     chosen: dict[str, Any] = {"size": 64, "width": 8, "coordinates": True} | options
-    head = AnoSegHead(**chosen, judged=score == "gan" if judged is None else judged, score=score)
+    head = AnoSegHead(
+        **chosen, with_discriminator=score == "gan" if with_discriminator is None else with_discriminator, score=score
+    )
     with torch.no_grad():
         for seed in range(3):
             head([pictures(4, seed)])
@@ -81,8 +83,8 @@ def test_the_discriminator_follows_table_6() -> None:
             self.inner = Discriminator(256, 128)
 
         def forward(self, pairs: Tensor) -> Tensor:
-            judged: Tensor = self.inner(pairs[:, :3], pairs[:, 3:])
-            return judged
+            with_discriminator: Tensor = self.inner(pairs[:, :3], pairs[:, 3:])
+            return with_discriminator
 
     whole = Whole()
     norms = [layer for layer in whole.inner.body if isinstance(layer, nn.BatchNorm2d)]
@@ -126,7 +128,7 @@ def test_a_settled_encoder_sees_zero_mean_and_unit_variance() -> None:
     seen: list[Tensor] = []
     generator.encoder.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     images = 0.4 + 0.05 * noise(6, 3, 32, 32) + torch.tensor([0.0, 0.1, 0.2])[:, None, None]
-    generator.settle(images)
+    generator.fit_normalisation(images)
     generator(images)
     shown, places = seen[0][:, :3], seen[0][:, 3:]
     assert shown.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
@@ -137,7 +139,7 @@ def test_a_settled_encoder_sees_zero_mean_and_unit_variance() -> None:
 
 def test_noise_on_a_plain_product_is_not_blown_up() -> None:
     generator = Generator(32, 8)
-    generator.settle(torch.full((2, 3, 32, 32), 0.5))
+    generator.fit_normalisation(torch.full((2, 3, 32, 32), 0.5))
     assert float(generator.spread) == pytest.approx(0.02)
 
 
@@ -217,7 +219,7 @@ def test_the_gan_score_adds_one_number_to_each_map() -> None:
 
 
 def test_a_discriminator_that_only_trains_the_generator_does_not_change_the_map() -> None:
-    head, images = head_of("map", judged=True), pictures(2)
+    head, images = head_of("map", with_discriminator=True), pictures(2)
     with torch.no_grad():
         before = head([images])
         head.discriminator = None

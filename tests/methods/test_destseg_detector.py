@@ -20,7 +20,7 @@ from automl_ad.evaluation.metrics import pixel_auroc, resize_maps
 from automl_ad.methods.destseg import detector as destseg
 from automl_ad.methods.destseg.detector import DeStSeg, DeStSegSettings
 from automl_ad.methods.destseg.training import on_grid
-from automl_ad.methods.pairs import Pairs, PairSource, Vary
+from automl_ad.methods.pairs import Augment, Pairs, PairSource
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.study import proposals
 from automl_ad.synthesis.sources import Recipe
@@ -188,7 +188,7 @@ def test_each_phase_trains_its_own_network_and_nothing_else() -> None:
 def test_the_student_alone_makes_the_map_until_the_network_has_learned(
     others: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destseg, "_MATURE", 6)
+    monkeypatch.setattr(destseg, "_MIN_HEAD_STEPS", 6)
     alone: list[bool] = []
 
     def note(detector: DeStSeg, done: float) -> None:
@@ -219,7 +219,7 @@ def test_good_images_are_learned_from_too(share: float, good: int, brief: DeStSe
     detector = prepare(normal_share=share)
     detector.head = brief.head
     pairs = PairSource(Squares(), seed=0).pairs(ImageSet.of(draw_discs(6, (64, 64))), 8)
-    examples = detector._examples(pairs)
+    examples = detector._segmentation_data(pairs)
     assert len(examples.products) == len(examples.masks) == 8 + good
     assert examples.masks[:8].flatten(1).any(1).all()
     assert not examples.masks[8:].any()
@@ -273,7 +273,7 @@ def test_plans_by_hand() -> None:
 class Wishes(PairSource):
     """Remembers what it was asked for."""
 
-    def pairs(self, normals: ImageSet, count: int, variation: str = "", vary: Vary | None = None) -> Pairs:
+    def pairs(self, normals: ImageSet, count: int, variation: str = "", vary: Augment | None = None) -> Pairs:
         self.asked = (count, variation, vary is not None)
         return super().pairs(normals, count, variation, vary)
 
@@ -415,7 +415,7 @@ def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
     assert families == {"texture", "cutpaste"}
 
 
-def test_where_pictures_of_sdas_can_be_had_they_are_learned_from_too() -> None:
+def test_where_images_of_sdas_can_be_had_they_are_learned_from_too() -> None:
     strengths, families = set(), set()
     for made, trial in suggestions(Space((RESNET,), "quick", sources=("texture", "sdas"))):
         assert ("destseg.strength" in trial.params) == (made.families in ("sdas", "both"))

@@ -8,7 +8,7 @@ from handmade import noise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from automl_ad.methods.destseg.head import DeStSegHead, Pyramid, SegmentationNetwork, directions
+from automl_ad.methods.destseg.head import DeStSegHead, Pyramid, SegmentationNetwork, unit_vectors
 
 CHANNELS, STRIDES = (5, 9, 6), (4, 8, 16)
 SIZES = ((16, 24), (8, 12), (4, 6))
@@ -79,7 +79,7 @@ def test_the_map_is_as_fine_as_the_finest_level_but_no_finer_than_wanted(
     maps = [torch.rand(1, 4, round(64 / own), round(64 / own)) for own in strides]
     with torch.no_grad():
         assert head([*maps, torch.rand(1, 3, 64, 64)]).shape == (1, *size)
-        head.start_segmenting()
+        head.use_segmentation()
         assert head([*maps, torch.rand(1, 3, 64, 64)]).shape == (1, *size)
 
 
@@ -100,7 +100,7 @@ def test_equal_directions_are_no_distance_and_never_less() -> None:
 
 def test_positions_without_features_are_at_a_right_angle_to_everything() -> None:
     level = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    scaled = directions(level)
+    scaled = unit_vectors(level)
     assert not scaled.any()
     scaled.sum().backward()
     assert level.grad is not None
@@ -111,7 +111,7 @@ def test_positions_without_features_are_at_a_right_angle_to_everything() -> None
 def test_the_network_makes_the_map_once_it_is_told_to() -> None:
     head, maps = small(), seen()
     assert not head.get_buffer("segments")
-    head.start_segmenting()
+    head.use_segmentation()
     assert head.get_buffer("segments")
     torch.testing.assert_close(head(maps), head.segmentation(head.products(maps)))
     again = small(segments=True)

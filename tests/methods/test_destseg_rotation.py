@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from automl_ad.methods.destseg import rotation
-from automl_ad.methods.destseg.rotation import Rotation, turn, turning
+from automl_ad.methods.destseg.rotation import Rotation, rotate, rotation_augment
 
 
 def picture(height: int = 32, width: int = 32) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -15,17 +15,17 @@ def picture(height: int = 32, width: int = 32) -> np.ndarray[tuple[int, ...], np
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 def test_quarter_turns_move_whole_pixels(quarters: int) -> None:
-    np.testing.assert_array_equal(turn(picture(), 90.0 * quarters), np.rot90(picture(), quarters))
+    np.testing.assert_array_equal(rotate(picture(), 90.0 * quarters), np.rot90(picture(), quarters))
 
 
 def test_half_turns_keep_what_is_not_square_whole() -> None:
-    np.testing.assert_array_equal(turn(picture(32, 64), 180.0), np.rot90(picture(32, 64), 2))
+    np.testing.assert_array_equal(rotate(picture(32, 64), 180.0), np.rot90(picture(32, 64), 2))
 
 
-def test_corners_mirror_the_picture() -> None:
+def test_corners_mirror_the_image() -> None:
     """What comes into view is no grey of its own, which an anomaly could hide behind."""
     plain = np.full((64, 96, 3), (200, 20, 90), np.uint8)
-    np.testing.assert_array_equal(turn(plain, 5.0), plain)
+    np.testing.assert_array_equal(rotate(plain, 5.0), plain)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_corners_mirror_the_picture() -> None:
 )
 def test_angles(kind: Rotation, size: tuple[int, int], steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
     angles: list[float] = []
-    monkeypatch.setattr(rotation, "turn", lambda image, degrees: angles.append(degrees) or image)
-    vary, rng = turning(kind), np.random.default_rng(0)
+    monkeypatch.setattr(rotation, "rotate", lambda image, degrees: angles.append(degrees) or image)
+    vary, rng = rotation_augment(kind), np.random.default_rng(0)
     assert vary is not None
     for _ in range(200):
         vary(picture(*size), rng)
@@ -53,7 +53,7 @@ def test_angles(kind: Rotation, size: tuple[int, int], steps: set[int], monkeypa
 
 
 def test_the_generator_decides_and_shapes_stay() -> None:
-    vary = turning("full")
+    vary = rotation_augment("full")
     assert vary is not None
     first, again, other = (vary(picture(32, 64), np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first.shape == (32, 64, 3)
@@ -63,4 +63,4 @@ def test_the_generator_decides_and_shapes_stay() -> None:
 
 
 def test_no_rotation_leaves_the_good_images_their_name() -> None:
-    assert turning("none") is None
+    assert rotation_augment("none") is None

@@ -9,10 +9,10 @@ import torch
 from handmade import noise
 
 from automl_ad.methods.destseg.training import (
-    Examples,
-    Lessons,
-    gathered,
-    imitation_loss,
+    SegmentationData,
+    StudentData,
+    concatenate_half,
+    distillation_loss,
     on_grid,
     segmentation_loss,
 )
@@ -24,19 +24,19 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def numbered() -> Lessons:
-    """Image i is grey i; the ideal of it is i on every level."""
+def numbered() -> StudentData:
+    """Image i is grey i; the targets of it is i on every level."""
     numbers = torch.arange(COUNT)[:, None, None, None]
-    ideal = [numbers.half().expand(COUNT, 2, 4, 6), numbers.half().expand(COUNT, 3, 2, 3)]
-    return Lessons(numbers.byte().expand(COUNT, 3, 8, 8), ideal)
+    targets = [numbers.half().expand(COUNT, 2, 4, 6), numbers.half().expand(COUNT, 3, 2, 3)]
+    return StudentData(numbers.byte().expand(COUNT, 3, 8, 8), targets)
 
 
 def test_images_and_their_ideals_stay_together() -> None:
-    images, ideal = numbered().draw(50, generator())
+    images, targets = numbered().draw(50, generator())
     greys = (images[:, 0, 0, 0] * 255).round()
     assert images.dtype == torch.float32
     torch.testing.assert_close(images, (greys / 255)[:, None, None, None].expand(50, 3, 8, 8))
-    for level, shape in zip(ideal, [(2, 4, 6), (3, 2, 3)], strict=True):
+    for level, shape in zip(targets, [(2, 4, 6), (3, 2, 3)], strict=True):
         torch.testing.assert_close(level, greys[:, None, None, None].expand(50, *shape))
     assert numbered().sizes == [(4, 6), (2, 3)]
 
@@ -51,7 +51,7 @@ def test_all_images_are_drawn_evenly_and_by_the_generator() -> None:
 
 def test_products_and_their_masks_stay_together() -> None:
     numbers = torch.arange(COUNT)[:, None, None]
-    examples = Examples(numbers[:, None].half().expand(COUNT, 5, 2, 2), numbers.float().expand(COUNT, 2, 2))
+    examples = SegmentationData(numbers[:, None].half().expand(COUNT, 5, 2, 2), numbers.float().expand(COUNT, 2, 2))
     products, masks = examples.draw(40, generator())
     assert products.dtype == torch.float32
     torch.testing.assert_close(products, masks[:, None].expand(40, 5, 2, 2))
@@ -60,7 +60,7 @@ def test_products_and_their_masks_stay_together() -> None:
 
 def test_batches_are_gathered_in_order_and_in_half_precision() -> None:
     batches = [noise(2, 3, 4, seed=1), noise(2, 3, 4, seed=2), noise(1, 3, 4, seed=3)]
-    whole = gathered(iter(batches), 5)
+    whole = concatenate_half(iter(batches), 5)
     assert whole.dtype == torch.float16
     assert torch.equal(whole, torch.cat(batches).half())
 
@@ -79,17 +79,17 @@ def test_masks_are_cut_at_one_half() -> None:
 
 def test_the_imitation_loss_by_hand() -> None:
     student = [torch.tensor([[[[2.0, 0.0]], [[0.0, 3.0]]]]), torch.tensor([[[[1.0]], [[1.0]]]])]
-    ideal = [torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]]), torch.tensor([[[[-1.0]], [[0.0]]]])]
+    targets = [torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]]), torch.tensor([[[[-1.0]], [[0.0]]]])]
     by_hand = (0 + 1) / 2 + (1 + 1 / math.sqrt(2))  # positions are averaged, levels are added
-    assert float(imitation_loss(student, ideal)) == pytest.approx(by_hand)
+    assert float(distillation_loss(student, targets)) == pytest.approx(by_hand)
 
 
 def test_the_imitation_loss_is_the_sum_over_the_batch() -> None:
     student = [noise(4, 3, 5, 5), noise(4, 6, 2, 2)]
-    ideal = [torch.nn.functional.normalize(noise(*level.shape, seed=1)) for level in student]
-    alone = [imitation_loss([a[i : i + 1] for a in student], [b[i : i + 1] for b in ideal]) for i in range(4)]
-    torch.testing.assert_close(imitation_loss(student, ideal), torch.stack(alone).sum())
-    assert float(imitation_loss([7 * level for level in ideal], ideal)) == pytest.approx(0, abs=1e-5)
+    targets = [torch.nn.functional.normalize(noise(*level.shape, seed=1)) for level in student]
+    alone = [distillation_loss([a[i : i + 1] for a in student], [b[i : i + 1] for b in targets]) for i in range(4)]
+    torch.testing.assert_close(distillation_loss(student, targets), torch.stack(alone).sum())
+    assert float(distillation_loss([7 * level for level in targets], targets)) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0, 4.0])

@@ -58,7 +58,7 @@ def test_squares_on_flanges_are_found(flanges: npt.NDArray[np.uint8], name: str)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_squares_on_discs_of_a_rectangular_picture_are_found(name: str) -> None:
+def test_squares_on_discs_of_a_rectangular_image_are_found(name: str) -> None:
     discs = draw_discs(12, (96, 128))
     assert localisation(learnt(name, discs), discs) > 0.95
 

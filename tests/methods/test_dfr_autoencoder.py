@@ -87,7 +87,7 @@ def test_a_new_autoencoder_answers_the_mean_in_both_forms() -> None:
     for form in OTHER:
         head = make_head(form=form)
         torch.nn.init.zeros_(head.decoder[-1].weight)
-        head.start_at(mean)
+        head.init_output(mean)
         assert mean_error(head.eval(), mean[None]) == 0
 
 

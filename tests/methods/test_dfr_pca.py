@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from handmade import Floats, fitted, map_of, noise, on_table, table_images
+from handmade import Floats, fitted, map_from_features, noise, on_table, table_images
 from sklearn.decomposition import PCA
 from torch import Tensor
 
 from automl_ad.methods.dfr import Dfr, pca
-from automl_ad.methods.dfr.pca import PcaHead, components_of_images, components_of_positions, share_count
+from automl_ad.methods.dfr.pca import PcaHead, component_count, components_of_images, components_of_positions
 
 DEPTH, SIZE = 6, (3, 4)
 
@@ -48,7 +48,7 @@ def test_map_is_the_reconstruction_error_of_principal_components(model: str, var
     head = fit(train, model, variance)
     expected, kept = residuals(train, test, variance, model == "image_pca")
     assert head.components.shape[1] == kept
-    np.testing.assert_allclose(map_of(head, [test]), expected, rtol=0.01, atol=1e-3 * expected.mean())
+    np.testing.assert_allclose(map_from_features(head, [test]), expected, rtol=0.01, atol=1e-3 * expected.mean())
 
 
 def test_small_spreads_far_from_zero_are_found() -> None:
@@ -91,7 +91,7 @@ def test_components_are_orthonormal(model: str) -> None:
     ],
 )
 def test_share_count_by_hand(values: list[float], share: float, count: int) -> None:
-    assert share_count(torch.tensor(values), share) == count
+    assert component_count(torch.tensor(values), share) == count
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -100,23 +100,23 @@ def test_few_images_are_rebuilt_and_others_are_not(count: int) -> None:
     train = features(count)
     head = fit(train, "image_pca", 0.9999999)
     assert head.components.shape == (DEPTH * 12, count - 1)
-    assert map_of(head, [train]).max() < 1e-6
-    assert map_of(head, [features(3, seed=1)]).mean() > 1
+    assert map_from_features(head, [train]).max() < 1e-6
+    assert map_from_features(head, [features(3, seed=1)]).mean() > 1
 
 
 @pytest.mark.parametrize("model", ["image_pca", "pca"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_equal_images_leave_their_distance_to_the_mean(model: str, count: int) -> None:
     head = fit(torch.full((count, DEPTH, *SIZE), 3.0), model)
-    np.testing.assert_allclose(map_of(head, [torch.full((1, DEPTH, *SIZE), 3.0)]), 0, atol=1e-6)
-    other = map_of(head, [torch.full((1, DEPTH, *SIZE), 5.0)])
+    np.testing.assert_allclose(map_from_features(head, [torch.full((1, DEPTH, *SIZE), 3.0)]), 0, atol=1e-6)
+    other = map_from_features(head, [torch.full((1, DEPTH, *SIZE), 5.0)])
     assert np.isfinite(other).all()
     assert other.max() <= 4 + 1e-5
 
 
 def test_equal_images_in_unequal_numbers_stay_finite() -> None:
     train = noise(1, DEPTH, *SIZE).expand(5, -1, -1, -1).contiguous()
-    assert np.isfinite(map_of(fit(train, "image_pca"), [features(2)])).all()
+    assert np.isfinite(map_from_features(fit(train, "image_pca"), [features(2)])).all()
 
 
 def test_the_layout_of_the_part_is_modelled_by_whole_images_only() -> None:
@@ -125,8 +125,8 @@ def test_the_layout_of_the_part_is_modelled_by_whole_images_only() -> None:
     layout[:, 0, 0, 0] = 5
     train = layout + 0.01 * noise(12, DEPTH, *SIZE)
     moved = layout.flip(-1) + 0.01 * noise(1, DEPTH, *SIZE, seed=1)
-    assert map_of(fit(train, "image_pca", 0.5), [moved])[0, 0, 3] > 1
-    assert map_of(fit(train, "pca", 0.5), [moved]).max() < 0.01
+    assert map_from_features(fit(train, "image_pca", 0.5), [moved])[0, 0, 3] > 1
+    assert map_from_features(fit(train, "pca", 0.5), [moved]).max() < 0.01
 
 
 def test_components_of_many_images_come_from_a_random_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import InputError
-from automl_ad.methods.base import Extractors, Reading
+from automl_ad.methods.base import Extractors, FeatureSpec
 from automl_ad.methods.ensemble import EnsembleDetector, EnsembleSettings, Member, SharedPass, mean_map, mean_maps
 from automl_ad.methods.names import METHODS
 from automl_ad.methods.registry import ENSEMBLE, candidate_class, detector_class
@@ -136,15 +136,15 @@ class TestSharedPass:
     def test_each_part_of_a_backbone_is_run_once(self) -> None:
         table = Counted([noise(5, 2, 8, 8), noise(5, 3, 4, 4)], (8, 16))
         joined = JoinedBackbone(table)
-        readings = [Reading(table, (-2,)), Reading(joined, (-1,)), Reading(EmbeddedBackbone(), (-4,))]
-        shared = SharedPass(readings)
-        assert shared.readings[0].levels == (-2, -1)
-        assert len(shared.readings) == 2
+        feature_specs = [FeatureSpec(table, (-2,)), FeatureSpec(joined, (-1,)), FeatureSpec(EmbeddedBackbone(), (-4,))]
+        shared = SharedPass(feature_specs)
+        assert shared.feature_specs[0].levels == (-2, -1)
+        assert len(shared.feature_specs) == 2
         images = torch.from_numpy(next(table_images(range(5), (64, 64)).batches(5)))
-        found = shared.parted([reading.backbone(images, reading.levels) for reading in shared.readings])
+        found = shared.split([spec.backbone(images, spec.levels) for spec in shared.feature_specs])
         assert table.passes == 1
-        for own, reading in zip(found, readings, strict=True):
-            for maps, expected in zip(own, reading.backbone(images, reading.levels), strict=True):
+        for own, spec in zip(found, feature_specs, strict=True):
+            for maps, expected in zip(own, spec.backbone(images, spec.levels), strict=True):
                 assert torch.equal(maps, expected)
 
 
@@ -168,7 +168,7 @@ class TestDetector:
             torch.testing.assert_close(pair.to_module()(images), pair.anomaly_map(images))
 
     def test_a_backbone_is_read_once_for_all_members(self, pair: EnsembleDetector) -> None:
-        assert [reading.levels for reading in pair.readings] == [(-4, -3, -2)]
+        assert [spec.levels for spec in pair.feature_specs] == [(-4, -3, -2)]
         assert len(pair.to_module().backbones) == 1  # type: ignore[arg-type]
 
     def test_members_on_several_backbones(self) -> None:
@@ -176,7 +176,7 @@ class TestDetector:
         flat = {"backbone": "table", "levels": (-1,), "channels": 3}
         three = settings(member("patchcore", PATCHCORE), member("padim", flat), member())
         detector = fitted(EnsembleDetector.build(three, extractors(table)), table_images(range(10), (64, 64)))
-        assert [reading.backbone.name for reading in detector.readings] == ["table", "embedded"]
+        assert [spec.backbone.name for spec in detector.feature_specs] == ["table", "embedded"]
         table.passes = 0
         assert detector.anomaly_map(torch.zeros(2, 3, 64, 64)).shape == (2, 16, 16)
         assert table.passes == 1
@@ -211,13 +211,13 @@ class TestDetector:
             detector.fit(discs, None, Budget(), ignore_progress)
 
     def test_it_chooses_where_a_member_does(self, pair: EnsembleDetector) -> None:
-        assert not pair.chooses
+        assert not pair.selects_channels
         realnet = {"backbone": "embedded", "levels": EMBEDDED_LEVELS}
-        assert EnsembleDetector.build(settings(member(), member("realnet", realnet)), extractors()).chooses
+        assert EnsembleDetector.build(settings(member(), member("realnet", realnet)), extractors()).selects_channels
 
 
 def test_any_other_detector_is_its_only_part() -> None:
     detector = member().build(extractors())
     assert detector.parts == (detector,)
-    assert [reading.backbone.name for reading in detector.readings] == ["embedded"]
-    assert not detector.chooses
+    assert [spec.backbone.name for spec in detector.feature_specs] == ["embedded"]
+    assert not detector.selects_channels

@@ -161,7 +161,7 @@ class LastEntry(nn.Module):
 class Onlooker(Padim):
     """A detector whose head sees the image and nothing else."""
 
-    sees_images = True
+    uses_images = True
     head: nn.Module
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from handmade import Floats, fitted, map_of, noise, on_table, table_images
+from handmade import Floats, fitted, map_from_features, noise, on_table, table_images
 from torch import Tensor
 
 from automl_ad.methods.padim import Padim, PadimHead, _moments
@@ -54,21 +54,21 @@ def test_moments_of_batches_are_those_of_the_whole(batch: int, offset: float) ->
 @pytest.mark.parametrize("ridge", [0.005, 0.5])
 def test_map_is_the_mahalanobis_distance_of_every_position(offset: float, ridge: float) -> None:
     data = features(offset, COUNT + 6)
-    found = map_of(fit(data[:COUNT], ridge=ridge), [data[COUNT:]])
+    found = map_from_features(fit(data[:COUNT], ridge=ridge), [data[COUNT:]])
     np.testing.assert_allclose(found, mahalanobis(data[:COUNT], data[COUNT:], ridge), rtol=2e-3)
 
 
 def test_distance_by_hand() -> None:
     """Values -1 and 1 have variance 2; a ridge of one mean variance makes 4: a value of 6 is 3 deviations away."""
     train = torch.tensor([-1.0, 1.0])[:, None, None, None].expand(2, 1, 2, 2).contiguous()
-    found = map_of(fit(train, ridge=1.0), [torch.full((1, 1, 2, 2), 6.0)])
+    found = map_from_features(fit(train, ridge=1.0), [torch.full((1, 1, 2, 2), 6.0)])
     np.testing.assert_allclose(found, 3.0, rtol=1e-6)
 
 
 def test_fewer_images_than_channels_and_positions_that_never_change_stay_finite() -> None:
     train = features(count=3)
     train[:, :, 0, 0] = 7.0
-    found = map_of(fit(train), [features(seed=5)])
+    found = map_from_features(fit(train), [features(seed=5)])
     assert np.isfinite(found).all()
     assert (found > 0).all()
 
@@ -76,8 +76,8 @@ def test_fewer_images_than_channels_and_positions_that_never_change_stay_finite(
 def test_images_without_any_variation_stay_finite() -> None:
     train = torch.ones(4, DEPTH, *SIZE)
     head = fit(train)
-    assert np.isfinite(map_of(head, [features()])).all()
-    np.testing.assert_array_equal(map_of(head, [train]), 0.0)
+    assert np.isfinite(map_from_features(head, [features()])).all()
+    np.testing.assert_array_equal(map_from_features(head, [train]), 0.0)
 
 
 def test_a_lone_position_that_varies_can_be_factored() -> None:
@@ -93,7 +93,7 @@ def test_an_anomaly_changes_the_map_where_it_is_and_nowhere_else() -> None:
     spoilt = test.clone()
     spoilt[:, :, 2, 1] += 10
     head = fit(train)
-    changed = map_of(head, [spoilt]) != map_of(head, [test])
+    changed = map_from_features(head, [spoilt]) != map_from_features(head, [test])
     assert changed[:, 2, 1].all()
     assert changed.sum() == len(test)
 
@@ -103,12 +103,12 @@ def test_every_position_has_its_own_normal() -> None:
     train, test = features(), features(seed=1)
     shifted = train.clone()
     shifted[:, :, 0, 2] += 4
-    before, after = map_of(fit(train), [test]), map_of(fit(shifted), [test])
+    before, after = map_from_features(fit(train), [test]), map_from_features(fit(shifted), [test])
     others = np.ones(SIZE, bool)
     others[0, 2] = False
     np.testing.assert_allclose(after[:, others], before[:, others], rtol=1e-4)
     test[:, :, 0, 2] += 4
-    np.testing.assert_allclose(map_of(fit(shifted), [test])[:, 0, 2], before[:, 0, 2], rtol=1e-3)
+    np.testing.assert_allclose(map_from_features(fit(shifted), [test])[:, 0, 2], before[:, 0, 2], rtol=1e-3)
 
 
 def test_seed_draws_the_channels() -> None:
@@ -129,7 +129,7 @@ def test_channels_that_were_not_drawn_do_not_matter() -> None:
     head = fit(train, channels=12)
     changed = test.clone()
     changed[:, [c for c in range(30) if c not in head.index]] += 100
-    np.testing.assert_array_equal(map_of(head, [changed]), map_of(head, [test]))
+    np.testing.assert_array_equal(map_from_features(head, [changed]), map_from_features(head, [test]))
 
 
 def test_levels_are_stacked_on_the_finest_grid() -> None:

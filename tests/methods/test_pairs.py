@@ -70,10 +70,10 @@ def test_masks_are_where_good_and_anomalous_differ(normals: ImageSet) -> None:
     assert changed.sum((1, 2)).tolist() == [64] * 12
 
 
-def test_sources_are_given_the_good_pictures_as_contiguous_rgb(normals: ImageSet) -> None:
+def test_sources_are_given_the_good_images_as_contiguous_rgb(normals: ImageSet) -> None:
     source = Squares()
     pairs = draw_pairs(normals, source, 6, np.random.default_rng(0))
-    np.testing.assert_array_equal(np.stack(source.given), pairs.clean.pictures)
+    np.testing.assert_array_equal(np.stack(source.given), pairs.clean.hwc)
     assert all(image.flags.c_contiguous and image.shape == (*SIZE, 3) for image in source.given)
 
 
@@ -112,8 +112,8 @@ def test_good_images_are_varied_before_anomalies_are_drawn_on_them(normals: Imag
 
     pairs = draw_pairs(normals, source, 7, np.random.default_rng(0), vary)
     plain = draw_pairs(normals, Squares(), 7, np.random.default_rng(0))
-    np.testing.assert_array_equal(np.stack(given), plain.clean.pictures)
-    for seen in (pairs.clean.pictures, np.stack(source.given)):
+    np.testing.assert_array_equal(np.stack(given), plain.clean.hwc)
+    for seen in (pairs.clean.hwc, np.stack(source.given)):
         np.testing.assert_array_equal(seen, np.stack(made))
     assert all((before != after).any() for before, after in zip(given, made, strict=True))
     np.testing.assert_array_equal(pairs.masks.numpy(), (pairs.clean.pixels != pairs.anomalous.pixels).any(1))
@@ -185,7 +185,7 @@ def test_pairs_are_those_that_a_generator_of_the_seed_draws(normals: ImageSet) -
 
 def test_notes_belong_to_the_pairs_that_they_were_made_of(normals: ImageSet) -> None:
     anomalies = PairSource(Squares(), seed=0)
-    anomalies.pairs(normals, 6).notes["sum"] = torch.ones(1)
-    assert list(anomalies.pairs(normals, 6).notes) == ["sum"]
-    assert anomalies.pairs(normals, 7).notes == {}
-    assert anomalies.pairs(normals, 6).notes == {}
+    anomalies.pairs(normals, 6).derived["sum"] = torch.ones(1)
+    assert list(anomalies.pairs(normals, 6).derived) == ["sum"]
+    assert anomalies.pairs(normals, 7).derived == {}
+    assert anomalies.pairs(normals, 6).derived == {}

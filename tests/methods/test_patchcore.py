@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from handmade import Floats, fitted, map_of, noise, on_table, table_images
+from handmade import Floats, fitted, map_from_features, noise, on_table, table_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
@@ -108,7 +108,7 @@ def test_whether_turned_before_interpolation_or_not_the_map_is_the_distance(
     assert head.basis.shape == (depth, 0 if variance == 1 else depth)
     vectors = (embed_patches(maps).permute(0, 2, 3, 1) - shift) / scale
     expected = torch.cdist(vectors.flatten(0, 2).double(), memory.double()).amin(1).reshape(vectors.shape[:3])
-    np.testing.assert_allclose(map_of(head, maps), expected, rtol=1e-5)
+    np.testing.assert_allclose(map_from_features(head, maps), expected, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("few_directions")
@@ -118,7 +118,7 @@ def test_left_out_directions_count_by_their_lengths() -> None:
     head = PatchCoreHead.of(memory, torch.zeros(4, 0, dtype=torch.int64), torch.zeros(2), torch.ones(2), 0.9)
     assert head.memory.shape == (4, 1)
     patch = torch.tensor([7.0, 5.0])[None, :, None, None].expand(1, 2, 3, 3)
-    assert map_of(head, [patch])[0, 1, 1] == pytest.approx((3**2 + 5**2 + 1**2) ** 0.5, rel=1e-5)
+    assert map_from_features(head, [patch])[0, 1, 1] == pytest.approx((3**2 + 5**2 + 1**2) ** 0.5, rel=1e-5)
 
 
 @pytest.mark.usefixtures("few_directions")
@@ -141,7 +141,7 @@ def test_a_projected_distance_is_off_by_the_product_of_what_was_left_out(varianc
     rest = torch.eye(80) - head.basis @ head.basis.T if head.basis.shape[1] else torch.zeros(80, 80)
     patches = torch.from_numpy(averaged(test)).float() - head.origin
     left = (patches @ rest).norm(dim=-1), ((memory - head.origin) @ rest).norm(dim=-1).max()
-    off = np.abs(map_of(head, [test]) ** 2 - distances(test, memory).min(-1) ** 2)
+    off = np.abs(map_from_features(head, [test]) ** 2 - distances(test, memory).min(-1) ** 2)
     assert (off <= 2 * (left[0] * left[1]).numpy() + 1e-4).all()
 
 
@@ -157,14 +157,14 @@ def test_a_few_dozen_directions_are_always_kept(depth: int, kept: int) -> None:
 def test_features_far_from_zero_keep_small_distances() -> None:
     memory = noise(30, 6) * 0.1 + 100
     level = memory[:1, :, None, None].expand(-1, -1, 3, 3) + 0.01
-    np.testing.assert_allclose(map_of(head_on(memory, 1), [level])[0, 1, 1], 0.01 * 6**0.5, rtol=1e-2)
+    np.testing.assert_allclose(map_from_features(head_on(memory, 1), [level])[0, 1, 1], 0.01 * 6**0.5, rtol=1e-2)
 
 
 def test_without_neighbours_the_map_is_the_distance_to_the_nearest_patch() -> None:
     train, test = noise(5, 6, *SIZE), noise(2, 6, *SIZE, seed=1)
     head = fit(train, ratio=0.3, neighbours=0)
     assert head.memory.shape == (30, 6)
-    np.testing.assert_allclose(map_of(head, [test]), distances(test, memory_of(head)).min(-1), rtol=1e-4)
+    np.testing.assert_allclose(map_from_features(head, [test]), distances(test, memory_of(head)).min(-1), rtol=1e-4)
 
 
 def test_memory_of_everything_is_every_patch() -> None:
@@ -174,7 +174,7 @@ def test_memory_of_everything_is_every_patch() -> None:
     memory = memory_of(head).numpy()
     order = np.argsort(patches[:, 0]), np.argsort(memory[:, 0])
     np.testing.assert_allclose(memory[order[1]], patches[order[0]], atol=1e-6)
-    np.testing.assert_allclose(map_of(head, [train]), 0, atol=2e-3)
+    np.testing.assert_allclose(map_from_features(head, [train]), 0, atol=2e-3)
 
 
 @pytest.mark.parametrize("neighbours", [2, 3, 9])
@@ -187,25 +187,27 @@ def test_reweighting_is_equation_seven(neighbours: int) -> None:
         star = away[place].argmin()
         around = np.exp(away[place][np.argsort(between[star])[:neighbours]])
         expected[place] = (1 - np.exp(away[place][star]) / around.sum()) * away[place][star]
-    np.testing.assert_allclose(map_of(head_on(memory, neighbours), [test]), expected, rtol=1e-4)
+    np.testing.assert_allclose(map_from_features(head_on(memory, neighbours), [test]), expected, rtol=1e-4)
 
 
 def test_reweighting_by_hand() -> None:
     """At distances 1 and 2 from a memory of two, the weight is 1 - e / (e + e ** 2)."""
     memory = torch.tensor([[1.0], [-2.0]])
-    found = map_of(head_on(memory, 2), [torch.zeros(1, 1, 1, 1)])
+    found = map_from_features(head_on(memory, 2), [torch.zeros(1, 1, 1, 1)])
     assert found.item() == pytest.approx(1 - 1 / (1 + np.e))
 
 
 def test_far_away_patches_have_finite_scores() -> None:
-    found = map_of(head_on(noise(12, 3), 9), [torch.full((1, 3, 3, 3), 1e4)])
+    found = map_from_features(head_on(noise(12, 3), 9), [torch.full((1, 3, 3, 3), 1e4)])
     assert np.isfinite(found).all()
     assert (found > 1e3).all()
 
 
 def test_one_neighbour_alone_does_not_blank_the_map() -> None:
     memory, test = noise(25, 6), noise(1, 6, *SIZE, seed=1)
-    np.testing.assert_allclose(map_of(head_on(memory, 1), [test]), distances(test, memory).min(-1), rtol=1e-4)
+    np.testing.assert_allclose(
+        map_from_features(head_on(memory, 1), [test]), distances(test, memory).min(-1), rtol=1e-4
+    )
 
 
 def test_neighbours_of_the_fit_are_the_nearest_memory_patches() -> None:
@@ -225,8 +227,8 @@ def test_standardising_makes_units_irrelevant() -> None:
     train, test = noise(6, 4, *SIZE), noise(2, 4, *SIZE, seed=1)
     units = torch.tensor([0.1, 1.0, 10.0, 100.0])[:, None, None]
     head = fit(train, ratio=0.2, standardise=True)
-    plain = map_of(head, [test])
-    scaled = map_of(fit(train * units, ratio=0.2, standardise=True), [test * units])
+    plain = map_from_features(head, [test])
+    scaled = map_from_features(fit(train * units, ratio=0.2, standardise=True), [test * units])
     np.testing.assert_allclose(scaled, plain, rtol=1e-3)
     patches = averaged(train).reshape(-1, 4)
     np.testing.assert_allclose(head.scale, patches.std(0, ddof=1), rtol=1e-5)
@@ -235,7 +237,7 @@ def test_standardising_makes_units_irrelevant() -> None:
 def test_standardising_survives_channels_that_never_change() -> None:
     train = noise(6, 4, *SIZE)
     train[:, 2] = 0.0
-    found = map_of(fit(train, ratio=0.2, standardise=True), [noise(2, 4, *SIZE, seed=1)])
+    found = map_from_features(fit(train, ratio=0.2, standardise=True), [noise(2, 4, *SIZE, seed=1)])
     assert np.isfinite(found).all()
 
 
@@ -253,7 +255,7 @@ def test_many_channels_are_projected_for_the_choice_only() -> None:
     train, test = noise(4, 200, *SIZE), noise(1, 200, *SIZE, seed=1)
     head = fit(train, ratio=0.5, neighbours=0)
     assert head.memory.shape == (40, 200)
-    np.testing.assert_allclose(map_of(head, [test]), distances(test, memory_of(head)).min(-1), rtol=1e-4)
+    np.testing.assert_allclose(map_from_features(head, [test]), distances(test, memory_of(head)).min(-1), rtol=1e-4)
 
 
 def test_seed_draws_the_projection() -> None:

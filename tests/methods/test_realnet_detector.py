@@ -194,7 +194,7 @@ def test_the_order_of_channels_is_worked_out_once_for_all_candidates_on_the_same
     assert chosen[0] == chosen[1][:32]
     assert chosen[2] == chosen[1][:16]
     assert len(ranked) == 1
-    assert [order.tolist() for order in anomalies.pairs(normals, 20).notes.values()] == [chosen[1]]
+    assert [order.tolist() for order in anomalies.pairs(normals, 20).derived.values()] == [chosen[1]]
 
     alone = on_noise(share=0.5)
     alone.fit(normals, PairSource(NextTen(), seed=0), Budget(), ignore_progress)
@@ -300,7 +300,7 @@ def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
         assert "realnet.strength" not in trial.params
 
 
-def test_where_pictures_of_sdas_can_be_had_they_are_learned_from_alone_or_beside_textures() -> None:
+def test_where_images_of_sdas_can_be_had_they_are_learned_from_alone_or_beside_textures() -> None:
     strengths, families = set(), set()
     for made, trial in suggestions(Space((RESNET,), "quick", sources=("texture", "sdas"))):
         offered = trial.distributions["realnet.families"]

@@ -99,7 +99,9 @@ def test_squared_residuals_of_all_levels_meet_on_the_finest_grid() -> None:
     features = [noise(1, 16, 6, 4), noise(1, 16, 3, 2, seed=1)]
     rebuilt = [noise(1, 16, 6, 4, seed=2), noise(1, 16, 3, 2, seed=3)]
     head.logits(features, rebuilt)
-    fine, coarse = ((level - ideal).double().numpy()[0] ** 2 for level, ideal in zip(features, rebuilt, strict=True))
+    fine, coarse = (
+        (level - targets).double().numpy()[0] ** 2 for level, targets in zip(features, rebuilt, strict=True)
+    )
     by_hand = np.concatenate([fine, [enlarged(level, (6, 4)) for level in coarse]])
     np.testing.assert_allclose(keeper.seen[0].numpy(), by_hand, atol=1e-5)
 

@@ -85,7 +85,7 @@ def test_losses_of_several_batches_are_their_mean() -> None:
     torch.testing.assert_close(both.losses, torch.stack(parts).mean(0))
 
 
-def test_the_order_is_that_of_the_losses_whatever_is_kept() -> None:
+def test_the_order_is_that_of_the_losses_whatever_is_selected_features() -> None:
     """Cutting the order at any count gives the channels of the least losses: each cut is the start of the next."""
     masks = torch.zeros(2, 8, 8, dtype=torch.bool)
     masks[:, :3, :3] = True

@@ -39,33 +39,33 @@ def numbers_of(levels: Sequence[Tensor]) -> Tensor:
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999_999])
 def test_seen_ideal_and_mask_belong_together(share: float, dtype: torch.dtype) -> None:
     batch = numbered(dtype).draw(50, share, generator())
-    ideal, seen = numbers_of(batch.ideal), numbers_of(batch.seen)
-    spoilt = seen != ideal
-    assert [level.dtype for level in (*batch.seen, *batch.ideal)] == [torch.float32] * 4
-    assert [tuple(level.shape) for level in batch.seen] == [(50, 2, 4, 4), (50, 3, 2, 2)]
-    torch.testing.assert_close(seen, ideal + 100 * spoilt)
+    targets, seen = numbers_of(batch.targets), numbers_of(batch.inputs)
+    spoilt = seen != targets
+    assert [level.dtype for level in (*batch.inputs, *batch.targets)] == [torch.float32] * 4
+    assert [tuple(level.shape) for level in batch.inputs] == [(50, 2, 4, 4), (50, 3, 2, 2)]
+    torch.testing.assert_close(seen, targets + 100 * spoilt)
     by_hand = torch.zeros(50, 16, dtype=torch.bool)
-    by_hand[torch.arange(50), ideal.long()] = spoilt
+    by_hand[torch.arange(50), targets.long()] = spoilt
     assert torch.equal(batch.masks, by_hand.reshape(50, 4, 4))
     assert int(spoilt.sum()) in {0.0: [50], 0.999_999: [0]}.get(share, range(12, 39))
 
 
 def test_shares_and_pairs_are_drawn_evenly() -> None:
     batch = numbered().draw(6000, 0.25, generator())
-    ideal = numbers_of(batch.ideal).long()
+    targets = numbers_of(batch.targets).long()
     spoilt = batch.masks.flatten(1).any(1)
     # Three standard deviations: of 6000 draws at a quarter 34, of 1000 of 6000 29.
     assert int((~spoilt).sum()) == pytest.approx(1500, abs=101)
-    assert torch.bincount(ideal, minlength=PAIRS).tolist() == pytest.approx([1000] * PAIRS, abs=87)
+    assert torch.bincount(targets, minlength=PAIRS).tolist() == pytest.approx([1000] * PAIRS, abs=87)
 
 
 def test_draws_follow_the_generator() -> None:
     first, again, other = (numbered().draw(40, 0.5, generator(seed)) for seed in (1, 1, 2))
-    assert torch.equal(numbers_of(first.seen), numbers_of(again.seen))
-    assert not torch.equal(numbers_of(first.seen), numbers_of(other.seen))
+    assert torch.equal(numbers_of(first.inputs), numbers_of(again.inputs))
+    assert not torch.equal(numbers_of(first.inputs), numbers_of(other.inputs))
     running = generator(1)
     numbered().draw(40, 0.5, running)
-    assert not torch.equal(numbers_of(first.seen), numbers_of(numbered().draw(40, 0.5, running).seen))
+    assert not torch.equal(numbers_of(first.inputs), numbers_of(numbered().draw(40, 0.5, running).inputs))
 
 
 class Scripted(RealNetHead):
@@ -83,11 +83,11 @@ class Scripted(RealNetHead):
 
 
 def test_the_loss_adds_squared_errors_of_levels_and_cross_entropy_of_pixels() -> None:
-    ideal = [torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 1, 1)]
+    targets = [torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 1, 1)]
     rebuilt = [torch.tensor([[[[1.0, 2.0], [0.0, 1.0]]]]), torch.full((1, 1, 1, 1), 4.0)]
     logits = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]], [[math.log(3), 0.0], [0.0, math.log(7)]]]])
     masks = torch.tensor([[[True, False], [True, False]]])
-    loss = joint_loss(Scripted(rebuilt, logits), Batch(ideal, ideal, masks))
+    loss = joint_loss(Scripted(rebuilt, logits), Batch(targets, targets, masks))
     squared = (1 + 4 + 0 + 1) / 4 + 9  # each level's mean, though the levels differ in size
     entropy = -(math.log(3 / 4) + math.log(1 / 2) + math.log(1 / 2) + math.log(1 / 8)) / 4
     assert float(loss) == pytest.approx(squared + entropy)
@@ -103,18 +103,18 @@ def test_logits_are_brought_to_the_masks_with_corners_on_corners() -> None:
 
 
 def test_errors_are_counted_against_the_good_image_not_against_what_is_seen() -> None:
-    seen, ideal = [torch.full((1, 1, 1, 1), 5.0)], [torch.zeros(1, 1, 1, 1)]
+    seen, targets = [torch.full((1, 1, 1, 1), 5.0)], [torch.zeros(1, 1, 1, 1)]
     calm, masks = torch.tensor([[[[50.0]], [[-50.0]]]]), torch.zeros(1, 1, 1, dtype=torch.bool)
-    assert float(joint_loss(Scripted(ideal, calm), Batch(seen, ideal, masks))) == 0
-    assert float(joint_loss(Scripted(seen, calm), Batch(seen, ideal, masks))) == 25
+    assert float(joint_loss(Scripted(targets, calm), Batch(seen, targets, masks))) == 0
+    assert float(joint_loss(Scripted(seen, calm), Batch(seen, targets, masks))) == 25
 
 
 def test_segmentation_trains_the_reconstruction_too() -> None:
-    """Residuals pass gradients on (section 3.3), also where the rebuilt features are already ideal."""
+    """Residuals pass gradients on (section 3.3), also where the rebuilt features are already targets."""
     torch.manual_seed(0)
     head = RealNetHead([torch.arange(8)], 4, "both", "light")
     seen = [noise(2, 8, 8, 8)]
-    ideal = [level.detach() for level in head.rebuilt(seen)]
-    joint_loss(head, Batch(seen, ideal, torch.rand(2, 16, 16) > 0.5)).backward()
+    targets = [level.detach() for level in head.rebuilt(seen)]
+    joint_loss(head, Batch(seen, targets, torch.rand(2, 16, 16) > 0.5)).backward()
     assert all(weight.grad is not None for weight in head.parameters())
     assert max(float(weight.grad.abs().max()) for weight in head.rebuild.parameters() if weight.grad is not None) > 0

@@ -183,10 +183,10 @@ def test_a_real_study_needs_no_images_any_more(study: Study, numbers: list[int])
     normals = read_study_images(study.settings)
     row = comparison.pictures[1]
     shown = opened(comparison.thumbnail(row, "image", None))
-    np.testing.assert_array_equal(shown, normals.part("validation").pictures[1])
+    np.testing.assert_array_equal(shown, normals.part("validation").hwc[1])
     anomaly = comparison.pictures[-1]
     suite = draw_study_data(study.settings, normals, study.folder, torch.device("cpu")).proxy
-    np.testing.assert_array_equal(opened(comparison.thumbnail(anomaly, "image", None)), suite.anomalies.pictures[-1])
+    np.testing.assert_array_equal(opened(comparison.thumbnail(anomaly, "image", None)), suite.anomalies.hwc[-1])
     assert anomaly.mask_share == suite.masks[-1].mean()
     for number in numbers[:4]:
         assert opened(comparison.thumbnail(anomaly, number)).shape == shown.shape

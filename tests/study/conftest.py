@@ -28,15 +28,15 @@ TINY = SdasSettings(
 def tiny_sdas(monkeypatch: pytest.MonkeyPatch) -> list[SdasJob]:
     """A model that takes no time and passes its gate; lists the commissions that were trained."""
     trained: list[SdasJob] = []
-    teach = SdasJob.teach
+    teach = SdasJob.train
 
     def watched(self: SdasJob, *arguments: Any, **options: Any) -> Any:
         trained.append(self)
         return teach(self, *arguments, **options)
 
-    monkeypatch.setattr(SdasJob, "teach", watched)
+    monkeypatch.setattr(SdasJob, "train", watched)
     monkeypatch.setattr(suites, "settings_for", lambda size: TINY)
-    monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(1.0, {}, None))
+    monkeypatch.setattr(gate, "run_gate", lambda *_: gate.GateResult(1.0, {}, None))
     return trained
 
 

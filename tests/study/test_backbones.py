@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.errors import InputError
-from automl_ad.methods.base import Reading
+from automl_ad.methods.base import FeatureSpec
 from automl_ad.study import backbones as backbones_module
 from automl_ad.study.backbones import BackboneSet, _joined, load_backbones
 from automl_ad.study.settings import StudySettings
@@ -75,8 +75,12 @@ def test_filters_are_not_joined_to_themselves(weights: Path) -> None:
 
 def test_a_network_that_is_read_twice_counts_once(weights: Path) -> None:
     both = backbone_set(weights, "resnet18", "resnet18+filters").extractors
-    deep, shallow = (Reading(both[name].backbone, levels) for name, levels in zip(both, ((-2,), (-3,)), strict=True))
+    deep, shallow = (
+        FeatureSpec(both[name].backbone, levels) for name, levels in zip(both, ((-2,), (-3,)), strict=True)
+    )
     state = {"mean": torch.zeros(250_000)}
-    single, together = (SimpleNamespace(state=state, readings=readings) for readings in ((deep,), (deep, shallow)))
+    single, together = (
+        SimpleNamespace(state=state, feature_specs=feature_specs) for feature_specs in ((deep,), (deep, shallow))
+    )
     megabytes: Any = size_mb
-    assert megabytes(together) == megabytes(single) > megabytes(SimpleNamespace(state=state, readings=())) == 1.0
+    assert megabytes(together) == megabytes(single) > megabytes(SimpleNamespace(state=state, feature_specs=())) == 1.0

@@ -98,10 +98,10 @@ def test_what_preparation_tells_becomes_events() -> None:
     events: list[Event] = []
     tell = sdas_progress(events.append)
     tell("Training SDAS, loss 0.250", 3, 10, 12.5)
-    tell("Judging synthetic pictures", 0, 1, None)
+    tell("Checking synthetic images", 0, 1, None)
     assert [(event.stage, event.message, event.done, event.total, event.left_s) for event in events] == [
         ("sdas", "Training SDAS, loss 0.250", 3, 10, 12.5),
-        ("sdas", "Judging synthetic pictures", 0, 1, None),
+        ("sdas", "Checking synthetic images", 0, 1, None),
     ]
 
 

@@ -28,8 +28,8 @@ from automl_ad.synthesis import registry
 from automl_ad.synthesis.names import FAMILY_NAMES
 from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.job import SdasJob
-from automl_ad.synthesis.sdas.pool import PictureKey
-from automl_ad.synthesis.sdas.source import PictureStock
+from automl_ad.synthesis.sdas.pool import ImageKey
+from automl_ad.synthesis.sdas.source import SeededPool
 from automl_ad.synthesis.sdas.synthesiser import Sdas
 
 CPU = torch.device("cpu")
@@ -188,7 +188,7 @@ FEW: dict[str, Any] = {"image_size": 32, "per_cell": 4, "severities": (0.8,), "t
 """Settings of studies whose suites are drawn quickly, with time enough for a tiny diffusion model."""
 SHORT: dict[str, Any] = {"time_budget": 100.0}
 """A quarter of it is too short for any."""
-LATE = "The family sdas was left out: its pictures could not be made in the time that it may take."
+LATE = "The family sdas was left out: its images could not be computed within its share of the time budget."
 
 
 def draw(images: Path, workspace: Path, name: str = "parts", **options: object) -> StudyData:
@@ -209,7 +209,7 @@ def digests(data: StudyData) -> tuple[str, str]:
 
 
 def hashes(images: ImageSet) -> set[str]:
-    return {pixel_hash(picture) for picture in images.pictures}
+    return {pixel_hash(picture) for picture in images.hwc}
 
 
 def stop_at(use: str, stop: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ class TestSdas:
         assert (decision["facts"]["steps"], decision["facts"]["rounds"]) == (4, 1)
         sheet = cv2.imread(str(suite_folder(tmp_path) / "sdas.png"))
         assert sheet.shape[0] > 3 * 160
-        assert [path.name for path in (tmp_path / "cache" / "sdas").iterdir()] == [tiny_sdas[0].home.name]
+        assert [path.name for path in (tmp_path / "cache" / "sdas").iterdir()] == [tiny_sdas[0].folder.name]
 
     def test_the_other_families_are_what_they_are_without_it(
         self, parts: Path, tmp_path: Path, tiny_sdas: list[SdasJob]
@@ -300,11 +300,11 @@ class TestSdas:
         normals = read_study_images(settings)
         data = draw_study_data(settings, normals, StudyFolder(tmp_path, "parts"), CPU, events.append)
         assert families(data.proxy) == families(data.holdout) == {"sdas"}
-        np.testing.assert_array_equal(tiny_sdas[0].fit, normals.part("train").pictures)
-        np.testing.assert_array_equal(tiny_sdas[0].bases, normals.part("validation").pictures)
+        np.testing.assert_array_equal(tiny_sdas[0].train_images, normals.part("train").hwc)
+        np.testing.assert_array_equal(tiny_sdas[0].bases, normals.part("validation").hwc)
         told = [(event.message.split(",")[0], event.total) for event in events if event.stage == "sdas"]
-        made = [total for message, total in told if message == "Making synthetic pictures"]
-        assert told[:2] == [("Training SDAS", 4), ("Judging synthetic pictures", 1)]
+        made = [total for message, total in told if message == "Making synthetic images"]
+        assert told[:2] == [("Training SDAS", 4), ("Checking synthetic images", 1)]
         # First the pictures of at most four different images on each rung of the ladder.
         assert made[0] in {len(STRENGTHS) * bases for bases in (1, 2, 3, 4)}
 
@@ -314,7 +314,7 @@ class TestSdasLeftOut:
         first = draw(parts, tmp_path, **SHORT)
         (warning,) = first.warnings
         assert warning.startswith("The family sdas was left out: it needs 1 min 00 s or more on this machine ")
-        assert warning.endswith("a longer --time-budget carries it.")
+        assert warning.endswith("use a longer --time-budget.")
         assert json.loads((suite_folder(tmp_path) / "sdas.json").read_text())["used"] is False
         assert not (suite_folder(tmp_path) / "sdas.png").exists()
         for budget in (SHORT["time_budget"], 6000.0):
@@ -395,7 +395,7 @@ class TestSdasInterrupted:
         draw(parts, tmp_path)
         shutil.rmtree(suite_folder(tmp_path) / "certify")
         shutil.rmtree(tmp_path / "cache")
-        monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(9.0, {}, "its pictures are noise"))
+        monkeypatch.setattr(gate, "run_gate", lambda *_: gate.GateResult(9.0, {}, "its pictures are noise"))
         with pytest.raises(StoreError, match=r"cannot be drawn again as it was.*its pictures are noise"):
             draw(parts, tmp_path)
 
@@ -413,7 +413,7 @@ def made_to_learn_from(sampled: list[int]) -> int:
     return sampled.count(derived_seed(0, "sdas/fit"))
 
 
-def keys_of(stock: PictureStock) -> list[PictureKey]:
+def keys_of(stock: SeededPool) -> list[ImageKey]:
     """The pictures of a stock."""
     return [key for key in stock.pool.slice(0, 1) if key.seed == stock.seed]
 
@@ -426,7 +426,7 @@ class TestStock:
     ) -> None:
         data = draw(parts, tmp_path, **LEARNING)
         assert made_to_learn_from(sampled) == STOCKED
-        assert tiny_sdas[0].pictures == 4 * (len(STRENGTHS) + 2) + STOCKED
+        assert tiny_sdas[0].image_count == 4 * (len(STRENGTHS) + 2) + STOCKED
         tiny_sdas.clear()
         sampled.clear()
         stock = data.stock()
@@ -474,7 +474,7 @@ class TestStock:
     ) -> None:
         data = draw(parts, tmp_path)
         assert made_to_learn_from(sampled) == 0
-        assert tiny_sdas[0].pictures == 4 * (len(STRENGTHS) + 2)
+        assert tiny_sdas[0].image_count == 4 * (len(STRENGTHS) + 2)
         assert len(keys_of(data.stock())) == made_to_learn_from(sampled) == STOCKED
 
     def test_they_are_made_again_as_they_were_if_they_were_lost(
@@ -491,7 +491,7 @@ class TestStock:
     ) -> None:
         draw(parts, tmp_path, **LEARNING)
         shutil.rmtree(tmp_path / "cache")
-        monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(9.0, {}, "its pictures are noise"))
+        monkeypatch.setattr(gate, "run_gate", lambda *_: gate.GateResult(9.0, {}, "its pictures are noise"))
         resumed = draw(parts, tmp_path, **LEARNING)
         assert resumed.sources == ("texture", "sdas")
         with pytest.raises(StoreError, match=r"sdas are lost and cannot be made again: its pictures are noise\."):

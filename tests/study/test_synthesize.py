@@ -219,7 +219,7 @@ def test_search_and_synthesize_share_the_model(
 def test_a_model_that_fails_its_gate_is_an_error_with_the_reason(
     good: Path, tmp_path: Path, tiny_sdas: list[SdasJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "examine", lambda *_: gate.Verdict(9.0, {}, "its pictures are noise"))
+    monkeypatch.setattr(gate, "run_gate", lambda *_: gate.GateResult(9.0, {}, "its pictures are noise"))
     with pytest.raises(InputError) as caught:
         draw(good, tmp_path / "out", family="sdas")
     why = "its pictures are noise; choose another --family."
@@ -228,7 +228,7 @@ def test_a_model_that_fails_its_gate_is_an_error_with_the_reason(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("count", "words"), [(11, "11 distinct .*at least 12"), (14, "learns from 12 or more")])
+@pytest.mark.parametrize(("count", "words"), [(11, "11 distinct .*at least 12"), (14, "needs 12 or more")])
 def test_sdas_needs_enough_to_learn_from(
     good: Path, tmp_path: Path, tiny_sdas: list[SdasJob], count: int, words: str
 ) -> None:

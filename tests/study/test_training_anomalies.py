@@ -16,8 +16,8 @@ from automl_ad.errors import StoreError
 from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.study import training_anomalies as module
 from automl_ad.study.training_anomalies import TrainingAnomalies
-from automl_ad.synthesis.sdas.pool import PicturePool, Request
-from automl_ad.synthesis.sdas.source import PictureStock
+from automl_ad.synthesis.sdas.pool import ImagePool, Request
+from automl_ad.synthesis.sdas.source import SeededPool
 from automl_ad.synthesis.sources import Recipe
 
 TEXTURE = Recipe(("texture",), (0.5, 1.0))
@@ -25,7 +25,7 @@ SDAS = Recipe(("sdas",), (1.0, 1.0), (0.1, 0.5))
 GREY = 231
 
 
-def no_stock() -> PictureStock:
+def no_stock() -> SeededPool:
     raise AssertionError("no recipe wants pictures of sdas")
 
 
@@ -52,7 +52,7 @@ def picture(colour: int, side: int = 32) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture
 def normals() -> ImageSet:
-    return ImageSet.of_pictures([picture(colour) for colour in (120, 140, 160, 180)])
+    return ImageSet.from_hwc([picture(colour) for colour in (120, 140, 160, 180)])
 
 
 def test_without_a_recipe_there_is_nothing_to_learn_from(normals: ImageSet) -> None:
@@ -76,7 +76,7 @@ def test_other_images_have_a_source_that_draws_upon_them_alone(
     makes = anomalies()
     for part in (normals, normals.take([2, 0]), normals.take([0, 2])):
         makes.of(TEXTURE, part)
-        np.testing.assert_array_equal(seen[-1], part.pictures)
+        np.testing.assert_array_equal(seen[-1], part.hwc)
     assert len(seen) == 3
 
 
@@ -121,13 +121,13 @@ class Stock:
 
     def __init__(self, folder: Path, normals: ImageSet) -> None:
         self.opened = 0
-        self._pool = PicturePool(folder, {})
-        requests = [Request(image, 0.3, 5) for image in normals.pictures]
+        self._pool = ImagePool(folder, {})
+        requests = [Request(image, 0.3, 5) for image in normals.hwc]
         self._pool.get(requests, lambda bases, *_: np.full_like(bases, GREY))
 
-    def __call__(self) -> PictureStock:
+    def __call__(self) -> SeededPool:
         self.opened += 1
-        return PictureStock(self._pool, 5)
+        return SeededPool(self._pool, 5)
 
 
 def colours(pairs: Pairs) -> list[set[int]]:
@@ -156,12 +156,12 @@ def test_the_stock_is_opened_only_for_recipes_with_sdas(
 
 def test_images_of_another_size_than_the_pictures_learn_from_these_too(normals: ImageSet, tmp_path: Path) -> None:
     makes = TrainingAnomalies(0, None, Stock(tmp_path, normals))
-    large = ImageSet.of_pictures([picture(colour, 64) for colour in (120, 150)])
+    large = ImageSet.from_hwc([picture(colour, 64) for colour in (120, 150)])
     assert colours(source_of(makes, SDAS, large).pairs(large, 4)) == [{GREY}] * 4
 
 
 def test_a_lost_stock_is_told_of_every_time(normals: ImageSet) -> None:
-    def lost() -> PictureStock:
+    def lost() -> SeededPool:
         raise StoreError("lost")
 
     makes = TrainingAnomalies(0, None, lost)

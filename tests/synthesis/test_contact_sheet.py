@@ -13,7 +13,7 @@ from automl_ad.errors import StoreError
 from automl_ad.synthesis.contact_sheet import CAPTION_HEIGHT, GAP, OUTLINE, contact_sheet, write_png
 
 
-def test_pictures_lie_row_by_row_with_their_colour_and_aspect() -> None:
+def test_images_lie_row_by_row_with_their_colour_and_aspect() -> None:
     images = [np.full((64, 32, 3), value, np.uint8) for value in (10, 60, 110)]
     sheet = contact_sheet(images, columns=2, cell=64)
     assert sheet.shape == (2 * (64 + GAP) + GAP, 2 * (64 + GAP) + GAP, 3)
@@ -36,7 +36,7 @@ def test_outlines_follow_the_mask_and_leave_its_middle_alone() -> None:
     assert not image.any()
 
 
-def test_captions_are_written_below_their_picture() -> None:
+def test_captions_are_written_below_their_image() -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     sheet = contact_sheet([image, image], captions=["texture 0.3", ""], columns=2, cell=64)
     assert sheet.shape[0] == 64 + CAPTION_HEIGHT + 2 * GAP

@@ -45,7 +45,7 @@ def surface(count: int, side: int = 128) -> np.ndarray:
 class Opposites:
     """Pictures that the strength brings nearer to the opposite tone."""
 
-    def pictures(self, images: Sequence[np.ndarray], strengths: Sequence[float]) -> list[np.ndarray]:
+    def synthesise(self, images: Sequence[np.ndarray], strengths: Sequence[float]) -> list[np.ndarray]:
         return [
             np.rint(image + strength * (np.where(image < 128, 255.0, 0.0) - image)).astype(np.uint8)
             for image, strength in zip(images, strengths, strict=True)

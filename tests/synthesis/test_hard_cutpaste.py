@@ -210,7 +210,7 @@ def test_recolouring_leaves_the_product_where_it_is() -> None:
     np.testing.assert_array_equal(product, inside)
 
 
-def test_a_product_that_turns_out_of_the_picture_leaves_all_of_it() -> None:
+def test_a_product_that_turns_out_of_the_image_leaves_all_of_it() -> None:
     image, inside = picture("noise", 32, 160), np.zeros((32, 160), bool)
     inside[:2, :2] = True
     products = [hard_copy(image, inside, np.random.default_rng(seed))[1] for seed in range(60)]

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from automl_ad.synthesis.inpainting import carried_in
+from automl_ad.synthesis.inpainting import inpainted
 
 
 def test_a_gap_in_an_even_surface_disappears() -> None:
@@ -15,7 +15,7 @@ def test_a_gap_in_an_even_surface_disappears() -> None:
     known[20:40, 30:70] = False
     damaged = image.copy()
     damaged[~known] = 7
-    np.testing.assert_array_equal(carried_in(damaged, known), image)
+    np.testing.assert_array_equal(inpainted(damaged, known), image)
 
 
 def test_each_side_of_a_gap_takes_the_tone_that_is_near() -> None:
@@ -23,7 +23,7 @@ def test_each_side_of_a_gap_takes_the_tone_that_is_near() -> None:
     image[:, 64:] = 150
     known = np.ones((64, 128), np.bool_)
     known[16:48, 32:96] = False
-    filled = carried_in(image, known)[32, :, 0]
+    filled = inpainted(image, known)[32, :, 0]
     assert filled[36] < 75
     assert filled[91] > 125
     assert 80 < filled[64] < 120
@@ -34,7 +34,7 @@ def test_texture_is_carried_in_as_its_average() -> None:
     image = np.repeat(rng.choice((80, 120), (128, 128, 1)), 3, axis=2).astype(np.uint8)
     known = np.ones((128, 128), np.bool_)
     known[40:90, 40:90] = False
-    gap = carried_in(image, known)[~known].astype(float)
+    gap = inpainted(image, known)[~known].astype(float)
     assert abs(gap.mean() - 100) < 3
     assert gap.std() < 6
 
@@ -51,7 +51,7 @@ def test_what_is_known_stays_and_the_rest_lies_between(height: int, width: int, 
     image = rng.integers(60, 200, (height, width, 3), np.uint8)
     known = rng.random((height, width)) < share
     known[rng.integers(height), rng.integers(width)] = True
-    filled = carried_in(image, known)
+    filled = inpainted(image, known)
     np.testing.assert_array_equal(filled[known], image[known])
     assert (filled >= image[known].min(axis=0)).all()
     assert (filled <= image[known].max(axis=0)).all()

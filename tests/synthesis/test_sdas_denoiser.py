@@ -8,7 +8,7 @@ import torch
 from tiny_sdas import NETWORK, odd_denoiser
 from torch import Tensor
 
-from automl_ad.synthesis.sdas.denoiser import Denoiser, place_channels
+from automl_ad.synthesis.sdas.denoiser import Denoiser, position_channels
 from automl_ad.synthesis.sdas.settings import NetworkSettings
 
 ATTENTIVE = NetworkSettings(widths=(8, 16), attention=(False, True), head_channels=8)
@@ -30,8 +30,8 @@ def noisy(count: int = 2, channels: int = 3, height: int = 32, width: int = 32, 
 
 
 def places(count: int = 2, height: int = 32, width: int = 32, level: float = 0.0) -> Tensor:
-    """Of pictures whose mean is flat."""
-    return place_channels(torch.full((3, height, width), level)).expand(count, -1, -1, -1)
+    """Of images whose mean is flat."""
+    return position_channels(torch.full((3, height, width), level)).expand(count, -1, -1, -1)
 
 
 def times(*values: int) -> Tensor:
@@ -41,7 +41,7 @@ def times(*values: int) -> Tensor:
 class TestPlaces:
     def test_by_hand(self) -> None:
         mean = torch.arange(45.0).reshape(3, 3, 5)
-        rows, columns, *rest = place_channels(mean).numpy()
+        rows, columns, *rest = position_channels(mean).numpy()
         np.testing.assert_allclose(rows, np.array([[-1], [0], [1]]).repeat(5, axis=1))
         np.testing.assert_allclose(columns, np.array([[-1, -0.5, 0, 0.5, 1]]).repeat(3, axis=0))
         np.testing.assert_array_equal(rest, mean)
@@ -52,7 +52,7 @@ class TestDenoiser:
     @pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 40), (64, 48), (4, 4)])
     @pytest.mark.parametrize("channels", [1, 3])
     @torch.inference_mode()
-    def test_takes_pictures_of_any_size(self, network: NetworkSettings, height: int, width: int, channels: int) -> None:
+    def test_takes_images_of_any_size(self, network: NetworkSettings, height: int, width: int, channels: int) -> None:
         output = odd_denoiser(network=network, channels=channels)(
             noisy(2, channels, height, width), times(3, 700), places(2, height, width)
         )
@@ -79,7 +79,7 @@ class TestDenoiser:
         assert float((at[0, 32] - at[32, 0]).abs().mean()) > 0.01
 
     @torch.inference_mode()
-    def test_another_mean_of_the_good_pictures_looks_different(self) -> None:
+    def test_another_mean_of_the_good_images_looks_different(self) -> None:
         denoiser, crop = odd_denoiser(), noisy(1)
         here, there = (denoiser(crop, times(50), places(1, level=level)) for level in (0.2, 0.8))
         assert float((here - there).abs().mean()) > 0.01
@@ -98,11 +98,11 @@ class TestDenoiser:
 
     @pytest.mark.parametrize("network", NETWORKS)
     @torch.inference_mode()
-    def test_pictures_do_not_mix(self, network: NetworkSettings) -> None:
-        denoiser, pictures, where = odd_denoiser(network=network), noisy(3), places(3, 40, 32)[:, :, 4:36]
-        together = denoiser(pictures, times(5, 300, 990), where)
+    def test_images_do_not_mix(self, network: NetworkSettings) -> None:
+        denoiser, images, where = odd_denoiser(network=network), noisy(3), places(3, 40, 32)[:, :, 4:36]
+        together = denoiser(images, times(5, 300, 990), where)
         for index, timestep in enumerate((5, 300, 990)):
-            alone = denoiser(pictures[index : index + 1], times(timestep), where[:1])
+            alone = denoiser(images[index : index + 1], times(timestep), where[:1])
             torch.testing.assert_close(together[index : index + 1], alone, atol=1e-4, rtol=1e-4)
 
     @torch.inference_mode()

@@ -18,7 +18,7 @@ from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.sdas.family import SdasFamily
 from automl_ad.synthesis.sdas.local import local_anomaly
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 BYTES = st.integers(0, 255)
 
@@ -26,16 +26,16 @@ BYTES = st.integers(0, 255)
 class Source:
     """Makes pictures by a rule, and remembers what was asked."""
 
-    def __init__(self, rule: Callable[[Picture, float], Picture]) -> None:
+    def __init__(self, rule: Callable[[Image, float], Image]) -> None:
         self.rule = rule
-        self.calls: list[tuple[list[Picture], list[float]]] = []
+        self.calls: list[tuple[list[Image], list[float]]] = []
 
-    def pictures(self, images: Sequence[Picture], strengths: Sequence[float]) -> list[Picture]:
+    def synthesise(self, images: Sequence[Image], strengths: Sequence[float]) -> list[Image]:
         self.calls.append((list(images), list(strengths)))
         return [self.rule(image, strength) for image, strength in zip(images, strengths, strict=True)]
 
 
-def flat(level: int, side: int = 64) -> Picture:
+def flat(level: int, side: int = 64) -> Image:
     return np.full((side, side, 3), level, np.uint8)
 
 
@@ -43,34 +43,34 @@ def family_of(source: Source, side: int = 64, foreground: Foreground | None = No
     return SdasFamily(Context(flat(0, side)[None], foreground or Foreground(), sdas=source))
 
 
-def to_white(image: Picture, strength: float) -> Picture:
+def to_white(image: Image, strength: float) -> Image:
     return np.full_like(image, 255)
 
 
 class TestLocalAnomaly:
     def test_by_hand(self) -> None:
         image = np.array([[[100, 0, 255], [100, 0, 255]]], np.uint8)
-        picture = np.array([[[200, 255, 0], [200, 255, 0]]], np.uint8)
+        synthetic = np.array([[[200, 255, 0], [200, 255, 0]]], np.uint8)
         mask = np.array([[True, False]])
         # 0.7 * 100 + 0.3 * 200 = 130, 0.3 * 255 = 76.5 (to even), 0.7 * 255 = 178.5 (to even)
         expected = [[[130, 76, 178], [100, 0, 255]]]
-        drawn = local_anomaly(image, picture, mask, 0.3)
+        drawn = local_anomaly(image, synthetic, mask, 0.3)
         np.testing.assert_allclose(drawn.astype(int), expected, atol=1)
         np.testing.assert_array_equal(drawn[0, 0, 0], 130)
         np.testing.assert_array_equal(drawn[0, 1], image[0, 1])
 
     @given(
         image=arrays(np.uint8, (3, 4, 3)),
-        picture=arrays(np.uint8, (3, 4, 3)),
+        synthetic=arrays(np.uint8, (3, 4, 3)),
         mask=arrays(np.bool_, (3, 4)),
         opacity=st.floats(0, 1),
     )
     def test_is_the_published_formula(
-        self, image: Picture, picture: Picture, mask: npt.NDArray[np.bool_], opacity: float
+        self, image: Image, synthetic: Image, mask: npt.NDArray[np.bool_], opacity: float
     ) -> None:
         m = mask[..., None].astype(float)
-        expected = (1 - m) * image + m * ((1 - opacity) * image + opacity * picture.astype(float))
-        drawn = local_anomaly(image, picture, mask, opacity)
+        expected = (1 - m) * image + m * ((1 - opacity) * image + opacity * synthetic.astype(float))
+        drawn = local_anomaly(image, synthetic, mask, opacity)
         assert drawn.dtype == np.uint8
         np.testing.assert_allclose(drawn.astype(float), expected, atol=0.501)
         np.testing.assert_array_equal(drawn[~mask], image[~mask])
@@ -82,18 +82,18 @@ class TestLocalAnomaly:
 
 
 class TestFamily:
-    @given(image_level=BYTES, picture_level=BYTES, severity=st.floats(0.001, 1), seed=st.integers(0, 10_000))
+    @given(image_level=BYTES, synthetic_level=BYTES, severity=st.floats(0.001, 1), seed=st.integers(0, 10_000))
     @settings(deadline=None, max_examples=60)
     def test_opacity_lies_in_the_published_range(
-        self, image_level: int, picture_level: int, severity: float, seed: int
+        self, image_level: int, synthetic_level: int, severity: float, seed: int
     ) -> None:
-        image, family = flat(image_level), family_of(Source(lambda image, strength: flat(picture_level)))
+        image, family = flat(image_level), family_of(Source(lambda image, strength: flat(synthetic_level)))
         drawn, mask = family.draw(image, severity, np.random.default_rng(seed))
         np.testing.assert_array_equal(drawn[~mask], image_level)
         (level,) = np.unique(drawn[mask])
-        if abs(picture_level - image_level) > 1:
-            opacity = (int(level) - image_level) / (picture_level - image_level)
-            half_a_level = 0.5 / abs(picture_level - image_level)
+        if abs(synthetic_level - image_level) > 1:
+            opacity = (int(level) - image_level) / (synthetic_level - image_level)
+            half_a_level = 0.5 / abs(synthetic_level - image_level)
             assert 0.5 - half_a_level - 1e-6 <= opacity <= 1 + 1e-6
 
     def test_all_of_the_range_is_used(self) -> None:
@@ -110,7 +110,7 @@ class TestFamily:
         severity=st.floats(0.001, 1),
     )
     @settings(deadline=None, max_examples=40)
-    def test_outside_the_mask_nothing_changes(self, image: Picture, seed: int, severity: float) -> None:
+    def test_outside_the_mask_nothing_changes(self, image: Image, seed: int, severity: float) -> None:
         noise = np.random.default_rng(seed).integers(0, 256, image.shape, np.uint8)
         family = SdasFamily(Context(image[None], sdas=Source(lambda image, strength: noise)))
         drawn, mask = family.draw(image, severity, np.random.default_rng(seed))
@@ -129,7 +129,7 @@ class TestFamily:
 
     def test_what_is_expected_is_made_at_once(self) -> None:
         source, parts = Source(to_white), list(draw_parts(3, side=64))
-        family_of(source).expect(parts, [0.1, 0.2, 0.3])
+        family_of(source).prepare(parts, [0.1, 0.2, 0.3])
         ((images, strengths),) = source.calls
         np.testing.assert_array_equal(images, parts)
         assert strengths == [0.1, 0.2, 0.3]
@@ -143,7 +143,7 @@ class TestFamily:
             mask = family.draw(image, 0.5, np.random.default_rng(seed))[1]
             assert not (mask & ~rule.mask_of(image)).any()
 
-    def test_a_picture_like_the_image_leaves_a_spot_of_another_tone(self) -> None:
+    def test_a_image_like_the_image_leaves_a_spot_of_another_tone(self) -> None:
         source = Source(lambda image, strength: image.copy())
         image = flat(100)
         drawn, mask = family_of(source).draw(image, 1.0, np.random.default_rng(0))
@@ -152,13 +152,13 @@ class TestFamily:
         np.testing.assert_array_equal(drawn[~mask], image[~mask])
         assert len(source.calls) == 1
 
-    def test_where_the_picture_agrees_with_the_image_another_mask_is_tried(self) -> None:
+    def test_where_the_image_agrees_with_the_image_another_mask_is_tried(self) -> None:
         """Half of the image is changed: no anomaly is left without a change, or reaches into the other half."""
 
-        def half(image: Picture, strength: float) -> Picture:
-            picture = image.copy()
-            picture[:, 32:] = 220
-            return picture
+        def half(image: Image, strength: float) -> Image:
+            synthetic = image.copy()
+            synthetic[:, 32:] = 220
+            return synthetic
 
         family = family_of(Source(half))
         for seed in range(30):
@@ -167,7 +167,7 @@ class TestFamily:
             assert set(np.unique(drawn[:, 34:][mask[:, 34:]])) <= set(range(160, 221))
             np.testing.assert_array_equal(drawn[:, :32], 100)
 
-    def test_without_pictures_it_cannot_be(self) -> None:
+    def test_without_images_it_cannot_be(self) -> None:
         with pytest.raises(InputError, match="sdas needs a trained diffusion model"):
             SdasFamily(Context(flat(0)[None]))
 

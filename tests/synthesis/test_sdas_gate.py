@@ -12,14 +12,14 @@ import pytest
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.synthesis.foreground import Foreground
-from automl_ad.synthesis.sdas.gate import BASES, MASKS, OPACITIES, STRENGTHS, Verdict, detectability_table, examine
+from automl_ad.synthesis.sdas.gate import BASES, MASKS, OPACITIES, STRENGTHS, GateResult, detectability_table, run_gate
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 Table = Mapping[tuple[float, float], float]
 
 LEVEL = 100
 SHIFT = {0.0: 20, 0.2: 60, 1.0: 150}
-"""Of the whole picture at each strength; seen at 0.3, that is 6, 18 and 45."""
+"""Of the whole image at each strength; seen at 0.3, that is 6, 18 and 45."""
 RISING: dict[tuple[float, float], float] = {
     (0.0, 0.3): 0.50,
     (0.0, 1.0): 0.60,
@@ -30,7 +30,7 @@ RISING: dict[tuple[float, float], float] = {
 }
 
 
-class Judge:
+class ReferenceDetector:
     """Recognises strength and opacity by how far the grey level has moved, and says what it was told to say."""
 
     def __init__(self, table: Table = RISING, distance: float = 1.0) -> None:
@@ -42,7 +42,7 @@ class Judge:
     def detectability(self, images: ImageSet) -> float:
         moved = int(images.pixels.max()) - LEVEL
         (cell,) = [(s, o) for s in STRENGTHS for o in OPACITIES if round(SHIFT[s] * o) == moved]
-        self.shown[cell] = images.pictures
+        self.shown[cell] = images.hwc
         return self.table[cell]
 
     def distance(self, images: ImageSet) -> float:
@@ -50,20 +50,20 @@ class Judge:
         return self.away
 
 
-def flat(count: int, level: int = LEVEL, side: int = 64) -> Picture:
+def flat(count: int, level: int = LEVEL, side: int = 64) -> Image:
     return np.full((count, side, side, 3), level, np.uint8)
 
 
-def drawn(count: int = BASES, side: int = 64) -> dict[float, list[Picture]]:
+def drawn(count: int = BASES, side: int = 64) -> dict[float, list[Image]]:
     return {strength: list(flat(count, LEVEL + SHIFT[strength], side)) for strength in STRENGTHS}
 
 
-def verdict_of(judge: Judge, seed: int = 0) -> Verdict:
-    return examine(drawn(), flat(BASES), Foreground(), judge, seed)
+def verdict_of(judge: ReferenceDetector, seed: int = 0) -> GateResult:
+    return run_gate(drawn(), flat(BASES), Foreground(), judge, seed)
 
 
 def fault_of(table: Table = RISING, distance: float = 1.0) -> str | None:
-    return verdict_of(Judge(table, distance)).fault
+    return verdict_of(ReferenceDetector(table, distance)).fault
 
 
 def full(*values: float, faint: float = 0.6) -> dict[tuple[float, float], float]:
@@ -74,16 +74,16 @@ def full(*values: float, faint: float = 0.6) -> dict[tuple[float, float], float]
 
 class TestVerdict:
     def test_a_model_whose_anomalies_grow_passes(self) -> None:
-        judge = Judge(distance=0.9)
+        judge = ReferenceDetector(distance=0.9)
         verdict = verdict_of(judge)
         assert (verdict.fault, verdict.distance, verdict.detectability) == (None, 0.9, RISING)
         (normal,) = judge.measured
-        np.testing.assert_array_equal(normal.pictures, flat(BASES, LEVEL + SHIFT[0.0]))
+        np.testing.assert_array_equal(normal.hwc, flat(BASES, LEVEL + SHIFT[0.0]))
 
-    def test_odd_normal_pictures_are_a_fault(self) -> None:
+    def test_odd_normal_images_are_a_fault(self) -> None:
         assert fault_of(distance=1.0) is None
         assert fault_of(distance=1.61) == (
-            "its normal pictures lie 1.61 times as far from the good images as 95 % of unseen good ones do"
+            "its normal images lie 1.61 times as far from the good images as 95 % of unseen good ones do"
         )
         assert fault_of(distance=1.0001) is not None
 
@@ -111,7 +111,7 @@ class TestVerdict:
 
     @pytest.mark.parametrize("distance", [1.0, 2.0])
     def test_facts_are_json(self, distance: float) -> None:
-        verdict = verdict_of(Judge(distance=distance))
+        verdict = verdict_of(ReferenceDetector(distance=distance))
         facts = json.loads(json.dumps(verdict.facts))
         assert (facts["distance"], facts["fault"]) == (distance, verdict.fault)
         assert {(s, o): value for s, o, value in facts["detectability"]} == RISING
@@ -119,10 +119,10 @@ class TestVerdict:
 
 class TestAnomalies:
     def test_every_cell_has_the_same_masks(self) -> None:
-        judge = Judge()
+        judge = ReferenceDetector()
         verdict_of(judge)
         assert judge.shown.keys() == RISING.keys()
-        masks = {cell: (pictures != LEVEL).any(3) for cell, pictures in judge.shown.items()}
+        masks = {cell: (images != LEVEL).any(3) for cell, images in judge.shown.items()}
         first = masks.pop((0.0, 1.0))
         assert len(first) == BASES * MASKS
         assert first.any((1, 2)).all()
@@ -131,24 +131,24 @@ class TestAnomalies:
             np.testing.assert_array_equal(other, first)
 
     def test_the_seed_decides_the_masks(self) -> None:
-        judges = [Judge(), Judge(), Judge()]
+        judges = [ReferenceDetector(), ReferenceDetector(), ReferenceDetector()]
         for judge, seed in zip(judges, (3, 3, 4), strict=True):
             verdict_of(judge, seed)
         one, again, other = (judge.shown[1.0, 1.0].tobytes() for judge in judges)
         assert one == again
         assert one != other
 
-    def test_the_picture_shows_through_at_the_opacity(self) -> None:
-        judge = Judge()
+    def test_the_image_shows_through_at_the_opacity(self) -> None:
+        judge = ReferenceDetector()
         verdict_of(judge)
-        for (strength, opacity), pictures in judge.shown.items():
-            assert set(np.unique(pictures)) == {LEVEL, LEVEL + round(SHIFT[strength] * opacity)}
+        for (strength, opacity), images in judge.shown.items():
+            assert set(np.unique(images)) == {LEVEL, LEVEL + round(SHIFT[strength] * opacity)}
 
     def test_they_lie_on_the_product(self) -> None:
         bases = flat(BASES, 10)
         bases[:, 16:48, 20:60] = LEVEL
-        judge = Judge()
-        examine(drawn(), bases, Foreground("otsu", bright=True), judge, 0)
+        judge = ReferenceDetector()
+        run_gate(drawn(), bases, Foreground("otsu", bright=True), judge, 0)
         changed = (judge.shown[1.0, 1.0] != bases.repeat(MASKS, axis=0)).any(3)
         assert changed.any((1, 2)).all()
         changed[:, 16:48, 20:60] = False
@@ -156,25 +156,25 @@ class TestAnomalies:
 
     @pytest.mark.parametrize("count", [1, 3])
     def test_few_bases_are_enough(self, count: int) -> None:
-        judge = Judge()
-        assert examine(drawn(count), flat(count), Foreground(), judge, 0).fault is None
+        judge = ReferenceDetector()
+        assert run_gate(drawn(count), flat(count), Foreground(), judge, 0).fault is None
         assert len(judge.shown[1.0, 1.0]) == count * MASKS
 
     def test_more_bases_than_needed_are_left_alone(self) -> None:
         bases = np.concatenate([flat(BASES), flat(4, 255)])
-        judge = Judge()
-        assert examine(drawn(), bases, Foreground(), judge, 0).fault is None
+        judge = ReferenceDetector()
+        assert run_gate(drawn(), bases, Foreground(), judge, 0).fault is None
         assert len(judge.shown[1.0, 1.0]) == BASES * MASKS
 
-    def test_each_picture_goes_with_its_base(self) -> None:
+    def test_each_image_goes_with_its_base(self) -> None:
         levels = range(20, 20 + 10 * BASES, 10)
         bases = np.concatenate([flat(1, level) for level in levels])
-        sources: dict[float, Sequence[Picture]] = {0.5: [base + np.uint8(3) for base in bases]}
+        sources: dict[float, Sequence[Image]] = {0.5: [base + np.uint8(3) for base in bases]}
         seen: list[Any] = []
 
-        class Looking(Judge):
+        class Looking(ReferenceDetector):
             def detectability(self, images: ImageSet) -> float:
-                seen.extend(np.unique(picture).tolist() for picture in images.pictures)
+                seen.extend(np.unique(image).tolist() for image in images.hwc)
                 return 0.75
 
         table = detectability_table(sources, list(bases), Foreground(), Looking(), (1.0,), 0)
@@ -182,7 +182,7 @@ class TestAnomalies:
         assert seen == [[level, level + 3] for level in levels for _ in range(MASKS)]
 
     def test_nothing_is_modified(self) -> None:
-        bases, pictures = flat(BASES), drawn()
-        examine(pictures, bases, Foreground(), Judge(), 0)
+        bases, images = flat(BASES), drawn()
+        run_gate(images, bases, Foreground(), ReferenceDetector(), 0)
         np.testing.assert_array_equal(bases, flat(BASES))
-        np.testing.assert_array_equal(pictures[1.0], drawn()[1.0])
+        np.testing.assert_array_equal(images[1.0], drawn()[1.0])

@@ -1,4 +1,4 @@
-"""Crops against a picture of their coordinates, and a real training."""
+"""Crops against a image of their coordinates, and a real training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_sdas import TINY, Pictures, altered, draw_parts, odd_denoiser
+from tiny_sdas import TINY, Images, altered, draw_parts, odd_denoiser
 from torch import Tensor
 
 from automl_ad.synthesis.sdas import learning
@@ -24,7 +24,7 @@ from automl_ad.training import Budget, Progress, TrainingLog
 
 
 def ramps(count: int, height: int, width: int) -> Tensor:
-    """Pictures whose pixels say in red, green and blue in which row, column and picture they lie."""
+    """Images whose pixels say in red, green and blue in which row, column and image they lie."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([torch.stack([rows, columns, torch.full_like(rows, i)]) for i in range(count)]).byte()
 
@@ -38,8 +38,8 @@ def whole(levels: Tensor) -> Tensor:
     return ((levels + 1) * 127.5).round().long()
 
 
-def crops_of(pictures: Pictures, encoding: Encoding | None = None, side: int | None = 32) -> Crops:
-    return Crops(as_planes(pictures), encoding or Encoding.of(pictures), side, 2)
+def crops_of(images: Images, encoding: Encoding | None = None, side: int | None = 32) -> Crops:
+    return Crops(as_planes(images), encoding or Encoding.of(images), side, 2)
 
 
 def trained(seed: int = 0, **changes: Any) -> tuple[Denoiser, TrainingLog]:
@@ -63,10 +63,10 @@ class TestCrops:
     )
     @settings(deadline=None, max_examples=60)
     def test_lie_where_their_places_say(self, height: int, width: int, side: int | None, grid: int, seed: int) -> None:
-        pictures = ramps(3, height, width)
+        images = ramps(3, height, width)
         mean = torch.rand((3, height, width), generator=generator(seed))
         encoding = Encoding(mean, torch.eye(3), torch.eye(3))
-        crops, where = Crops(pictures, encoding, side, grid).draw(5, generator(seed))
+        crops, where = Crops(images, encoding, side, grid).draw(5, generator(seed))
         h, w = (height, width) if side is None else (min(side, height), min(side, width))
         assert crops.shape == (5, 3, h, w)
         assert where.shape == (5, 5, h, w)
@@ -84,19 +84,19 @@ class TestCrops:
 
     @pytest.mark.parametrize("encoding", [Encoding.plain(32, 32), Encoding.of(draw_parts(6))])
     def test_are_what_the_model_sees(self, encoding: Encoding) -> None:
-        pictures = draw_parts(1)
-        crops, where = crops_of(pictures, encoding, None).draw(2, generator())
-        expected = encoding.encode(as_planes(pictures)).expand(2, -1, -1, -1)
+        images = draw_parts(1)
+        crops, where = crops_of(images, encoding, None).draw(2, generator())
+        expected = encoding.encode(as_planes(images)).expand(2, -1, -1, -1)
         assert crops.dtype == torch.float32
         torch.testing.assert_close(crops, expected, rtol=2**-8, atol=1e-6)
-        assert torch.equal(where, crops_of(pictures, encoding).place.expand(2, -1, -1, -1))
+        assert torch.equal(where, crops_of(images, encoding).positions.expand(2, -1, -1, -1))
 
 
 class TestLearning:
     def test_a_short_training_learns_the_parts(self) -> None:
         chosen = TINY.model_copy(update={"steps": 60, "start_step": 400, "average": 0.9})
-        pictures = draw_parts(8)
-        crops = crops_of(pictures)
+        images = draw_parts(8)
+        crops = crops_of(images)
         denoiser = odd_denoiser(oddity=0)
         looks: list[Progress] = []
         log = learn(denoiser, crops, chosen, chosen.plan(rate=1e-2), 0, Budget(), looks.append)
@@ -128,7 +128,7 @@ class TestLearning:
             torch.testing.assert_close(weight, original, atol=1e-6, rtol=0)
 
     @pytest.mark.parametrize("crop", [None, 64, 16])
-    def test_the_crop_may_be_larger_than_the_pictures(self, crop: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_crop_may_be_larger_than_the_images(self, crop: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
         shapes = []
 
         def spying(scheduler: Any, denoise: Any, clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
@@ -176,16 +176,16 @@ class TestLearning:
         assert not same(denoiser, odd_denoiser(network=network))
 
 
-def loss_of(denoiser: Denoiser, pictures: Tensor, crops: Crops, chosen: SdasSettings) -> float:
+def loss_of(denoiser: Denoiser, images: Tensor, crops: Crops, chosen: SdasSettings) -> float:
     """Mean loss over the noise levels that training meets."""
-    clean, where = crops.encoding.encode(pictures), crops.place.expand(len(pictures), -1, -1, -1)
+    clean, where = crops.encoding.encode(images), crops.positions.expand(len(images), -1, -1, -1)
     losses = []
 
     def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
         return denoiser(noisy, timesteps, where)
 
     with torch.inference_mode():
-        for timestep in range(25, chosen.longest_noise, 50):
+        for timestep in range(25, chosen.max_train_timestep, 50):
             noise = torch.randn(clean.shape, generator=generator(timestep))
             timesteps = torch.full((len(clean),), timestep)
             losses.append(float(diffusion_loss(noise_schedule(chosen), denoise, clean, timesteps, noise)))

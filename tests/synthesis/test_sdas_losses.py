@@ -29,7 +29,7 @@ def normal(seed: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def clean_pictures(seed: int = 0) -> Tensor:
+def clean_images(seed: int = 0) -> Tensor:
     return torch.randint(0, 256, SHAPE, generator=torch.Generator().manual_seed(seed)) / 127.5 - 1
 
 
@@ -77,7 +77,7 @@ class TestLevels:
 class TestBound:
     @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
     def test_nothing_is_lost_by_the_true_posterior(self, prediction: str) -> None:
-        scheduler, clean, noise = learning(prediction), clean_pictures(), normal(1)
+        scheduler, clean, noise = learning(prediction), clean_images(), normal(1)
         noisy = scheduler.add_noise(clean, noise, TIMES)
         truth = target(scheduler, clean, noise, TIMES)
         least = torch.cat([truth, -torch.ones(SHAPE)], 1)
@@ -88,7 +88,7 @@ class TestBound:
         assert variational_bound(scheduler, wrong, clean, noisy, TIMES)[:2].min() > 0.01
 
     def test_equals_the_divergence_in_bits_by_hand(self) -> None:
-        scheduler, clean, noise, off, timestep = learning(), clean_pictures(), normal(1), normal(2), 400
+        scheduler, clean, noise, off, timestep = learning(), clean_images(), normal(1), normal(2), 400
         timesteps = torch.full((4,), timestep)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         output = torch.cat([noise + 0.1 * off, torch.full(SHAPE, 0.2)], 1)
@@ -104,7 +104,7 @@ class TestBound:
         np.testing.assert_allclose(bound, expected.mean((1, 2, 3)) / math.log(2), rtol=2e-3)
 
     def test_the_last_timestep_is_judged_by_the_likelihood_of_the_levels(self) -> None:
-        scheduler, clean, noise = learning(), clean_pictures(), normal(1)
+        scheduler, clean, noise = learning(), clean_images(), normal(1)
         timesteps = torch.zeros(4, dtype=torch.int64)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         fraction = 0.3
@@ -118,7 +118,7 @@ class TestBound:
         np.testing.assert_allclose(bound, -likelihood.mean((1, 2, 3)) / math.log(2), rtol=1e-3)
 
     def test_terms_of_a_batch_equal_those_alone(self) -> None:
-        scheduler, clean, noise = learning(), clean_pictures(), normal(1)
+        scheduler, clean, noise = learning(), clean_images(), normal(1)
         timesteps = torch.tensor([0, 1, 0, 999])
         noisy, output = scheduler.add_noise(clean, noise, timesteps), normal(2, (4, 6, 5, 6))
         together = variational_bound(scheduler, output, clean, noisy, timesteps)
@@ -130,7 +130,7 @@ class TestBound:
 
     def test_needs_a_learned_variance(self) -> None:
         with pytest.raises(ValueError, match="learned_range"):
-            variational_bound(DDPMScheduler(), normal(0), clean_pictures(), normal(1), TIMES)
+            variational_bound(DDPMScheduler(), normal(0), clean_images(), normal(1), TIMES)
 
 
 class TestDiffusionLoss:
@@ -142,8 +142,8 @@ class TestDiffusionLoss:
         assert loss.shape == ()
         assert loss.item() == pytest.approx((1 + 1 + 0.25 + 4) / 4)
 
-    def test_the_network_sees_the_pictures_noised_to_their_timesteps(self) -> None:
-        scheduler, clean, noise, seen = DDPMScheduler(), clean_pictures(), normal(1), []
+    def test_the_network_sees_the_images_noised_to_their_timesteps(self) -> None:
+        scheduler, clean, noise, seen = DDPMScheduler(), clean_images(), normal(1), []
 
         def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
             seen.append((noisy, timesteps))
@@ -155,14 +155,14 @@ class TestDiffusionLoss:
         assert torch.equal(seen[0][1], TIMES)
 
     def test_velocity_is_that_of_diffusers(self) -> None:
-        scheduler, clean, noise = DDPMScheduler(prediction_type="v_prediction"), clean_pictures(), normal(1)
+        scheduler, clean, noise = DDPMScheduler(prediction_type="v_prediction"), clean_images(), normal(1)
         velocity = scheduler.get_velocity(clean, noise, TIMES)
         assert diffusion_loss(scheduler, lambda noisy, t: velocity, clean, TIMES, noise) == 0
         assert diffusion_loss(scheduler, lambda noisy, t: noise, clean, TIMES, noise) > 0.1
 
     @pytest.mark.parametrize("timesteps", [TIMES, torch.zeros(4, dtype=torch.int64)])
     def test_the_bound_trains_the_variance_alone(self, timesteps: Tensor) -> None:
-        scheduler, clean, noise = learning(), clean_pictures(), normal(1)
+        scheduler, clean, noise = learning(), clean_images(), normal(1)
         output = (0.01 * normal(2, (4, 6, 5, 6)) + torch.cat([noise, torch.zeros(SHAPE)], 1)).requires_grad_()
         loss = diffusion_loss(scheduler, lambda noisy, t: output, clean, timesteps, noise)
         (slope,) = torch.autograd.grad(loss, output)
@@ -176,7 +176,7 @@ class TestDiffusionLoss:
         assert loss.item() == pytest.approx((error + bound).item(), rel=1e-5)
 
     def test_respacing_the_scheduler_does_not_change_the_loss(self) -> None:
-        clean, noise, output = clean_pictures(), normal(1), normal(2, (4, 6, 5, 6))
+        clean, noise, output = clean_images(), normal(1), normal(2, (4, 6, 5, 6))
         plain, used = learning(), learning()
         used.set_timesteps(20)
         losses = [diffusion_loss(each, lambda noisy, t: output, clean, TIMES, noise) for each in (plain, used)]
@@ -185,12 +185,12 @@ class TestDiffusionLoss:
     def test_gradients_stay_finite_when_the_network_is_far_off(self) -> None:
         timesteps = torch.tensor([0, 1, 500, 999])
         output = (5 * normal(2, (4, 6, 5, 6))).requires_grad_()
-        diffusion_loss(learning(), lambda noisy, t: output, clean_pictures(), timesteps, normal(1)).backward()
+        diffusion_loss(learning(), lambda noisy, t: output, clean_images(), timesteps, normal(1)).backward()
         assert output.grad is not None
         assert torch.isfinite(output.grad).all()
 
     def test_refuses_what_cannot_be_trained(self) -> None:
-        clean, noise = clean_pictures(), normal(1)
+        clean, noise = clean_images(), normal(1)
         with pytest.raises(ValueError, match="must give 6 channels but gave 3"):
             diffusion_loss(learning(), lambda noisy, t: noisy, clean, TIMES, noise)
         with pytest.raises(ValueError, match="epsilon or v_prediction"):

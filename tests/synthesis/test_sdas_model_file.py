@@ -121,16 +121,16 @@ class TestRoundTrip:
         assert sheet is not None
         content = cv2.imread(str(sheet))[..., ::-1]
         assert content.shape == (2 + 3 * (160 + 14 + 2), 2 + 3 * (160 + 2), 3)
-        for row, pictures in enumerate(DRAWN.values()):
-            for column, picture in enumerate(pictures):
+        for row, images in enumerate(DRAWN.values()):
+            for column, image in enumerate(images):
                 top, left = 2 + row * 176, 2 + column * 162
                 shown = content[top : top + 160, left : left + 160]
-                np.testing.assert_array_equal(shown, picture.repeat(5, axis=0).repeat(5, axis=1))
+                np.testing.assert_array_equal(shown, image.repeat(5, axis=0).repeat(5, axis=1))
 
 
 class TestGivingUp:
     def test_the_reason_is_kept_without_a_model(self, tmp_path: Path) -> None:
-        ModelFile(tmp_path, IDENTITY).give_up("it diverged", 7)
+        ModelFile(tmp_path, IDENTITY).record_failure("it diverged", 7)
         model = ModelFile(tmp_path, IDENTITY)
         assert (model.passed, model.rounds, model.facts) == (False, 7, {"fault": "it diverged", "rounds": 7})
         assert (model.digest, model.sheet) == ("", None)
@@ -139,13 +139,13 @@ class TestGivingUp:
 
     def test_an_earlier_model_does_not_count_any_more(self, folder: Path) -> None:
         model = ModelFile(folder, IDENTITY)
-        model.give_up("it diverged", 7)
+        model.record_failure("it diverged", 7)
         for one in (model, ModelFile(folder, IDENTITY)):
             assert (one.passed, one.rounds, one.digest, one.sheet) == (False, 7, "", None)
 
     def test_one_that_is_saved_later_counts(self, tmp_path: Path) -> None:
         model = ModelFile(tmp_path, IDENTITY)
-        model.give_up("it diverged", 7)
+        model.record_failure("it diverged", 7)
         model.save(odd_denoiser(1), FACTS, DRAWN)
         assert ModelFile(tmp_path, IDENTITY).passed
         assert same(loaded(ModelFile(tmp_path, IDENTITY)), odd_denoiser(1))
@@ -153,7 +153,7 @@ class TestGivingUp:
     def test_a_folder_that_cannot_be_is_a_store_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(StoreError, match=r"model\.json cannot be written .* choose another --workspace"):
-            ModelFile(tmp_path / "file" / "model", IDENTITY).give_up("it diverged", 7)
+            ModelFile(tmp_path / "file" / "model", IDENTITY).record_failure("it diverged", 7)
 
 
 class TestForeign:

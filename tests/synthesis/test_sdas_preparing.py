@@ -20,7 +20,7 @@ from torch import Tensor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
 from automl_ad.synthesis.sdas import job as commission_module
-from automl_ad.synthesis.sdas.denoiser import place_channels
+from automl_ad.synthesis.sdas.denoiser import position_channels
 from automl_ad.synthesis.sdas.encoding import Encoding
 from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.sdas.learning import learn
@@ -30,11 +30,11 @@ from automl_ad.synthesis.sdas.settings import NetworkSettings
 from automl_ad.synthesis.sdas.synthesiser import Sampler
 from automl_ad.training import Budget, TrainingLog, TrainingPlan
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 
 NETWORK = NetworkSettings(patch=4, widths=(8,), attention=(False,))
 TINY = SMALL.model_copy(update={"network": NETWORK, "batch": 2, "start_step": 50})
-MEASURED = 3
+TIMED_STEPS = 3
 """A training of so few steps only tells how long a step takes."""
 FIT, BASES = draw_parts(12), draw_parts(4, seed=1)
 DIVERGED = "its training diverged twice, the second time at a quarter of the learning rate"
@@ -48,12 +48,12 @@ class Judges:
         self.refusals = refusals
         self.made = 0
 
-    def __call__(self) -> Judge:
+    def __call__(self) -> ReferenceDetector:
         self.made += 1
-        return Judge(rises=self.made > self.refusals)
+        return ReferenceDetector(rises=self.made > self.refusals)
 
 
-class Judge:
+class ReferenceDetector:
     """Finds each set of anomalies more easily than the one before, or none at all."""
 
     def __init__(self, rises: bool) -> None:
@@ -81,7 +81,7 @@ class Trainings:
     def __call__(
         self, denoiser: Any, crops: Any, settings: Any, plan: TrainingPlan, seed: int, *rest: Any
     ) -> TrainingLog:
-        if plan.steps <= MEASURED:
+        if plan.steps <= TIMED_STEPS:
             self.measured += 1
         else:
             self.plans.append(plan)
@@ -106,9 +106,9 @@ def never() -> Any:
     raise AssertionError("there was nothing to judge")
 
 
-def commission_in(cache: Path, judge: Callable[[], Any] = never, **changes: Any) -> SdasJob:
+def job_in(cache: Path, judge: Callable[[], Any] = never, **changes: Any) -> SdasJob:
     device = torch.device("cpu")
-    whole = SdasJob(fit=FIT, bases=BASES, settings=TINY, seed=0, cache=cache, device=device, judge=judge)
+    whole = SdasJob(train_images=FIT, bases=BASES, settings=TINY, seed=0, cache=cache, device=device, reference=judge)
     return replace(whole, **changes)
 
 
@@ -123,10 +123,10 @@ def reason_of(outcome: Outcome) -> str:
 
 
 class TestPassing:
-    def test_it_is_trained_judged_and_makes_pictures(self, tmp_path: Path, trainings: Trainings) -> None:
+    def test_it_is_trained_judged_and_makes_images(self, tmp_path: Path, trainings: Trainings) -> None:
         judges = Judges()
         told = list[tuple[str, int, int, float | None]]()
-        outcome = prepare(commission_in(tmp_path, judges, tell=lambda *what: told.append(what)))
+        outcome = prepare(job_in(tmp_path, judges, progress=lambda *what: told.append(what)))
         assert usable(outcome)
         assert (len(trainings.plans), judges.made, list(outcome.warnings)) == (1, 1, [])
         assert trainings.plans[0] == TINY.plan()
@@ -137,20 +137,20 @@ class TestPassing:
 
         assert outcome.sdas is not None
         bases = draw_parts(6, seed=2)
-        pictures = outcome.sdas.pictures(list(bases), [0.1] * 6)
-        assert np.abs(np.stack(pictures).astype(float) - bases).mean() < 20
-        assert len({picture.tobytes() for picture in pictures}) == 6
+        images = outcome.sdas.synthesise(list(bases), [0.1] * 6)
+        assert np.abs(np.stack(images).astype(float) - bases).mean() < 20
+        assert len({image.tobytes() for image in images}) == 6
         phrases = [what[0].split(",")[0] for what in told]
-        assert phrases == ["Training SDAS", "Judging synthetic pictures"] + 2 * ["Making synthetic pictures"]
+        assert phrases == ["Training SDAS", "Checking synthetic images"] + 2 * ["Making synthetic images"]
         assert [what[1:] for what in told[-2:]] == [(4, 6, None), (6, 6, None)]
         assert told[0][1:] == (8, 8, 0.0)
 
     def test_the_second_time_nothing_is_trained_or_judged(self, tmp_path: Path, trainings: Trainings) -> None:
-        first = prepare(commission_in(tmp_path, Judges()))
+        first = prepare(job_in(tmp_path, Judges()))
         weights = list(tmp_path.rglob("*.safetensors"))
         content = weights[0].read_bytes()
         measured = trainings.measured
-        second = prepare(commission_in(tmp_path, budget=Budget(seconds=0.01)))
+        second = prepare(job_in(tmp_path, budget=Budget(seconds=0.01)))
         assert usable(second)
         assert (len(trainings.plans), trainings.measured) == (1, measured)
         assert (second.facts, second.sheet) == (first.facts, first.sheet)
@@ -159,11 +159,11 @@ class TestPassing:
     def test_the_model_that_is_loaded_is_the_one_that_was_trained(self, tmp_path: Path) -> None:
         made = []
         for seed in (3, 4, 3):
-            outcome = prepare(commission_in(tmp_path, Judges()))
+            outcome = prepare(job_in(tmp_path, Judges()))
             assert outcome.sdas is not None
             for path in tmp_path.rglob("pictures.json"):
                 path.unlink()
-            made.append(outcome.sdas.reseeded(seed).pictures([BASES[0]], [0.5])[0])
+            made.append(outcome.sdas.reseeded(seed).synthesise([BASES[0]], [0.5])[0])
         np.testing.assert_array_equal(made[0], made[2])
         assert (made[0] != made[1]).any()
 
@@ -173,34 +173,33 @@ class TestPassing:
             for number, (name, seed) in enumerate((("a", 0), ("b", 0), ("c", 1))):
                 torch.manual_seed(number)
                 before = torch.get_rng_state()
-                weights[name] = prepare(commission_in(tmp_path / name, Judges(), seed=seed)).facts["weights"]
+                weights[name] = prepare(job_in(tmp_path / name, Judges(), seed=seed)).facts["weights"]
                 assert torch.equal(torch.get_rng_state(), before)
         assert weights["a"] == weights["b"] != weights["c"]
 
     @pytest.mark.parametrize(
         "changes",
-        [{"fit": draw_parts(12, seed=9)}, {"seed": 1}, {"settings": TINY.model_copy(update={"rate": 2e-3})}],
-        ids=["pictures", "seed", "settings"],
+        [{"train_images": draw_parts(12, seed=9)}, {"seed": 1}, {"settings": TINY.model_copy(update={"rate": 2e-3})}],
+        ids=["images", "seed", "settings"],
     )
-    def test_other_pictures_seeds_and_settings_have_other_homes(
+    def test_other_images_seeds_and_settings_have_other_folders(
         self, tmp_path: Path, trainings: Trainings, changes: dict[str, Any]
     ) -> None:
-        ours, theirs = commission_in(tmp_path, Judges()), commission_in(tmp_path, Judges(), **changes)
-        assert ours.home != theirs.home
-        assert ours.home.parent == theirs.home.parent == tmp_path
+        ours, theirs = job_in(tmp_path, Judges()), job_in(tmp_path, Judges(), **changes)
+        assert ours.folder != theirs.folder
+        assert ours.folder.parent == theirs.folder.parent == tmp_path
         assert usable(prepare(ours))
         assert usable(prepare(theirs))
         assert len(trainings.plans) == 2
 
-    def test_what_is_judged_does_not_change_the_home(self, tmp_path: Path) -> None:
-        others = {"bases": draw_parts(4, seed=5), "budget": Budget(seconds=9), "pictures": 7}
-        assert commission_in(tmp_path).home == commission_in(tmp_path, **others).home
+    def test_gate_images_do_not_change_the_folder(self, tmp_path: Path) -> None:
+        others = {"bases": draw_parts(4, seed=5), "budget": Budget(seconds=9), "image_count": 7}
+        assert job_in(tmp_path).folder == job_in(tmp_path, **others).folder
 
     def test_two_studies_at_once_train_one_model(self, tmp_path: Path, trainings: Trainings) -> None:
         outcomes = list[Outcome]()
         threads = [
-            threading.Thread(target=lambda: outcomes.append(prepare(commission_in(tmp_path, Judges()))))
-            for _ in range(2)
+            threading.Thread(target=lambda: outcomes.append(prepare(job_in(tmp_path, Judges())))) for _ in range(2)
         ]
         for thread in threads:
             thread.start()
@@ -210,11 +209,11 @@ class TestPassing:
         assert len(trainings.plans) == 1
 
     @pytest.mark.parametrize("encodes", [True, False])
-    def test_pictures_are_made_with_what_was_learned(self, tmp_path: Path, encodes: bool) -> None:
+    def test_images_are_made_with_what_was_learned(self, tmp_path: Path, encodes: bool) -> None:
         settings, denoiser = TINY.model_copy(update={"encodes": encodes}), odd_denoiser(network=NETWORK)
-        made = commission_in(tmp_path, settings=settings).sampler(denoiser)(BASES, [0.5] * 4, [0] * 4)
+        made = job_in(tmp_path, settings=settings).sampler(denoiser)(BASES, [0.5] * 4, [0] * 4)
         encoding = Encoding.of(FIT) if encodes else Encoding.plain(32, 32)
-        place = place_channels(encoding.mean)
+        place = position_channels(encoding.mean)
         expected = Sampler(denoiser, settings, encoding, place)(BASES, [0.5] * 4, [0] * 4)
         nowhere = Sampler(denoiser, settings, encoding, torch.zeros_like(place))(BASES, [0.5] * 4, [0] * 4)
         np.testing.assert_array_equal(made, expected)
@@ -222,16 +221,16 @@ class TestPassing:
 
     def test_grey_parts_get_a_grey_model(self, tmp_path: Path) -> None:
         grey = FIT.mean(3, keepdims=True).astype(np.uint8).repeat(3, axis=3)
-        outcome = prepare(commission_in(tmp_path, Judges(), fit=grey))
+        outcome = prepare(job_in(tmp_path, Judges(), train_images=grey))
         assert outcome.sdas is not None
-        picture = outcome.sdas.pictures([BASES[0]], [1.0])[0]
-        assert not np.ptp(picture.astype(int), axis=2).any()
+        image = outcome.sdas.synthesise([BASES[0]], [1.0])[0]
+        assert not np.ptp(image.astype(int), axis=2).any()
 
     @pytest.mark.parametrize(("count", "judged"), [(3, 3), (10, 8)])
     def test_eight_bases_are_judged_or_those_that_there_are(self, tmp_path: Path, count: int, judged: int) -> None:
         seen: dict[str, list[ImageSet]] = {"detectability": [], "distance": []}
 
-        class Looking(Judge):
+        class Looking(ReferenceDetector):
             def detectability(self, images: ImageSet) -> float:
                 seen["detectability"].append(images)
                 return super().detectability(images)
@@ -241,18 +240,18 @@ class TestPassing:
                 return super().distance(images)
 
         bases = draw_parts(count, seed=4)
-        assert usable(prepare(commission_in(tmp_path, lambda: Looking(rises=True), bases=bases)))
+        assert usable(prepare(job_in(tmp_path, lambda: Looking(rises=True), bases=bases)))
         assert [len(images) for images in seen["detectability"]] == [3 * judged] * 6
         (normal,) = seen["distance"]
-        # Sampling starts from the base, so its picture is nearer to it than to the others.
-        distances = np.abs(normal.pictures[:, None].astype(float) - bases[None]).mean((2, 3, 4))
+        # Sampling starts from the base, so its image is nearer to it than to the others.
+        distances = np.abs(normal.hwc[:, None].astype(float) - bases[None]).mean((2, 3, 4))
         assert distances.argmin(1).tolist() == list(range(judged))
 
 
 class TestRefused:
     def test_training_goes_on_until_it_passes(self, tmp_path: Path, trainings: Trainings) -> None:
         judges = Judges(refusals=1)
-        outcome = prepare(commission_in(tmp_path, judges))
+        outcome = prepare(job_in(tmp_path, judges))
         assert usable(outcome)
         assert judges.made == 2
         first, second = trainings.plans
@@ -263,10 +262,10 @@ class TestRefused:
         assert len(outcome.facts["losses"]) > 6
 
     def test_an_extension_begins_where_the_training_ended(self, tmp_path: Path, trainings: Trainings) -> None:
-        alone = prepare(commission_in(tmp_path / "alone", Judges()))
+        alone = prepare(job_in(tmp_path / "alone", Judges()))
         assert alone.sdas is not None
-        prepare(commission_in(tmp_path / "extended", Judges(refusals=1)))
-        trained = commission_in(tmp_path / "alone").denoiser()
+        prepare(job_in(tmp_path / "extended", Judges(refusals=1)))
+        trained = job_in(tmp_path / "alone").denoiser()
         load_into(trained, tmp_path / "alone")
         for name, weight in trained.state_dict().items():
             assert torch.equal(trainings.began[2][name], weight)
@@ -277,7 +276,7 @@ class TestRefused:
         self, tmp_path: Path, trainings: Trainings, extensions: int
     ) -> None:
         judges, settings = Judges(refusals=99), TINY.model_copy(update={"extensions": extensions})
-        outcome = prepare(commission_in(tmp_path, judges, settings=settings))
+        outcome = prepare(job_in(tmp_path, judges, settings=settings))
         assert reason_of(outcome) == FAULT
         assert [plan.steps for plan in trainings.plans] == [8] + [4] * extensions
         assert judges.made == extensions + 1
@@ -286,13 +285,13 @@ class TestRefused:
         assert outcome.sheet.is_file()
 
         measured = trainings.measured
-        later = prepare(commission_in(tmp_path, settings=settings))
+        later = prepare(job_in(tmp_path, settings=settings))
         assert (later.reason, later.facts, later.sheet) == (outcome.reason, outcome.facts, outcome.sheet)
         assert (len(trainings.plans), trainings.measured) == (extensions + 1, measured)
 
     def test_one_that_passes_at_last_passed(self, tmp_path: Path, trainings: Trainings) -> None:
-        assert usable(prepare(commission_in(tmp_path, Judges(refusals=2))))
-        assert usable(prepare(commission_in(tmp_path)))
+        assert usable(prepare(job_in(tmp_path, Judges(refusals=2))))
+        assert usable(prepare(job_in(tmp_path)))
         assert len(trainings.plans) == 3
 
     def test_an_extension_needs_no_more_than_the_time_of_an_extension(
@@ -301,18 +300,18 @@ class TestRefused:
         """It takes 50 seconds, the whole training 100."""
         monkeypatch.setattr(commission_module, "learn", a_second_a_batch)
         settings, judges = TINY.model_copy(update={"steps": 100}), Judges(refusals=1)
-        prepare(commission_in(tmp_path, judges, settings=settings, budget=UntilJudged(judges)))
-        hurried = prepare(commission_in(tmp_path, settings=settings, budget=Budget(seconds=45)))
+        prepare(job_in(tmp_path, judges, settings=settings, budget=UntilJudged(judges)))
+        hurried = prepare(job_in(tmp_path, settings=settings, budget=Budget(seconds=45)))
         assert reason_of(hurried) == FAULT
-        assert usable(prepare(commission_in(tmp_path, Judges(), settings=settings, budget=Budget(seconds=80))))
+        assert usable(prepare(job_in(tmp_path, Judges(), settings=settings, budget=Budget(seconds=80))))
 
     def test_without_time_for_an_extension_a_later_study_makes_it(self, tmp_path: Path, trainings: Trainings) -> None:
         judges = Judges(refusals=1)
-        hurried = commission_in(tmp_path, judges, budget=UntilJudged(judges))
+        hurried = job_in(tmp_path, judges, budget=UntilJudged(judges))
         assert reason_of(prepare(hurried)) == FAULT
         assert [plan.steps for plan in trainings.plans] == [8]
 
-        outcome = prepare(commission_in(tmp_path, Judges()))
+        outcome = prepare(job_in(tmp_path, Judges()))
         assert usable(outcome)
         assert [plan.steps for plan in trainings.plans] == [8, 4]
         assert (outcome.facts["rounds"], outcome.facts["steps"]) == (2, 12)
@@ -339,28 +338,28 @@ class UntilJudged(Budget):
 
 
 def load_into(denoiser: Any, cache: Path) -> None:
-    commission = commission_in(cache)
-    ModelFile(commission.home, commission.identity).load(denoiser)
+    job = job_in(cache)
+    ModelFile(job.folder, job.identity).load(denoiser)
 
 
 class TestUnusable:
     @pytest.mark.parametrize("count", [1, MIN_IMAGES - 1])
     def test_too_few_images(self, tmp_path: Path, trainings: Trainings, count: int) -> None:
-        reason = reason_of(prepare(commission_in(tmp_path, fit=FIT[:count])))
-        assert reason == f"it learns from 12 or more good images but has {count}"
+        reason = reason_of(prepare(job_in(tmp_path, train_images=FIT[:count])))
+        assert reason == f"it needs 12 or more good training images but has {count}"
         untouched(tmp_path, trainings)
 
     @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 30, 90)])
     def test_flat_images(self, tmp_path: Path, trainings: Trainings, colour: tuple[int, int, int]) -> None:
         rng = np.random.default_rng(0)
         fit = (np.full(FIT.shape, colour) + np.where(rng.random(FIT.shape) < 0.1, 1, 0)).clip(0, 255).astype(np.uint8)
-        reason = reason_of(prepare(commission_in(tmp_path, fit=fit)))
-        assert reason == "every good image is of one flat colour, so there is nothing to learn"
+        reason = reason_of(prepare(job_in(tmp_path, train_images=fit)))
+        assert reason == "every good image is of one uniform colour, so there is nothing to learn"
         untouched(tmp_path, trainings)
 
     def test_flat_images_of_different_light_are_flat(self, tmp_path: Path, trainings: Trainings) -> None:
         fit = np.arange(0, 240, 20, dtype=np.uint8).reshape(-1, 1, 1, 1) + np.zeros(FIT.shape, np.uint8)
-        assert "one flat colour" in reason_of(prepare(commission_in(tmp_path, fit=fit)))
+        assert "one uniform colour" in reason_of(prepare(job_in(tmp_path, train_images=fit)))
         untouched(tmp_path, trainings)
 
     @pytest.mark.parametrize(("height", "width"), [(30, 32), (32, 34)])
@@ -369,56 +368,58 @@ class TestUnusable:
     ) -> None:
         assert NETWORK.divisor == 4
         fit = draw_parts(12, side=36)[:, :height, :width]
-        reason = reason_of(prepare(commission_in(tmp_path, fit=fit)))
+        reason = reason_of(prepare(job_in(tmp_path, train_images=fit)))
         assert reason == "its network needs image sides that are multiples of 4"
         untouched(tmp_path, trainings)
 
     def test_no_time_at_all(self, tmp_path: Path, trainings: Trainings) -> None:
-        reason = reason_of(prepare(commission_in(tmp_path, budget=Budget(seconds=0.01))))
+        reason = reason_of(prepare(job_in(tmp_path, budget=Budget(seconds=0.01))))
         assert reason == (
-            "it needs 1 min 00 s or more on this machine and its share of the time budget leaves 0.0 s; "
-            "a longer --time-budget carries it"
+            "it needs 1 min 00 s or more on this machine but its share of the time budget is 0.0 s; "
+            "use a longer --time-budget"
         )
         assert trainings.measured == 0
         untouched(tmp_path, trainings)
 
-    @pytest.mark.parametrize("changes", [{"pictures": 10**7}, {"settings": TINY.model_copy(update={"steps": 10**7})}])
+    @pytest.mark.parametrize(
+        "changes", [{"image_count": 10**7}, {"settings": TINY.model_copy(update={"steps": 10**7})}]
+    )
     def test_too_little_time(self, tmp_path: Path, trainings: Trainings, changes: dict[str, Any]) -> None:
-        outcome = prepare(commission_in(tmp_path, budget=Budget(seconds=3599), **changes))
+        outcome = prepare(job_in(tmp_path, budget=Budget(seconds=3599), **changes))
         assert (outcome.facts, outcome.sheet) == ({}, None)
-        needed, left = reason_of(outcome).split(" or more on this machine and its share of the time budget leaves ")
+        needed, left = reason_of(outcome).split(" or more on this machine but its share of the time budget is ")
         assert needed.startswith("it needs ")
         assert " h " in needed
         assert left.startswith("59 min ")
-        assert left.endswith("; a longer --time-budget carries it")
+        assert left.endswith("; use a longer --time-budget")
         untouched(tmp_path, trainings)
 
     def test_the_time_of_a_step_counts_all_its_batches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """20 steps of 3 batches take 60 seconds."""
         monkeypatch.setattr(commission_module, "learn", a_second_a_batch)
         settings = TINY.model_copy(update={"accumulate": 3, "steps": 20})
-        reason = reason_of(prepare(commission_in(tmp_path, settings=settings, budget=Budget(seconds=50))))
+        reason = reason_of(prepare(job_in(tmp_path, settings=settings, budget=Budget(seconds=50))))
         assert reason.startswith("it needs 1 min 00 s or more on this machine ")
-        assert usable(prepare(commission_in(tmp_path, Judges(), settings=settings, budget=Budget(seconds=90))))
+        assert usable(prepare(job_in(tmp_path, Judges(), settings=settings, budget=Budget(seconds=90))))
 
-    def test_a_training_is_given_the_time_that_the_pictures_leave(self, tmp_path: Path) -> None:
+    def test_a_training_is_given_the_time_that_the_images_leave(self, tmp_path: Path) -> None:
         seconds = []
 
         def spying(denoiser: Any, crops: Any, settings: Any, plan: Any, seed: int, budget: Budget, *rest: Any) -> Any:
-            if plan.steps > MEASURED:
+            if plan.steps > TIMED_STEPS:
                 seconds.append(budget.left)
             return learn(denoiser, crops, settings, plan, seed, budget, *rest)
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(commission_module, "learn", spying)
-            prepare(commission_in(tmp_path, Judges(), budget=Budget(seconds=1e6), pictures=20_000))
+            prepare(job_in(tmp_path, Judges(), budget=Budget(seconds=1e6), image_count=20_000))
         assert 0 < seconds[0] < 1e6 - 2
 
 
 class TestDivergence:
     def test_once_it_begins_anew_at_a_quarter_of_the_rate(self, tmp_path: Path, trainings: Trainings) -> None:
         trainings.diverging = 1
-        outcome = prepare(commission_in(tmp_path, Judges()))
+        outcome = prepare(job_in(tmp_path, Judges()))
         assert usable(outcome)
         assert [plan.rate for plan in trainings.plans] == [TINY.rate, TINY.rate / 4]
         assert trainings.plans[1] == replace(trainings.plans[0], rate=TINY.rate / 4)
@@ -428,7 +429,7 @@ class TestDivergence:
 
     def test_twice_it_is_left_out(self, tmp_path: Path, trainings: Trainings) -> None:
         trainings.diverging = 2
-        outcome = prepare(commission_in(tmp_path))
+        outcome = prepare(job_in(tmp_path))
         assert reason_of(outcome) == DIVERGED
         assert (outcome.facts["fault"], outcome.sheet) == (DIVERGED, None)
         assert len(trainings.plans) == 2
@@ -436,21 +437,21 @@ class TestDivergence:
 
     def test_what_diverged_twice_is_not_tried_again(self, tmp_path: Path, trainings: Trainings) -> None:
         trainings.diverging = 2
-        prepare(commission_in(tmp_path))
+        prepare(job_in(tmp_path))
         measured = trainings.measured
-        later = prepare(commission_in(tmp_path, budget=Budget(seconds=1e6)))
+        later = prepare(job_in(tmp_path, budget=Budget(seconds=1e6)))
         assert reason_of(later) == DIVERGED
         assert (len(trainings.plans), trainings.measured) == (2, measured)
-        assert usable(prepare(commission_in(tmp_path, Judges(), seed=1)))
+        assert usable(prepare(job_in(tmp_path, Judges(), seed=1)))
 
     def test_an_extension_that_diverges_twice_ends_it_for_good(self, tmp_path: Path, trainings: Trainings) -> None:
-        def judge() -> Judge:
+        def judge() -> ReferenceDetector:
             trainings.diverging = 2
-            return Judge(rises=False)
+            return ReferenceDetector(rises=False)
 
-        assert reason_of(prepare(commission_in(tmp_path, judge))) == DIVERGED
+        assert reason_of(prepare(job_in(tmp_path, judge))) == DIVERGED
         assert [plan.steps for plan in trainings.plans] == [8, 4, 4]
-        assert reason_of(prepare(commission_in(tmp_path))) == DIVERGED
+        assert reason_of(prepare(job_in(tmp_path))) == DIVERGED
         assert len(trainings.plans) == 3
 
     def test_an_extension_that_diverges_begins_anew_from_the_kept_model(
@@ -460,11 +461,11 @@ class TestDivergence:
         judges = Judges(refusals=1)
 
         class Diverging(Judges):
-            def __call__(self) -> Judge:
+            def __call__(self) -> ReferenceDetector:
                 trainings.diverging = 1 if self.made == 0 else 0
                 return judges()
 
-        outcome = prepare(commission_in(tmp_path, Diverging(), settings=settings))
+        outcome = prepare(job_in(tmp_path, Diverging(), settings=settings))
         assert usable(outcome)
         assert [plan.steps for plan in trainings.plans] == [8, 4, 4]
         _, first, second = trainings.began
@@ -476,14 +477,14 @@ class TestStore:
     def test_a_cache_that_cannot_be_written(self, tmp_path: Path, trainings: Trainings) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(StoreError, match=r"cannot be written .*; choose another --workspace"):
-            prepare(commission_in(tmp_path / "file" / "cache"))
+            prepare(job_in(tmp_path / "file" / "cache"))
         assert (trainings.plans, trainings.measured) == ([], 0)
 
     def test_a_lock_that_cannot_be_had(self, tmp_path: Path, trainings: Trainings) -> None:
-        commission = commission_in(tmp_path)
-        (commission.home / ".training.lock").mkdir(parents=True)
-        with pytest.raises(StoreError, match=rf"{commission.home} cannot be written .*; choose another --workspace\."):
-            prepare(commission)
+        job = job_in(tmp_path)
+        (job.folder / ".training.lock").mkdir(parents=True)
+        with pytest.raises(StoreError, match=rf"{job.folder} cannot be written .*; choose another --workspace\."):
+            prepare(job)
         assert (trainings.plans, trainings.measured) == ([], 0)
 
     def test_a_model_that_cannot_be_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,38 +493,38 @@ class TestStore:
 
         monkeypatch.setattr("os.replace", full)
         with pytest.raises(StoreError, match="No space left on device"):
-            prepare(commission_in(tmp_path, Judges()))
+            prepare(job_in(tmp_path, Judges()))
 
     @pytest.mark.parametrize("damage", [lambda text: "{", lambda text: text.replace('"rounds"', '"round"')])
     def test_damaged_facts_are_trained_anew(
         self, tmp_path: Path, trainings: Trainings, damage: Callable[[str], str]
     ) -> None:
-        commission = commission_in(tmp_path, Judges())
-        prepare(commission)
-        facts = commission.home / "model.json"
+        job = job_in(tmp_path, Judges())
+        prepare(job)
+        facts = job.folder / "model.json"
         facts.write_text(damage(facts.read_text()))
-        assert usable(prepare(commission_in(tmp_path, Judges())))
+        assert usable(prepare(job_in(tmp_path, Judges())))
         assert len(trainings.plans) == 2
 
-    def test_pictures_of_an_earlier_model_are_not_used(self, tmp_path: Path) -> None:
-        commission = commission_in(tmp_path, Judges())
-        first = prepare(commission)
+    def test_images_of_an_earlier_model_are_not_used(self, tmp_path: Path) -> None:
+        job = job_in(tmp_path, Judges())
+        first = prepare(job)
         assert first.sdas is not None
-        (early,) = first.sdas.pictures([BASES[0]], [0.1])
-        other = replace(commission, seed=1).denoiser()
+        (early,) = first.sdas.synthesise([BASES[0]], [0.1])
+        other = replace(job, seed=1).denoiser()
         with torch.no_grad():
             other.network.conv_out.weight += 0.1
-        ModelFile(commission.home, commission.identity).save(other, {"fault": None, "rounds": 1}, {0.0: list(BASES)})
-        second = prepare(commission_in(tmp_path))
+        ModelFile(job.folder, job.identity).save(other, {"fault": None, "rounds": 1}, {0.0: list(BASES)})
+        second = prepare(job_in(tmp_path))
         (warning,) = second.warnings
         assert "came from another weights" in warning
         assert second.sdas is not None
-        assert (second.sdas.pictures([BASES[0]], [0.1])[0] != early).any()
+        assert (second.sdas.synthesise([BASES[0]], [0.1])[0] != early).any()
 
-    def test_nothing_but_the_home_is_written(self, tmp_path: Path) -> None:
-        commission = commission_in(tmp_path / "cache", Judges())
-        prepare(commission)
-        assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {commission.home}
+    def test_only_the_folder_is_written(self, tmp_path: Path) -> None:
+        job = job_in(tmp_path / "cache", Judges())
+        prepare(job)
+        assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {job.folder}
 
 
 def untouched(cache: Path, trainings: Trainings) -> None:

@@ -31,7 +31,7 @@ def normal(seed: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def pictures(seed: int, count: int = 3) -> Tensor:
+def images(seed: int, count: int = 3) -> Tensor:
     return torch.rand((count, *SHAPE[1:]), generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
@@ -48,7 +48,7 @@ def toy_network(outputs: int) -> Denoise:
 
 
 def knows(clean: Tensor, scheduler: DDPMScheduler) -> Denoise:
-    """A denoiser that knows the picture under the noise."""
+    """A denoiser that knows the image under the noise."""
 
     def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
         share = scheduler.alphas_cumprod[timesteps][:, None, None, None]
@@ -115,7 +115,7 @@ class TestReverseStep:
         step = [reverse_step(scheduler, output, 0, noisy, torch.ones(2), normal(seed)) for seed in (2, 3)]
         assert torch.equal(step[0], step[1])
 
-    def test_each_picture_has_its_own_strength(self) -> None:
+    def test_each_image_has_its_own_strength(self) -> None:
         scheduler, noisy, output, noise = scheduler_of(), normal(0), normal(1), normal(2)
         both = reverse_step(scheduler, output, 500, noisy, torch.tensor([0.0, 0.5]), noise)
         for index, strength in enumerate([0.0, 0.5]):
@@ -197,14 +197,14 @@ class TestSample:
     def test_strength_zero_from_noise_is_the_chain_of_diffusers(self, prediction: str, kind: str) -> None:
         scheduler = scheduler_of(prediction_type=prediction, variance_type=kind)
         denoise = toy_network(2 if kind == "learned_range" else 1)
-        ours = sample(scheduler, denoise, pictures(0), torch.zeros(3), steps=20, start_step=TOTAL, generators=seeded(3))
+        ours = sample(scheduler, denoise, images(0), torch.zeros(3), steps=20, start_step=TOTAL, generators=seeded(3))
         scheduler.set_timesteps(20)
         generators = seeded(3)
         noisy = torch.stack([torch.randn(SHAPE[1:], generator=generator) for generator in generators])
         assert torch.equal(ours, chain_of_diffusers(scheduler, denoise, noisy, generators, TOTAL))
 
     def test_strength_zero_from_bases_is_the_chain_of_diffusers(self) -> None:
-        scheduler, bases = scheduler_of(), pictures(0)
+        scheduler, bases = scheduler_of(), images(0)
         ours = sample(scheduler, toy_network(1), bases, torch.zeros(3), steps=50, start_step=400, generators=seeded(3))
         scheduler.set_timesteps(50)
         generators = seeded(3)
@@ -216,7 +216,7 @@ class TestSample:
     @pytest.mark.parametrize("strength", [0.0, 0.2])
     @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
     def test_a_perfect_denoiser_recovers_the_base(self, prediction: str, strength: float, start: int) -> None:
-        scheduler, bases = scheduler_of(prediction_type=prediction), pictures(0)
+        scheduler, bases = scheduler_of(prediction_type=prediction), images(0)
         drawn = sample(
             scheduler,
             knows(bases, scheduler),
@@ -230,8 +230,8 @@ class TestSample:
 
     @settings(deadline=None, max_examples=15)
     @given(start=st.sampled_from([300, TOTAL]), seed=st.integers(0, 1000))
-    def test_a_picture_does_not_depend_on_its_batch(self, start: int, seed: int) -> None:
-        scheduler, bases, strength = scheduler_of(), pictures(seed), torch.tensor([0.0, 0.2, 1.0])
+    def test_a_image_does_not_depend_on_its_batch(self, start: int, seed: int) -> None:
+        scheduler, bases, strength = scheduler_of(), images(seed), torch.tensor([0.0, 0.2, 1.0])
         together = sample(
             scheduler, toy_network(1), bases, strength, steps=20, start_step=start, generators=seeded(3, seed)
         )
@@ -254,12 +254,12 @@ class TestSample:
                 scheduler_of(), toy_network(1), bases, torch.ones(3), steps=20, start_step=start, generators=seeded(3)
             )
 
-        assert torch.equal(draw(pictures(0), TOTAL), draw(pictures(1), TOTAL))
-        assert not torch.equal(draw(pictures(0), TOTAL - 1), draw(pictures(1), TOTAL - 1))
+        assert torch.equal(draw(images(0), TOTAL), draw(images(1), TOTAL))
+        assert not torch.equal(draw(images(0), TOTAL - 1), draw(images(1), TOTAL - 1))
 
-    def test_strength_takes_pictures_farther_from_the_normal_ones(self) -> None:
+    def test_strength_takes_images_farther_from_the_normal_ones(self) -> None:
         def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
-            """The best denoiser of white pictures with a standard deviation of 0.1."""
+            """The best denoiser of white images with a standard deviation of 0.1."""
             share = scheduler.alphas_cumprod[timesteps][:, None, None, None]
             return (1 - share).sqrt() * noisy / (share * 0.01 + 1 - share)
 
@@ -273,12 +273,12 @@ class TestSample:
 
     @pytest.mark.parametrize("reach", [0.5, 1.0, 1.5, None])
     def test_result_is_clipped_as_its_scheduler_does(self, reach: float | None) -> None:
-        """Without clipping the network used here would take pictures past 4."""
+        """Without clipping the network used here would take images past 4."""
         clips = {"clip_sample": False} if reach is None else {"clip_sample_range": reach}
         drawn = sample(
             scheduler_of(**clips),
             toy_network(1),
-            pictures(0),
+            images(0),
             torch.zeros(3),
             steps=20,
             start_step=TOTAL,
@@ -288,10 +288,10 @@ class TestSample:
         farthest = float(drawn.abs().max())
         assert farthest > 4 if reach is None else farthest == reach
 
-    def test_noise_of_the_last_step_does_not_carry_pictures_past_the_clipping(self) -> None:
+    def test_noise_of_the_last_step_does_not_carry_images_past_the_clipping(self) -> None:
         """Trailing timesteps end above 0, where noise is still added."""
         scheduler = scheduler_of(timestep_spacing="trailing", variance_type="fixed_large")
-        bases, strength = pictures(0).sign(), torch.full((3,), 8.0)
+        bases, strength = images(0).sign(), torch.full((3,), 8.0)
         drawn = sample(
             scheduler, knows(bases, scheduler), bases, strength, steps=20, start_step=400, generators=seeded(3)
         )
@@ -300,7 +300,7 @@ class TestSample:
 
     def test_leaves_the_scheduler_fit_for_training(self) -> None:
         scheduler, weight = scheduler_of(), torch.ones(1, requires_grad=True)
-        sample(scheduler, toy_network(1), pictures(0), torch.ones(3), steps=20, start_step=400, generators=seeded(3))
+        sample(scheduler, toy_network(1), images(0), torch.ones(3), steps=20, start_step=400, generators=seeded(3))
         assert scheduler.num_inference_steps is None
         assert not scheduler.alphas_cumprod.is_inference()
         (scheduler.alphas_cumprod * weight).sum().backward()
@@ -311,7 +311,7 @@ class TestSample:
         drawn = sample(
             scheduler_of(),
             lambda noisy, timesteps: noisy * weight,
-            pictures(0),
+            images(0),
             torch.ones(3),
             steps=20,
             start_step=100,
@@ -337,7 +337,7 @@ class TestSample:
             sample(
                 scheduler_of(),
                 toy_network(1),
-                pictures(0),
+                images(0),
                 strength,
                 steps=20,
                 start_step=400,

@@ -56,11 +56,11 @@ def test_the_published_model_is_trained_as_the_paper_says() -> None:
     assert (plan.rate, plan.schedule, plan.weight_decay, plan.clip, plan.average) == (1e-4, "constant", 0, 1, 0.9999)
     assert noise_schedule(settings).config["prediction_type"] == "epsilon"
     assert noise_schedule(settings).config["variance_type"] == "learned_range"
-    assert (settings.start_step, settings.longest_noise, settings.crop) == (1000, 1000, None)
+    assert (settings.start_step, settings.max_train_timestep, settings.crop) == (1000, 1000, None)
 
 
 @pytest.mark.parametrize(("size", "evaluations"), [("small", 8), ("medium", 8), ("published", 20)])
-def test_a_picture_takes_as_many_evaluations_as_timesteps_are_visited(size: Size, evaluations: int) -> None:
+def test_a_image_takes_as_many_evaluations_as_timesteps_are_visited(size: Size, evaluations: int) -> None:
     settings = settings_for(size)
     assert len(respaced(noise_schedule(settings), settings.sampling_steps, settings.start_step)) == evaluations
 
@@ -69,11 +69,11 @@ def test_a_picture_takes_as_many_evaluations_as_timesteps_are_visited(size: Size
 def test_every_timestep_that_sampling_visits_was_trained(start_step: int, steps: int) -> None:
     settings = TINY.model_copy(update={"start_step": start_step, "sampling_steps": steps})
     visited = respaced(noise_schedule(settings), steps, start_step)
-    assert max(visited) < settings.longest_noise <= settings.timesteps
+    assert max(visited) < settings.max_train_timestep <= settings.timesteps
 
 
 def test_sampling_that_starts_low_spares_the_training_long_noise() -> None:
-    assert TINY.model_copy(update={"start_step": 400}).longest_noise == 500
+    assert TINY.model_copy(update={"start_step": 400}).max_train_timestep == 500
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The sampler by what its pictures depend on, and the pictures kept by what is made anew."""
+"""The sampler by what its images depend on, and the images kept by what is made anew."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ import torch
 from tiny_sdas import TINY, draw_parts, odd_denoiser
 
 from automl_ad.data.fingerprint import pixel_hash
-from automl_ad.synthesis.sdas.denoiser import place_channels
+from automl_ad.synthesis.sdas.denoiser import position_channels
 from automl_ad.synthesis.sdas.encoding import Encoding
-from automl_ad.synthesis.sdas.pool import PicturePool
+from automl_ad.synthesis.sdas.pool import ImagePool
 from automl_ad.synthesis.sdas.synthesiser import OutOfTimeError, Sampler, Sdas, as_planes, batch_on
 from automl_ad.training import Budget
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 IDENTITY: dict[str, Any] = {"images": "abc", "weights": "def"}
 BASES = draw_parts(5)
 ROUNDING = 3
 """Levels that a network's rounding in half precision may owe to its batch."""
 
 
-def sampler(learned: Pictures | None = None, **changes: Any) -> Sampler:
-    """Of a model of the learned pictures, or one that sees pictures as they are."""
+def sampler(learned: Images | None = None, **changes: Any) -> Sampler:
+    """Of a model of the learned images, or one that sees images as they are."""
     encoding = Encoding.plain(*BASES.shape[1:3]) if learned is None else Encoding.of(learned)
     denoiser, settings = odd_denoiser(channels=encoding.channels), TINY.model_copy(update=changes)
-    return Sampler(denoiser, settings, encoding, place_channels(encoding.mean))
+    return Sampler(denoiser, settings, encoding, position_channels(encoding.mean))
 
 
-def apart(one: Pictures, other: Pictures) -> npt.NDArray[np.float64]:
-    """Mean difference of each picture in levels."""
+def apart(one: Images, other: Images) -> npt.NDArray[np.float64]:
+    """Mean difference of each image in levels."""
     return np.abs(one.astype(float) - other).mean((1, 2, 3))
 
 
 class TestSampler:
-    def test_a_picture_does_not_depend_on_its_batch(self) -> None:
+    def test_a_image_does_not_depend_on_its_batch(self) -> None:
         strengths, seeds = [0.0, 0.1, 0.2, 0.5, 1.0], [0, 0, 3, 1, 2]
         together = sampler()(BASES, strengths, seeds)
         assert (together.dtype, together.shape) == (np.uint8, BASES.shape)
@@ -65,7 +65,7 @@ class TestSampler:
 
     def test_the_stronger_the_farther_from_what_is_normal(self) -> None:
         normal, *odd = (sampler()(BASES, [strength] * 5, [0] * 5) for strength in (0.0, 0.5, 2.0, 8.0))
-        distances = [apart(pictures, normal).mean() for pictures in odd]
+        distances = [apart(images, normal).mean() for images in odd]
         assert 0.2 < distances[0] < distances[1] < distances[2]
 
     def test_noise_is_shared_by_all_strengths(self) -> None:
@@ -78,31 +78,31 @@ class TestSampler:
         assert away[0] < 3 < away[1] < away[2]
 
     def test_from_pure_noise_the_base_gives_no_more_than_the_seed(self) -> None:
-        pictures = sampler(start_step=1000)(BASES, [0.0] * 5, [0] * 5)
+        images = sampler(start_step=1000)(BASES, [0.0] * 5, [0] * 5)
         others = sampler(start_step=1000)(BASES, [0.0] * 5, [1] * 5)
-        assert (apart(pictures, others) > 5).all()
+        assert (apart(images, others) > 5).all()
 
-    def test_grey_models_make_grey_pictures(self) -> None:
+    def test_grey_models_make_grey_images(self) -> None:
         bases = BASES[..., :1].repeat(3, axis=3)
         grey = sampler(bases)(bases, [0.5] * 5, [0] * 5)
         assert not np.ptp(grey.astype(int), axis=3).any()
 
-    def test_pictures_may_be_larger_than_the_crops_and_oblong(self) -> None:
+    def test_images_may_be_larger_than_the_crops_and_oblong(self) -> None:
         bases = np.ascontiguousarray(draw_parts(2, side=64)[:, :, :48])
         assert sampler(bases)(bases, [0.1] * 2, [0] * 2).shape == (2, 64, 48, 3)
 
-    def test_pictures_reach_as_far_as_the_good_ones(self) -> None:
+    def test_images_reach_as_far_as_the_good_ones(self) -> None:
         """Sampled at timestep 0 alone, where there is almost no noise, nothing may be cut off."""
         encoding = Encoding.of(BASES)
-        assert encoding.reach > 1.5
+        assert encoding.max_abs > 1.5
         settings = TINY.model_copy(update={"start_step": 1})
-        nearly = Sampler(odd_denoiser(oddity=0), settings, encoding, place_channels(encoding.mean))
+        nearly = Sampler(odd_denoiser(oddity=0), settings, encoding, position_channels(encoding.mean))
         assert np.abs(nearly(BASES, [0.0] * 5, [0] * 5).astype(int) - BASES).max() < 12
 
     def test_what_was_learned_tells_where_the_product_is(self) -> None:
         encoding = Encoding.plain(32, 32)
         ours, theirs = (
-            Sampler(odd_denoiser(), TINY, encoding, place_channels(mean))(BASES, [0.0] * 5, [0] * 5)
+            Sampler(odd_denoiser(), TINY, encoding, position_channels(mean))(BASES, [0.0] * 5, [0] * 5)
             for mean in (torch.zeros(3, 32, 32), torch.full((3, 32, 32), 0.5))
         )
         assert (apart(ours, theirs) > 0.5).all()
@@ -115,7 +115,7 @@ class TestSampler:
 
 
 class Scripted:
-    """Pictures that tell base, strength and seed apart; remembers every call, and being loaded."""
+    """Images that tell base, strength and seed apart; remembers every call, and being loaded."""
 
     def __init__(self) -> None:
         self.calls: list[list[tuple[str, float, int]]] = []
@@ -125,12 +125,12 @@ class Scripted:
         self.loaded += 1
         return self
 
-    def __call__(self, bases: Pictures, strengths: Sequence[float], seeds: Sequence[int]) -> Pictures:
+    def __call__(self, bases: Images, strengths: Sequence[float], seeds: Sequence[int]) -> Images:
         self.calls.append([(pixel_hash(b), s, n) for b, s, n in zip(bases, strengths, seeds, strict=True)])
         return np.stack([made(b, s, n) for b, s, n in zip(bases, strengths, seeds, strict=True)])
 
 
-def made(base: Pictures, strength: float, seed: int) -> Pictures:
+def made(base: Images, strength: float, seed: int) -> Images:
     return (base + np.uint8(round(strength * 100)) + np.uint8(3 * seed)).astype(np.uint8)
 
 
@@ -139,59 +139,59 @@ def never() -> Sampler:
 
 
 def sdas_of(folder: Path, load: Callable[[], Any], **options: Any) -> Sdas:
-    return Sdas(load, PicturePool.open(folder, IDENTITY), **{"seed": 0, "batch": 2, **options})
+    return Sdas(load, ImagePool.open(folder, IDENTITY), **{"seed": 0, "batch": 2, **options})
 
 
 class TestSdas:
     def test_makes_what_is_asked_in_batches(self, tmp_path: Path) -> None:
         scripted, told = Scripted(), list[tuple[int, int]]()
-        sdas = sdas_of(tmp_path, scripted.load, seed=4, watch=lambda done, total: told.append((done, total)))
+        sdas = sdas_of(tmp_path, scripted.load, seed=4, progress=lambda done, total: told.append((done, total)))
         strengths = [0.1, 0.2, 0.3, 0.2, 0.1]
-        pictures = sdas.pictures(list(BASES), strengths)
-        for picture, base, strength in zip(pictures, BASES, strengths, strict=True):
-            np.testing.assert_array_equal(picture, made(base, strength, 4))
+        images = sdas.synthesise(list(BASES), strengths)
+        for image, base, strength in zip(images, BASES, strengths, strict=True):
+            np.testing.assert_array_equal(image, made(base, strength, 4))
         assert [len(call) for call in scripted.calls] == [2, 2, 1]
         assert told == [(2, 5), (4, 5), (5, 5)]
 
     def test_a_second_call_makes_nothing(self, tmp_path: Path) -> None:
         scripted = Scripted()
-        first = sdas_of(tmp_path, scripted.load).pictures(list(BASES), [0.1] * 5)
+        first = sdas_of(tmp_path, scripted.load).synthesise(list(BASES), [0.1] * 5)
         assert len(scripted.calls) == 3
-        again = sdas_of(tmp_path, never).pictures(list(BASES[::-1]), [0.1] * 5)
+        again = sdas_of(tmp_path, never).synthesise(list(BASES[::-1]), [0.1] * 5)
         np.testing.assert_array_equal(again[::-1], first)
 
     def test_a_model_is_not_loaded_before_it_is_needed(self, tmp_path: Path) -> None:
         scripted = Scripted()
         sdas = sdas_of(tmp_path, scripted.load)
-        assert sdas.pictures([], []) == []
+        assert sdas.synthesise([], []) == []
         assert scripted.loaded == 0
-        sdas.pictures([BASES[0]], [0.1])
+        sdas.synthesise([BASES[0]], [0.1])
         assert scripted.loaded == 1
 
     def test_only_what_is_missing_is_made(self, tmp_path: Path) -> None:
         scripted = Scripted()
         sdas = sdas_of(tmp_path, scripted.load)
-        sdas.pictures([BASES[0]], [0.1])
-        sdas.pictures(list(BASES[[0, 1, 0]]), [0.1, 0.1, 0.2])
+        sdas.synthesise([BASES[0]], [0.1])
+        sdas.synthesise(list(BASES[[0, 1, 0]]), [0.1, 0.1, 0.2])
         assert scripted.calls[1:] == [[(pixel_hash(BASES[1]), 0.1, 0), (pixel_hash(BASES[0]), 0.2, 0)]]
 
-    def test_reseeded_it_gives_other_pictures_of_the_same_model(self, tmp_path: Path) -> None:
+    def test_reseeded_it_gives_other_images_of_the_same_model(self, tmp_path: Path) -> None:
         scripted = Scripted()
         sdas = sdas_of(tmp_path, scripted.load, seed=1)
-        ours, theirs = (one.pictures([BASES[0]], [0.1])[0] for one in (sdas, sdas.reseeded(2)))
+        ours, theirs = (one.synthesise([BASES[0]], [0.1])[0] for one in (sdas, sdas.reseeded(2)))
         np.testing.assert_array_equal(ours, made(BASES[0], 0.1, 1))
         np.testing.assert_array_equal(theirs, made(BASES[0], 0.1, 2))
         again = sdas_of(tmp_path, never, seed=2)
-        np.testing.assert_array_equal(again.reseeded(1).pictures([BASES[0]], [0.1])[0], ours)
-        np.testing.assert_array_equal(again.pictures([BASES[0]], [0.1])[0], theirs)
+        np.testing.assert_array_equal(again.reseeded(1).synthesise([BASES[0]], [0.1])[0], ours)
+        np.testing.assert_array_equal(again.synthesise([BASES[0]], [0.1])[0], theirs)
 
     def test_without_time_only_what_is_there_can_be_had(self, tmp_path: Path) -> None:
-        sdas_of(tmp_path, Scripted().load).pictures(list(BASES[:2]), [0.1] * 2)
+        sdas_of(tmp_path, Scripted().load).synthesise(list(BASES[:2]), [0.1] * 2)
         late = sdas_of(tmp_path, never, budget=Budget(seconds=0))
-        assert len(late.pictures(list(BASES[:2]), [0.1] * 2)) == 2
+        assert len(late.synthesise(list(BASES[:2]), [0.1] * 2)) == 2
         for one in (late, late.reseeded(1)):
-            with pytest.raises(OutOfTimeError, match=r"could not be made in the time"):
-                one.pictures(list(BASES), [0.1] * 5)
+            with pytest.raises(OutOfTimeError, match=r"could not be computed within its share"):
+                one.synthesise(list(BASES), [0.1] * 5)
 
     def test_batches_made_in_time_are_kept(self, tmp_path: Path) -> None:
         budget, scripted = Budget(seconds=1e9), Scripted()
@@ -200,17 +200,17 @@ class TestSdas:
             object.__setattr__(budget, "seconds", 0)
 
         with pytest.raises(OutOfTimeError):
-            sdas_of(tmp_path, scripted.load, budget=budget, watch=watch).pictures(list(BASES), [0.1] * 5)
+            sdas_of(tmp_path, scripted.load, budget=budget, progress=watch).synthesise(list(BASES), [0.1] * 5)
         assert [len(call) for call in scripted.calls] == [2]
-        assert len(sdas_of(tmp_path, never).pictures(list(BASES[:2]), [0.1] * 2)) == 2
+        assert len(sdas_of(tmp_path, never).synthesise(list(BASES[:2]), [0.1] * 2)) == 2
 
     def test_with_a_real_sampler(self, tmp_path: Path) -> None:
-        picture = sdas_of(tmp_path, sampler, batch=3).pictures(list(BASES), [0.1] * 5)[4]
+        image = sdas_of(tmp_path, sampler, batch=3).synthesise(list(BASES), [0.1] * 5)[4]
         alone = sampler()(BASES[4:], [0.1], [0])[0]
-        assert np.abs(picture.astype(int) - alone).max() <= ROUNDING
+        assert np.abs(image.astype(int) - alone).max() <= ROUNDING
 
 
-def test_planes_are_the_same_pictures() -> None:
+def test_planes_are_the_same_images() -> None:
     planes = as_planes(BASES)
     assert (planes.shape, planes.is_contiguous()) == ((5, 3, 32, 32), True)
     np.testing.assert_array_equal(planes.numpy().transpose(0, 2, 3, 1), BASES)

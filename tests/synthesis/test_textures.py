@@ -37,7 +37,7 @@ def test_shuffled_tiles_hold_the_same_pixels_in_another_order() -> None:
     shuffled = shuffled_tiles(image, np.random.default_rng(1))
     assert shuffled.shape == image.shape
     assert not np.array_equal(shuffled, image)
-    colours = [np.sort(picture.reshape(-1, 3).view("u1,u1,u1").ravel()) for picture in (image, shuffled)]
+    colours = [np.sort(image.reshape(-1, 3).view("u1,u1,u1").ravel()) for image in (image, shuffled)]
     np.testing.assert_array_equal(*colours)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from automl_ad.synthesis.scale import pixel_scale
-from automl_ad.synthesis.tone import STRONGEST_CHANGE, random_tint, relit, shift_direction, shifted
+from automl_ad.synthesis.tone import STRONGEST_CHANGE, brightness_shifted, random_tint, shift_direction, shifted
 
 INSIDE = np.ones((4, 4), np.bool_)
 
@@ -30,9 +30,11 @@ def test_the_direction_is_where_there_is_room_on_the_product() -> None:
 
 
 def test_relit_images_are_much_brighter_or_darker() -> None:
-    levels = {int(relit(flat(128, 128, 128), INSIDE, np.random.default_rng(seed))[0, 0, 0]) for seed in range(20)}
+    levels = {
+        int(brightness_shifted(flat(128, 128, 128), INSIDE, np.random.default_rng(seed))[0, 0, 0]) for seed in range(20)
+    }
     assert levels == {0, 255}
-    assert (relit(flat(0, 0, 0), INSIDE, np.random.default_rng(0)) == STRONGEST_CHANGE).all()
+    assert (brightness_shifted(flat(0, 0, 0), INSIDE, np.random.default_rng(0)) == STRONGEST_CHANGE).all()
 
 
 def test_grey_products_get_grey_tints() -> None:

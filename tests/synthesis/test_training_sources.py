@@ -16,15 +16,15 @@ from automl_ad.synthesis import training
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.hard_cutpaste import HardCutPasteSource
-from automl_ad.synthesis.sdas.pool import PicturePool, Request
-from automl_ad.synthesis.sdas.source import PictureStock, PoolSource
+from automl_ad.synthesis.sdas.pool import ImagePool, Request
+from automl_ad.synthesis.sdas.source import PoolSource, SeededPool
 from automl_ad.synthesis.sources import AnomalySource, Recipe, TextureSource
 from automl_ad.synthesis.training import create_source
 
 Image = npt.NDArray[np.uint8]
 SIDE = 64
 OWN, FOREIGN = 7, 9
-"""Seeds of the pictures of the stock, and of others in its pool."""
+"""Seeds of the images of the stock, and of others in its pool."""
 
 
 def part(shift: int = 0) -> Image:
@@ -41,14 +41,14 @@ CONTEXT = Context(PARTS, RULE)
 
 
 def level_of(strength: float, seed: int) -> int:
-    """The grey level of a whole picture, which tells what it was made with."""
+    """The grey level of a whole image, which tells what it was made with."""
     return round(200 * strength) + 100 * (seed == FOREIGN)
 
 
 @pytest.fixture
-def stock(tmp_path: Path) -> PictureStock:
-    """Pictures of the stock's own seed, levels 20, 40 and 100, and others, levels 120 and 200."""
-    pool = PicturePool(tmp_path, {})
+def stock(tmp_path: Path) -> SeededPool:
+    """Images of the stock's own seed, levels 20, 40 and 100, and others, levels 120 and 200."""
+    pool = ImagePool(tmp_path, {})
     own = [Request(image, strength, OWN) for image in PARTS for strength in (0.1, 0.2, 0.5)]
     foreign = [Request(image, strength, FOREIGN) for image in PARTS for strength in (0.1, 0.5)]
 
@@ -57,14 +57,14 @@ def stock(tmp_path: Path) -> PictureStock:
         return np.broadcast_to(np.array(levels, np.uint8)[:, None, None, None], bases.shape)
 
     pool.get([*own, *foreign], make)
-    return PictureStock(pool, OWN)
+    return SeededPool(pool, OWN)
 
 
-def no_stock() -> PictureStock:
+def no_stock() -> SeededPool:
     raise AssertionError("nothing of the recipe is drawn from it")
 
 
-def opened(stock: PictureStock) -> Callable[[], PictureStock]:
+def opened(stock: SeededPool) -> Callable[[], SeededPool]:
     return lambda: stock
 
 
@@ -83,7 +83,7 @@ def differ(one: AnomalySource, other: AnomalySource) -> bool:
 
 
 def shown(source: AnomalySource, draws: int = 60) -> set[int]:
-    """The levels under the masks: those of the pictures, if these are opaque."""
+    """The levels under the masks: those of the images, if these are opaque."""
     pairs = [drawn(source, seed) for seed in range(draws)]
     return {int(level) for image, mask in pairs for level in np.unique(image[mask])}
 
@@ -100,7 +100,7 @@ def test_pasted_pieces_are_as_opaque_as_the_recipe_says() -> None:
     assert differ(source, HardCutPasteSource(CONTEXT, (0.9, 1.0)))
 
 
-def test_pictures_of_sdas_are_as_strong_and_as_opaque_as_the_recipe_says(stock: PictureStock) -> None:
+def test_images_of_sdas_are_as_strong_and_as_opaque_as_the_recipe_says(stock: SeededPool) -> None:
     source = create_source(Recipe(("sdas",), (0.3, 0.4), (0.2, 0.5)), CONTEXT, opened(stock))
     check_same(source, PoolSource(stock.pool, (0.2, 0.5), RULE, (0.3, 0.4), OWN))
     assert differ(source, PoolSource(stock.pool, (0.2, 0.5), RULE, (0.9, 1.0), OWN))
@@ -108,15 +108,15 @@ def test_pictures_of_sdas_are_as_strong_and_as_opaque_as_the_recipe_says(stock: 
     assert shown(create_source(Recipe(("sdas",), (1.0, 1.0), (0.1, 0.2)), CONTEXT, opened(stock))) == {20, 40}
 
 
-def test_pictures_of_another_seed_than_the_stock_s_are_never_shown(stock: PictureStock) -> None:
+def test_images_of_another_seed_than_the_stock_s_are_never_shown(stock: SeededPool) -> None:
     recipe = Recipe(("sdas",), (1.0, 1.0), (0.1, 0.5))
     assert shown(create_source(recipe, CONTEXT, opened(stock))) == {20, 40, 100}
-    other = PictureStock(stock.pool, FOREIGN)
+    other = SeededPool(stock.pool, FOREIGN)
     assert shown(create_source(recipe, CONTEXT, opened(other))) == {120, 200}
 
 
 @pytest.mark.parametrize("families", [("texture",), ("cutpaste",), ("sdas",), ("texture", "cutpaste", "sdas")])
-def test_anomalies_lie_on_the_product(families: tuple[str, ...], stock: PictureStock) -> None:
+def test_anomalies_lie_on_the_product(families: tuple[str, ...], stock: SeededPool) -> None:
     source = create_source(Recipe(families, (0.5, 1.0)), CONTEXT, opened(stock))
     product = RULE.mask_of(PARTS[0])
     assert 0.1 < product.mean() < 0.6
@@ -132,7 +132,7 @@ def test_users_textures_are_used(tmp_path: Path) -> None:
     assert differ(create_source(recipe, context, no_stock), TextureSource(CONTEXT, (1.0, 1.0)))
 
 
-def test_several_families_are_mixed_each_as_often(monkeypatch: pytest.MonkeyPatch, stock: PictureStock) -> None:
+def test_several_families_are_mixed_each_as_often(monkeypatch: pytest.MonkeyPatch, stock: SeededPool) -> None:
     greys = {"TextureSource": 1, "HardCutPasteSource": 2, "PoolSource": 3}
     for name, grey in greys.items():
         monkeypatch.setattr(training, name, lambda *_, grey=grey: Painter(grey))
@@ -150,13 +150,13 @@ def test_what_cannot_be_learned_from_is_refused(families: tuple[str, ...]) -> No
         create_source(Recipe(families, (0.2, 1.0)), CONTEXT, no_stock)
 
 
-def test_strengths_that_were_not_stocked_are_refused(stock: PictureStock) -> None:
-    with pytest.raises(InputError, match=r"no picture of strength 0\.6 to 0\.9"):
+def test_strengths_that_were_not_stocked_are_refused(stock: SeededPool) -> None:
+    with pytest.raises(InputError, match=r"no image of strength 0\.6 to 0\.9"):
         create_source(Recipe(("sdas",), (0.2, 1.0), (0.6, 0.9)), CONTEXT, opened(stock))
 
 
 def test_a_lost_stock_is_told_of() -> None:
-    def lost() -> PictureStock:
+    def lost() -> SeededPool:
         raise StoreError("lost")
 
     with pytest.raises(StoreError, match="lost"):

@@ -11,13 +11,13 @@ from torch import nn
 from automl_ad.synthesis.sdas.denoiser import Denoiser
 from automl_ad.synthesis.sdas.settings import NetworkSettings, SdasSettings
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 
 NETWORK = NetworkSettings(patch=2, widths=(16, 16), attention=(False, False))
 TINY = SdasSettings(network=NETWORK, crop=32, batch=4, steps=8, rate=1e-3, start_step=100)
 
 
-def draw_parts(count: int, side: int = 32, seed: int = 0) -> Pictures:
+def draw_parts(count: int, side: int = 32, seed: int = 0) -> Images:
     """Reddish discs with a bore on a grey ground; uint8 [count, side, side, 3]."""
     rng = np.random.default_rng(seed)
     images = np.full((count, side, side, 3), 70, np.uint8)

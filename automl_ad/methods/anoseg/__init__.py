@@ -1,4 +1,4 @@
-"""AnoSeg (Song et al., arXiv 2110.03396): a network without any pretraining rebuilds an image and predicts its mask."""
+"""AnoSeg (Song et al., arXiv 2110.03396): an untrained network reconstructs an image and predicts its mask."""
 
 from automl_ad.methods.anoseg.detector import AnoSeg, AnoSegSettings
 

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.anoseg.losses import Segmentation, Weights, joint_loss
+from automl_ad.methods.anoseg.losses import LossWeights, Segmentation, joint_loss
 from automl_ad.methods.anoseg.networks import PUBLISHED_WIDTH, STRIDE, AnoSegHead, Score
 from automl_ad.methods.anoseg.samples import Samples
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import Effort, Space
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, TrainingPlan, train
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 Families = Literal["cutpaste", "both"]
 
 MOMENTUM = 0.5
-"""First beta of Adam, as usual for networks that play against each other."""
+"""First beta of Adam, as usual for adversarial training."""
 _FAMILIES: dict[Families, tuple[str, ...]] = {"cutpaste": ("cutpaste",), "both": ("cutpaste", "texture")}
 _PLANS: dict[Effort, dict[str, Any]] = {
     "quick": {"width": 16, "size": 128, "stride": 8}
@@ -41,37 +40,37 @@ _PLANS: dict[Effort, dict[str, Any]] = {
     "faithful": {"width": PUBLISHED_WIDTH, "size": 256, "stride": STRIDE}
     | {"pairs": 4_096, "steps": 30_000, "warmup": 500, "batch": 16, "rate": 2e-4},
 }
-"""The paper gives the networks and the size, but neither its steps nor its rate.
+"""The paper gives the networks and the image size, but neither the number of steps nor the learning rate.
 
-Small images need a fine encoding: of 128 pixels at the published stride of 32, 4 x 4 vectors cannot tell where a defect
-is (image AUROC 0.56 on real tiles; at a stride of 8, 0.69).
+Small images need a small stride: 128 pixels at the published stride of 32 give 4 x 4 vectors, too coarse to localise a
+defect (image AUROC 0.56 on real tiles; 0.69 at a stride of 8).
 """
-_SETTLED_ON = 64
-"""Good images whose brightness and contrast the encoder is set to."""
-_PATIENT: tuple[Effort, ...] = ("thorough", "faithful")
-"""Efforts that can afford to try the published segmentation loss, which shorter trainings never get anywhere with."""
+_NORMALISATION_IMAGES = 64
+"""Normal images from which the input normalisation is computed."""
+_LONG_EFFORTS: tuple[Effort, ...] = ("thorough", "faithful")
+"""Efforts whose training is long enough for the published segmentation loss."""
 
 
 class AnoSegSettings(MethodSettings):
     """Parameters of AnoSeg.
 
     Attributes:
-        size: Side in pixels of the square that images are brought to.
-        stride: Pixels of that square a step of the encoding, 32 as published; less keeps more of where things are.
-        width: Channels of the decoders at the full size, 128 as published; all other channels follow.
-        coordinates: Whether the encoder is told where each pixel lies.
-        segmentation: How masks are compared.
-        reconstruction: Weight of the rebuilt image.
-        adversarial: Weight of the discriminator's opinion; at 0 there is none.
-        families: What anomalies it learns from.
-        opacity: Lowest opacity of these.
-        normal_share: Share of the training images that stay good.
-        score: ``map``, or ``gan`` to add how far an image as a whole is off, which takes a discriminator.
-        warmup: Steps before the discriminator joins in.
+        size: Side in pixels of the square to which images are resized.
+        stride: Total stride of the encoder, 32 as published; smaller values localise better.
+        width: Channels of the decoders at full resolution, 128 as published; all other widths are multiples of it.
+        coordinates: Whether the encoder gets pixel coordinates as additional input channels.
+        segmentation: Loss of the predicted mask.
+        reconstruction: Weight of the reconstruction loss.
+        adversarial: Weight of the adversarial loss; 0 for no discriminator.
+        families: Synthetic anomalies to train on.
+        opacity: Their lowest opacity.
+        normal_share: Share of normal images in training batches.
+        score: ``map``, or ``gan`` to add an image-level score, which needs a discriminator.
+        warmup: Steps before the discriminator is used.
         pairs, steps, batch, rate: Training.
 
     Raises:
-        ValueError: A score that takes a discriminator where there is none.
+        ValueError: ``score`` needs a discriminator but ``adversarial`` is 0.
     """
 
     backbone: str = NO_BACKBONE
@@ -94,9 +93,9 @@ class AnoSegSettings(MethodSettings):
     rate: float = Field(default=_PLANS["quick"]["rate"], gt=0)
 
     @model_validator(mode="after")
-    def _judged(self) -> AnoSegSettings:
+    def _require_discriminator(self) -> AnoSegSettings:
         if self.score == "gan" and not self.adversarial:
-            raise ValueError("the score 'gan' takes a discriminator: adversarial must be above 0")
+            raise ValueError("the score 'gan' needs a discriminator: adversarial must be above 0")
         return self
 
     @property
@@ -110,46 +109,51 @@ class AnoSegSettings(MethodSettings):
         return Recipe(_FAMILIES[self.families], (self.opacity, 1.0))
 
 
-@register
 class AnoSeg(FeatureDetector):
-    """Predicts the mask of an image from the image alone, without anything pretrained; learns from CutPaste."""
+    """Predicts the mask of an image without any pretrained network; trains on CutPaste anomalies."""
 
     name: ClassVar[str] = "anoseg"
     learns_from: ClassVar[frozenset[str]] = frozenset({"cutpaste", "texture"})
     settings_type: ClassVar[type[MethodSettings]] = AnoSegSettings
-    sees_images: ClassVar[bool] = True
+    uses_images: ClassVar[bool] = True
     settings: AnoSegSettings
     head: AnoSegHead
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
-        anomalies = self._needed(anomalies)
-        made, device = self.settings, self.extractor.device
-        samples = Samples.of(anomalies.pairs(normals, made.pairs), made.size, device)
+        anomalies = self._require_source(anomalies)
+        settings, device = self.settings, self.extractor.device
+        samples = Samples.of(anomalies.pairs(normals, settings.pairs), settings.size, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            head = self._new_head(judged=made.adversarial > 0)
+            head = self._new_head(with_discriminator=settings.adversarial > 0)
         self.head = head.to(device)
-        head.generator.settle(samples.clean[:: max(1, len(samples.clean) // _SETTLED_ON)].float() / 255)
-        weights = Weights(made.segmentation, made.reconstruction, made.adversarial)
+        head.generator.fit_normalisation(
+            samples.clean[:: max(1, len(samples.clean) // _NORMALISATION_IMAGES)].float() / 255
+        )
+        weights = LossWeights(settings.segmentation, settings.reconstruction, settings.adversarial)
         generator, steps = self._generator(), count()
 
         def loss() -> Tensor:
-            images, normal = samples.draw(made.batch, made.normal_share, generator)
-            judge = head.discriminator if next(steps) >= made.warmup else None
-            return joint_loss(head.generator, judge, images, normal, weights)
+            images, normal = samples.draw(settings.batch, settings.normal_share, generator)
+            discriminator = head.discriminator if next(steps) >= settings.warmup else None
+            return joint_loss(head.generator, discriminator, images, normal, weights)
 
-        plan = TrainingPlan(made.steps, made.rate, momentum=MOMENTUM, schedule="cosine", half=self._halves)
+        plan = TrainingPlan(
+            settings.steps, settings.rate, momentum=MOMENTUM, schedule="cosine", half=self._half_precision
+        )
         train(head, loss, plan, budget=budget, report=report)
-        if made.score == "map":
+        if settings.score == "map":
             head.discriminator = None
 
-    def _new_head(self, judged: bool) -> AnoSegHead:
-        made = self.settings
-        return AnoSegHead(made.size, made.width, made.coordinates, judged, made.score, made.stride)
+    def _new_head(self, with_discriminator: bool) -> AnoSegHead:
+        settings = self.settings
+        return AnoSegHead(
+            settings.size, settings.width, settings.coordinates, with_discriminator, settings.score, settings.stride
+        )
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
-        return self._new_head(judged=self.settings.score == "gan")
+        return self._new_head(with_discriminator=self.settings.score == "gan")
 
     @classmethod
     def suggest(cls, trial: BaseTrial, space: Space) -> dict[str, Any]:
@@ -167,7 +171,7 @@ class AnoSeg(FeatureDetector):
             "score": "map",
             "rate": trial.suggest_categorical("anoseg.rate", [plan["rate"] / 3, plan["rate"]]),
         }
-        if space.effort in _PATIENT:
+        if space.effort in _LONG_EFFORTS:
             settings["segmentation"] = trial.suggest_categorical("anoseg.segmentation", ["l1", "balanced"])
         if settings["adversarial"]:
             settings["score"] = trial.suggest_categorical("anoseg.score", ["map", "gan"])
@@ -175,7 +179,7 @@ class AnoSeg(FeatureDetector):
 
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
-        """The published settings, as far as the effort carries them."""
+        """The published settings, reduced as the effort requires."""
         published = {
             "backbone": NO_BACKBONE,
             "levels": (),

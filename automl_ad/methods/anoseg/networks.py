@@ -1,4 +1,4 @@
-"""AnoSeg's networks: one encoder with two decoders, the discriminator of their pairs, and both as a head."""
+"""AnoSeg's networks: a generator of one encoder and two decoders, a discriminator, and both as a head."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ Score = Literal["map", "gan"]
 
 PUBLISHED_WIDTH = 128
 STRIDE = 32
-"""Image pixels a step of the published encoder's output."""
+"""Total stride of the published encoder."""
 FEATURE_WEIGHT, IMAGE_WEIGHT = 1.0, 0.1
 """Alpha and beta of the published image score."""
 _LEAST_SPREAD = 0.02
-"""Contrast below which a product counts as plain: noise must not be blown up."""
+"""Lower bound of the contrast used in normalisation, so that noise is not amplified."""
 _DECODED = (4, 2, 1, 1, 1, 1)
-"""Channels of the decoder's stages, from the coarsest, as multiples of the width (table 6); each doubles the side."""
+"""Channels of the decoder's stages, from the coarsest, as multiples of the width (table 6); each upsamples by 2."""
 
 
 def coordinate_channels(size: int) -> Tensor:
-    """The row and the column of every pixel, each linear from -1 to 1: float32 [1, 2, size, size]."""
+    """Row and column coordinate of every pixel, linear from -1 to 1: float32 [1, 2, size, size]."""
     line = torch.linspace(-1, 1, size)
     return torch.stack(torch.meshgrid(line, line, indexing="ij"))[None]
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
-    """Images of any size as squares, float32 [B, C, size, size], bilinear and antialiased."""
+    """Resizes images to float32 [B, C, size, size], bilinear with antialiasing."""
     return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
 class Decoder(nn.Sequential):
-    """From the encoder's output to an image of some channels, without connections past the bottleneck (table 6).
+    """Decodes the encoder's output to an image, without skip connections (table 6).
 
     Args:
         width: 128 as published.
         outputs: Channels of the image.
-        doublings: How often the side is doubled, 5 as published; fewer leave out the coarsest stages.
+        doublings: Number of upsampling stages, 5 as published; fewer leave out the coarsest stages.
     """
 
     def __init__(self, width: int, outputs: int, doublings: int = 5) -> None:
@@ -67,17 +67,17 @@ def _doubling(channels: int) -> Iterator[nn.Module]:
 
 
 class Generator(nn.Module):
-    """Rebuilds an image and tells where it is normal, from one encoding (section 3).
+    """Reconstructs an image and predicts its normal pixels from one encoding (section 3).
 
     Args:
         size: Side of the images in pixels, a multiple of 32.
         width: 128 as published.
-        coordinates: Whether the encoder is told where each pixel lies.
-        stride: Image pixels a step of the encoding: 8, 16 or, as published, 32.
+        coordinates: Whether the encoder gets pixel coordinates.
+        stride: Total stride of the encoder: 8, 16 or, as published, 32.
 
     Buffers:
-        centre: float32 [1, 3, 1, 1], and spread, float32 scalar: what the encoder takes for black and for one unit of
-            contrast; see `settle`.
+        centre: float32 [1, 3, 1, 1], and spread, float32 scalar: mean and standard deviation for the input
+            normalisation; see `fit_normalisation`.
 
     Raises:
         ValueError: The size is no multiple of 32.
@@ -101,23 +101,23 @@ class Generator(nn.Module):
         self.rebuild = Decoder(width, 3, halved)
         self.locate = Decoder(width, 1, halved)
 
-    def settle(self, images: Tensor) -> None:
-        """Lets the encoder see good images, float32 [N, 3, H, W], with zero mean and unit variance.
+    def fit_normalisation(self, images: Tensor) -> None:
+        """Sets the input normalisation from normal images, float32 [N, 3, H, W], to zero mean and unit variance.
 
-        Pictures of one product differ by a tenth of the range, coordinates by all of it: side by side as they are, the
-        first layer would see little but coordinates, and a short training never gets to the picture.
+        Images of one product use about a tenth of the range, coordinates all of it. Without normalisation the first
+        layer would respond mostly to the coordinates, and a short training would not learn the image.
         """
         self.centre.copy_(images.mean((0, 2, 3), keepdim=True))
         self.spread.copy_((images - self.centre).std().clamp_min(_LEAST_SPREAD))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Looks at images.
+        """Reconstructs images and predicts where they are normal.
 
         Args:
             images: float32 [B, 3, size, size] in 0 to 1.
 
         Returns:
-            The rebuilt images, float32 [B, 3, size, size] in 0 to 1, and the logits of normal, float32
+            The reconstructed images, float32 [B, 3, size, size] in 0 to 1, and the logits of the class normal, float32
             [B, 1, size, size]: high where an image is normal, as published.
         """
         seen = (images - self.centre) / self.spread
@@ -127,14 +127,18 @@ class Generator(nn.Module):
 
 
 def halvings(size: int) -> int:
-    """How often a side can be halved, rounded down, until one pixel is left."""
+    """How often a side can be halved, rounded down, until one pixel is left.
+
+    >>> halvings(256)
+    8
+    """
     return int(math.log2(size))
 
 
 class Discriminator(nn.Module):
-    """Tells pairs of real images and true masks from pairs that the generator made (table 6).
+    """Discriminates pairs of real image and true mask from generated pairs (table 6).
 
-    Every layer halves the side until one number is left, so that the size decides how many layers there are: 8 for the
+    Every layer halves the resolution until one value is left, so the size determines the number of layers: 8 for the
     published 256 pixels.
 
     Args:
@@ -155,65 +159,71 @@ class Discriminator(nn.Module):
         self.last = nn.Conv2d(width, 1, 4, stride=2, padding=1)
 
     def forward(self, images: Tensor, normal: Tensor) -> Tensor:
-        """Judges pairs.
+        """Classifies pairs.
 
         Args:
             images: float32 [B, 3, size, size] in 0 to 1.
             normal: float32 [B, 1, size, size] in 0 to 1, 1 where the image is normal.
 
         Returns:
-            The logits of real, float32 [B].
+            The logits of the class real, float32 [B].
         """
         logits: Tensor = self.last(self.features(images, normal))
         return logits.flatten()
 
     def features(self, images: Tensor, normal: Tensor) -> Tensor:
-        """What the last layer sees, f in the paper: float32 [B, width, 2, 2] of pairs of 256 pixels."""
+        """Input of the last layer, f in the paper: float32 [B, width, 2, 2] for pairs of 256 pixels."""
         pairs = torch.cat([images, normal], 1).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.body(pairs)
         return features
 
 
 class AnoSegHead(nn.Module):
-    """AnoSeg's trained part: from images to anomaly maps.
+    """AnoSeg's trained part: maps images to anomaly maps.
 
     Args:
-        size: Side of the square that images are brought to, in pixels.
+        size: Side of the square to which images are resized, in pixels.
         width: 128 as published.
-        coordinates: Whether the encoder is told where each pixel lies.
-        judged: Whether there is a discriminator.
-        stride: Image pixels a step of the encoding.
-        score: ``gan`` adds to the map how far the discriminator and the rebuilt image say that the image as a whole is
-            off; it needs a discriminator.
+        coordinates: Whether the encoder gets pixel coordinates.
+        with_discriminator: Whether there is a discriminator.
+        stride: Total stride of the encoder.
+        score: ``gan`` adds an image-level score to the map, from the discriminator's features and the
+            reconstruction; it needs a discriminator.
     """
 
     def __init__(
-        self, size: int, width: int, coordinates: bool, judged: bool, score: Score = "map", stride: int = STRIDE
+        self,
+        size: int,
+        width: int,
+        coordinates: bool,
+        with_discriminator: bool,
+        score: Score = "map",
+        stride: int = STRIDE,
     ) -> None:
         super().__init__()
         self.generator = Generator(size, width, coordinates, stride)
-        self.discriminator = Discriminator(size, width) if judged else None
+        self.discriminator = Discriminator(size, width) if with_discriminator else None
         self._score: Score = score
-        self.to(memory_format=torch.channels_last)  # a third faster on a processor
+        self.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """The images, last of the list, to float32 [B, size, size]: the logit of anomalous, high where anomalous."""
         images = shrink(maps[-1], self.generator.size)
         rebuilt, logits = self.generator(images)
-        found: Tensor = -logits[:, 0]
+        anomalous: Tensor = -logits[:, 0]
         if self._score == "map":
-            return found
-        return found + self.image_score(images, rebuilt, logits)[:, None, None]
+            return anomalous
+        return anomalous + self.image_score(images, rebuilt, logits)[:, None, None]
 
     def image_score(self, images: Tensor, rebuilt: Tensor, logits: Tensor) -> Tensor:
-        """How far each image as a whole is from what the generator makes of it, float32 [B].
+        """Distance between each image and the generator's outputs for it, float32 [B].
 
-        The paper (appendix) trains a second pair of networks on good images for this. Here those at hand serve: the
-        discriminator's features of the image, as if all of it were normal, are compared with those of what the
-        generator made, and the image with the rebuilt one.
+        The paper (appendix) trains a second pair of networks on normal images for this; here the same networks are
+        used. The discriminator's features of the image with an all-normal mask are compared with those of the
+        generated pair, and the image with its reconstruction.
         """
         assert self.discriminator is not None
-        claimed = self.discriminator.features(images, torch.ones_like(logits))
-        made = self.discriminator.features(rebuilt, torch.sigmoid(logits))
-        apart = ((claimed - made) ** 2).mean((1, 2, 3))
-        return FEATURE_WEIGHT * apart + IMAGE_WEIGHT * ((images - rebuilt) ** 2).mean((1, 2, 3))
+        as_normal = self.discriminator.features(images, torch.ones_like(logits))
+        generated = self.discriminator.features(rebuilt, torch.sigmoid(logits))
+        distance = ((as_normal - generated) ** 2).mean((1, 2, 3))
+        return FEATURE_WEIGHT * distance + IMAGE_WEIGHT * ((images - rebuilt) ** 2).mean((1, 2, 3))

@@ -1,4 +1,4 @@
-"""The images that AnoSeg is trained on, at the size at which it sees them."""
+"""AnoSeg's training images at its input size."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Samples:
     """Training images on their device.
 
     Attributes:
-        clean: uint8 [N, 3, size, size], good images.
-        anomalous: uint8 [N, 3, size, size], the same with anomalies.
-        masks: bool [N, 1, size, size], where.
+        clean: uint8 [N, 3, size, size], normal images.
+        anomalous: uint8 [N, 3, size, size], the same images with anomalies.
+        masks: bool [N, 1, size, size], True at the anomaly.
     """
 
     clean: Tensor
@@ -28,7 +28,7 @@ class Samples:
 
     @classmethod
     def of(cls, pairs: Pairs, size: int, device: torch.device) -> Samples:
-        """Brings pairs to squares; a pixel is anomalous where at least half of it is."""
+        """Resizes pairs; a pixel is anomalous if at least half of its area is."""
         clean, anomalous = (_shrunk(torch.from_numpy(half.pixels), size) for half in (pairs.clean, pairs.anomalous))
         masks = _shrunk(pairs.masks[:, None] * torch.tensor(255, dtype=torch.uint8), size) >= 128
         return cls(clean.to(device), anomalous.to(device), masks.to(device))
@@ -37,9 +37,9 @@ class Samples:
         """A batch.
 
         Args:
-            count: Images of the batch.
-            normal_share: Probability that an image is a good one.
-            generator: On the CPU.
+            count: Batch size.
+            normal_share: Probability that an image is a normal one.
+            generator: A CPU generator.
 
         Returns:
             Images, float32 [count, 3, size, size] in 0 to 1, and their masks, float32 [count, 1, size, size]: 1 where

@@ -14,14 +14,20 @@ from torch import Tensor, nn
 from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
-from automl_ad.methods.destseg.head import DeStSegHead, directions
-from automl_ad.methods.destseg.rotation import Rotation, turning
-from automl_ad.methods.destseg.training import Examples, Lessons, gathered, imitation_loss, on_grid, segmentation_loss
+from automl_ad.methods.destseg.head import DeStSegHead, unit_vectors
+from automl_ad.methods.destseg.rotation import Rotation, rotation_augment
+from automl_ad.methods.destseg.training import (
+    SegmentationData,
+    StudentData,
+    concatenate_half,
+    distillation_loss,
+    on_grid,
+    segmentation_loss,
+)
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_levels
-from automl_ad.methods.learners import FAMILIES, LearnerSettings, suggest_strength
 from automl_ad.methods.pairs import Pairs, PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.methods.synthetic_training import FAMILIES, SyntheticTrainingSettings, suggest_strength
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -38,8 +44,8 @@ _SHORT = {"student_rate": 0.4, "head_optimiser": "adam", "head_rate": 2e-3, "hea
     "gamma": 2.0,
     "normal_share": 0.5,
 }
-"""Of a few hundred steps SGD makes too little of the segmentation network; of the student it makes as much as Adam.
-Good images among the anomalous ones raised the image AUROC on real tiles from 0.76 to 0.80.
+"""In a few hundred steps SGD trains the segmentation network worse than Adam, and the student equally well.
+Adding normal images to the anomalous ones raised the image AUROC on real tiles from 0.76 to 0.80.
 """
 _PLANS: dict[Effort, dict[str, Any]] = {
     "quick": {"width": 16, "blocks": 1, "head_width": 64, "stride": 8}
@@ -52,31 +58,31 @@ _PLANS: dict[Effort, dict[str, Any]] = {
     | {"pairs": 2_048, "student_steps": 1_000, "head_steps": 4_000, "batch": 32, **_PUBLISHED},
 }
 _ADVANTAGE = 0.09
-"""On a network, see ``DetectorSettings.advantage``: 0.096 on eight real sets (0.049 to 0.137, docs/benchmarks.md).
+"""``DetectorSettings.advantage`` on a network: 0.096 on eight real sets (0.049 to 0.137, docs/benchmarks.md).
 
-What it learned from one kind of synthetic anomaly helps it with all of them. On the built-in filters it learned too
-little for that: there nothing is to be taken off. Measured at effort quick; assumed for longer trainings.
+Training on one kind of synthetic anomaly helps with all other kinds. No effect was found on the built-in filters, so
+nothing is subtracted there. Measured at effort quick; assumed for longer trainings.
 """
-_DECAY = 1e-4
+_WEIGHT_DECAY = 1e-4
 """Weight decay of SGD, as published."""
-_MATURE = 100
-"""Steps of the segmentation network before which the student alone finds anomalies better, as seen on drawn parts."""
+_MIN_HEAD_STEPS = 100
+"""Training steps below which the student alone detects better than the segmentation network (on the demo set)."""
 
 
-class DeStSegSettings(LearnerSettings):
+class DeStSegSettings(SyntheticTrainingSettings):
     """Parameters of DeSTSeg.
 
     Attributes:
         width: Channels of the student's finest stage.
         blocks: Residual blocks a stage of the student's decoder.
         head_width: Channels of the segmentation network.
-        stride: Least image pixels a step of the map.
-        rotation: How good images are turned before anomalies are drawn on them.
-        families: What anomalies it learns from; for opacity and strength see ``LearnerSettings``.
+        stride: Smallest stride of the anomaly map in image pixels.
+        rotation: Augmentation of normal images before anomalies are drawn on them.
+        families: Anomalies to train on; for opacity and strength see ``SyntheticTrainingSettings``.
         gamma: Exponent of the focal loss.
-        normal_share: Share of good images that the segmentation network learns from.
+        normal_share: Share of normal images in the training data of the segmentation network.
         pairs: Pairs drawn for a fit.
-        student_steps, head_steps, batch: Training of the two phases; a batch norm needs two images at least.
+        student_steps, head_steps, batch: Training of the two phases; batch norm needs at least two images.
         student_rate: Learning rate of the student, for SGD on a loss that is summed over the batch.
         head_optimiser: Of the segmentation network: ``sgd`` as published, or ``adam`` at a rate that falls to zero.
         head_rate: Learning rate of its two residual blocks.
@@ -108,37 +114,36 @@ class DeStSegSettings(LearnerSettings):
     @property
     def student_plan(self) -> TrainingPlan:
         """Training of the student."""
-        return TrainingPlan(self.student_steps, self.student_rate, "sgd", weight_decay=_DECAY, reports=2)
+        return TrainingPlan(self.student_steps, self.student_rate, "sgd", weight_decay=_WEIGHT_DECAY, reports=2)
 
     @property
     def head_plan(self) -> TrainingPlan:
         """Training of the segmentation network."""
         plan = TrainingPlan(self.head_steps, self.head_rate, shares={"judge.": self.head_share}, reports=4)
         if self.head_optimiser == "sgd":
-            return replace(plan, optimiser="sgd", weight_decay=_DECAY)
+            return replace(plan, optimiser="sgd", weight_decay=_WEIGHT_DECAY)
         return replace(plan, schedule="cosine")
 
 
-@register
 class DeStSeg(FeatureDetector):
-    """A student learns to see good images where there are anomalies; where teacher and student differ is segmented."""
+    """A denoising student, and a segmentation network on the differences between teacher and student."""
 
     name: ClassVar[str] = "destseg"
     learns_from: ClassVar[frozenset[str]] = frozenset({"texture", "sdas", "cutpaste"})
     settings_type: ClassVar[type[MethodSettings]] = DeStSegSettings
-    sees_images: ClassVar[bool] = True
+    uses_images: ClassVar[bool] = True
     settings: DeStSegSettings
     head: DeStSegHead
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
-        anomalies = self._needed(anomalies)
+        anomalies = self._require_source(anomalies)
         turns = self.settings.rotation
-        variation = "" if turns == "none" else f"rotation {turns}"
-        pairs = anomalies.pairs(normals, self.settings.pairs, variation, turning(turns))
+        augmentation = "" if turns == "none" else f"rotation {turns}"
+        pairs = anomalies.pairs(normals, self.settings.pairs, augmentation, rotation_augment(turns))
         self.head, generator = self._new_head().to(self.extractor.device).eval(), self._generator()
-        self._teach(pairs, generator, _half_of(budget), report)
-        self._segment(pairs, generator, budget, report)
+        self._train_student(pairs, generator, _half_of(budget), report)
+        self._train_segmentation(pairs, generator, budget, report)
 
     def _new_head(self, segments: bool = False) -> DeStSegHead:
         channels, strides = self.extractor.backbone.describe(self.settings.levels)
@@ -149,60 +154,72 @@ class DeStSeg(FeatureDetector):
             head = DeStSegHead(channels, strides, *sizes, segments=segments)
         return head.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 
-    def _teach(self, pairs: Pairs, generator: torch.Generator, budget: Budget, report: Report) -> None:
-        """The first phase: the student answers on anomalous images what the teacher says of the good ones."""
-        lessons, student = self._lessons(pairs), self.head.student
+    def _train_student(self, pairs: Pairs, generator: torch.Generator, budget: Budget, report: Report) -> None:
+        """First phase: the student learns the teacher's features of normal images from anomalous ones."""
+        data, student = self._student_data(pairs), self.head.student
 
         def loss() -> Tensor:
-            images, ideal = lessons.draw(self.settings.batch, generator)
-            return imitation_loss(student(images, lessons.sizes), ideal)
+            images, targets = data.draw(self.settings.batch, generator)
+            return distillation_loss(student(images, data.sizes), targets)
 
-        def tell(done: float) -> None:
+        def on_progress(done: float) -> None:
             report(self._progress(done * self.settings.student_steps))
 
-        train(student, loss, replace(self.settings.student_plan, half=self._halves), budget=budget, report=tell)
+        train(
+            student,
+            loss,
+            replace(self.settings.student_plan, half=self._half_precision),
+            budget=budget,
+            report=on_progress,
+        )
 
-    def _segment(self, pairs: Pairs, generator: torch.Generator, budget: Budget, report: Report) -> None:
-        """The second phase: the segmentation network learns from frozen products of teacher and student."""
-        examples, network = self._examples(pairs), self.head.segmentation
+    def _train_segmentation(self, pairs: Pairs, generator: torch.Generator, budget: Budget, report: Report) -> None:
+        """Second phase: the segmentation network trains on products of the frozen teacher and student."""
+        examples, network = self._segmentation_data(pairs), self.head.segmentation
 
         def loss() -> Tensor:
             products, masks = examples.draw(self.settings.batch, generator)
             return segmentation_loss(network(products), masks, self.settings.gamma)
 
-        def tell(done: float) -> None:
-            self._rely_after(done * self.settings.head_steps)
+        def on_progress(done: float) -> None:
+            self._switch_after(done * self.settings.head_steps)
             report(self._progress(self.settings.student_steps + done * self.settings.head_steps))
 
-        log = train(network, loss, replace(self.settings.head_plan, half=self._halves), budget=budget, report=tell)
-        self._rely_after(log.steps)
+        log = train(
+            network,
+            loss,
+            replace(self.settings.head_plan, half=self._half_precision),
+            budget=budget,
+            report=on_progress,
+        )
+        self._switch_after(log.steps)
 
-    def _rely_after(self, steps: float) -> None:
-        """Lets the segmentation network make the map once it has had steps enough."""
-        if steps >= min(_MATURE, self.settings.head_steps):
-            self.head.start_segmenting()
+    def _switch_after(self, steps: float) -> None:
+        """Uses the segmentation network for the map once it has had enough steps."""
+        if steps >= min(_MIN_HEAD_STEPS, self.settings.head_steps):
+            self.head.use_segmentation()
 
     def _progress(self, steps: float) -> float:
         return steps / (self.settings.student_steps + self.settings.head_steps)
 
-    def _lessons(self, pairs: Pairs) -> Lessons:
+    def _student_data(self, pairs: Pairs) -> StudentData:
         batches = [
-            [directions(level).half() for level in maps]
+            [unit_vectors(level).half() for level in maps]
             for maps in self.extractor.batches(pairs.clean, self.settings.levels)
         ]
         images = torch.from_numpy(pairs.anomalous.pixels).to(self.extractor.device)
-        return Lessons(images, [torch.cat(level) for level in zip(*batches, strict=True)])
+        return StudentData(images, [torch.cat(level) for level in zip(*batches, strict=True)])
 
     @torch.no_grad()
-    def _examples(self, pairs: Pairs) -> Examples:
-        """Products and masks of all pairs, and of as many good images as the settings want."""
+    def _segmentation_data(self, pairs: Pairs) -> SegmentationData:
+        """Products and masks of all pairs, and of normal images according to ``normal_share``."""
         share = self.settings.normal_share
         good = pairs.clean.take(np.arange(round(len(pairs) * share / (1 - share))))
         sets = [pairs.anomalous, good] if len(good) else [pairs.anomalous]
         seen = (self.head.products(maps) for images in sets for maps in self._batches(images))
-        products = gathered(seen, len(pairs) + len(good))
+        products = concatenate_half(seen, len(pairs) + len(good))
         masks = torch.cat([pairs.masks, pairs.masks.new_zeros(len(good), *pairs.masks.shape[1:])])
-        return Examples(products, on_grid(masks.to(products.device), (products.shape[2], products.shape[3])))
+        return SegmentationData(products, on_grid(masks.to(products.device), (products.shape[2], products.shape[3])))
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
         return self._new_head(bool(state["segments"]))
@@ -230,23 +247,23 @@ class DeStSeg(FeatureDetector):
 
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
-        """The published settings, as far as the effort carries them."""
+        """The published settings, reduced as the effort requires."""
         networks = [backbone for backbone in space.backbones if not backbone.fixed]
         return [_PLANS[space.effort] | _published(backbone, space) for backbone in networks[:1]]
 
 
 def _half_of(budget: Budget) -> Budget:
-    """Half of what is left: the student must leave time to the segmentation network."""
+    """Half of the remaining time, so that some is left for the segmentation network."""
     return budget if budget.seconds is None else Budget(budget.left / 2)
 
 
 def _families(space: Space) -> list[str]:
-    """What the sources of the space allow for; pieces of the product itself are always at hand."""
+    """The values of ``families`` available in the space; ``cutpaste`` always is."""
     return [name for name, parts in FAMILIES.items() if set(parts) <= {*space.sources, "cutpaste"}]
 
 
 def _rates(usual: float) -> list[float]:
-    """Learning rates worth trying: half and a quarter of the usual one, which is rather high, beside it."""
+    """Learning rates to search: the usual one, which is rather high, a half and a quarter of it."""
     return [usual / 4, usual / 2, usual]
 
 

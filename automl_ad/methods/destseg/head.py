@@ -1,4 +1,4 @@
-"""DeSTSeg's trained part: from the teacher's levels and the image to an anomaly map."""
+"""DeSTSeg's trained part: maps the teacher's levels and the image to an anomaly map."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from automl_ad.methods.destseg.student import Student, start_as_resnet
+from automl_ad.methods.destseg.student import Student, init_like_resnet
 from automl_ad.methods.features import align
 from automl_ad.methods.resnet import residual_blocks
 
-REACH = 24
-"""Image pixels between the taps of the nearest dilated convolution: the published 6 steps of 4 pixels."""
+DILATION_PIXELS = 24
+"""Smallest dilation in image pixels: the published 6 at a stride of 4."""
 
 
-def directions(level: Tensor) -> Tensor:
-    """Scales every position of a level [B, C, h, w] to unit length over its channels; zeros stay zeros."""
+def unit_vectors(level: Tensor) -> Tensor:
+    """L2-normalises a level [B, C, h, w] over its channels; zero vectors stay zero."""
     return functional.normalize(level, dim=1, eps=1e-12)
 
 
@@ -26,7 +26,7 @@ class Pyramid(nn.Module):
 
     Args:
         width: Channels, in and out.
-        dilation: Of the nearest of the three; the others reach two and three times as far.
+        dilation: Dilation of the first of the three convolutions; the others have two and three times as much.
     """
 
     def __init__(self, width: int, dilation: int) -> None:
@@ -43,20 +43,22 @@ class Pyramid(nn.Module):
 
 
 class SegmentationNetwork(nn.Module):
-    """Tells from the products of teacher and student where an image is anomalous (section 3.3).
+    """Segments anomalies from the products of teacher and student features (section 3.3).
 
     Args:
         channels: Channels of the products, all levels together.
-        width: Channels inside, 256 as published.
-        stride: Image pixels a step of its grid; on coarser grids the pyramid reaches as far by fewer steps.
+        width: Hidden channels, 256 as published.
+        stride: Stride of its grid in image pixels; the dilations are scaled to cover the same image area.
     """
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.refine = residual_blocks(channels, width, 2)
-        self.judge = nn.Sequential(Pyramid(width, max(1, round(REACH / stride))), _convolution(width, width, 3))
-        start_as_resnet(self)
-        # Drawn by its single output, this one's weights would start so large that hardly a pixel has a gradient.
+        self.judge = nn.Sequential(
+            Pyramid(width, max(1, round(DILATION_PIXELS / stride))), _convolution(width, width, 3)
+        )
+        init_like_resnet(self)
+        # With fan-out initialisation, a single output would get weights so large that few pixels have a gradient.
         self.judge.append(nn.Conv2d(width, 1, 1))
 
     def forward(self, products: Tensor) -> Tensor:
@@ -68,17 +70,17 @@ class SegmentationNetwork(nn.Module):
 class DeStSegHead(nn.Module):
     """Student and segmentation network.
 
-    Until the segmentation network has learned, the product over the levels of the cosine distances between teacher and
-    student serves as the anomaly map (the denoising student-teacher network alone, section 3.2).
+    Until the segmentation network is trained, the anomaly map is the product over levels of the cosine distances
+    between teacher and student (the denoising student-teacher network alone, section 3.2).
 
     Args:
         channels: Channels of each of the teacher's levels, finest first.
-        strides: Image pixels a step of each.
-        width: The student's.
-        blocks: The student's.
-        head_width: The segmentation network's.
-        stride: Least image pixels a step of the map; 4 as published.
-        segments: Whether the segmentation network makes the map.
+        strides: Stride of each in image pixels.
+        width: See ``Student``.
+        blocks: See ``Student``.
+        head_width: Width of the segmentation network.
+        stride: Smallest stride of the map in image pixels; 4 as published.
+        segments: Whether the segmentation network computes the map.
 
     Buffers:
         segments: bool scalar, as the argument, to rebuild the head from a state.
@@ -108,13 +110,13 @@ class DeStSegHead(nn.Module):
         result: Tensor = self.segmentation(products) if self._segments else self.deviation(products)
         return result
 
-    def start_segmenting(self) -> None:
-        """From now on the segmentation network makes the map."""
+    def use_segmentation(self) -> None:
+        """Switches the map from feature distances to the segmentation network."""
         self._segments = True
         self.get_buffer("segments").fill_(True)
 
     def products(self, maps: Sequence[Tensor]) -> Tensor:
-        """Channel by channel, the negative products of what teacher and student say (section 3.3).
+        """Negative channel-wise products of teacher and student features (section 3.3).
 
         Args:
             maps: float32 [B, C_k, h_k, w_k] of the teacher, and the images, float32 [B, 3, H, W] in 0 to 1.
@@ -126,7 +128,7 @@ class DeStSegHead(nn.Module):
         teacher, images = maps[:-1], maps[-1]
         student = self.student(images, [level.shape[-2:] for level in teacher])
         pairs = zip(teacher, student, strict=True)
-        levels = [-directions(taught) * directions(learned) for taught, learned in pairs]
+        levels = [-unit_vectors(taught) * unit_vectors(learned) for taught, learned in pairs]
         rows, columns = teacher[0].shape[-2:]
         return align(levels, (rows // self._reduce, columns // self._reduce))
 

@@ -1,4 +1,4 @@
-"""Good images turned before anomalies are drawn on them, for products that lie in any direction."""
+"""Rotation of normal images before anomalies are drawn, for products of arbitrary orientation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.methods.pairs import Vary
+from automl_ad.methods.pairs import Augment
 
 Rotation = Literal["none", "slight", "full"]
 
@@ -16,30 +16,30 @@ SLIGHT = 5.0
 """Degrees either way."""
 
 
-def turning(rotation: Rotation) -> Vary | None:
-    """How good images are turned.
+def rotation_augment(rotation: Rotation) -> Augment | None:
+    """The augmentation for a rotation setting.
 
     Args:
         rotation: ``slight``, by up to 5 degrees; ``full``, by a multiple of 90 (of 180 where an image is not square, so
             that it stays whole) plus that; ``none``, not at all.
 
     Returns:
-        A function that turns a picture, or None for ``none``: features of the good images may then be known already.
+        A function that rotates an image, or None for ``none``: features of the original images may be cached already.
     """
     if rotation == "none":
         return None
-    return lambda picture, rng: turn(picture, _angle(picture.shape, rotation, rng))
+    return lambda image, rng: rotate(image, _angle(image.shape, rotation, rng))
 
 
-def turn(picture: npt.NDArray[np.uint8], degrees: float) -> npt.NDArray[np.uint8]:
-    """Turns a uint8 [H, W, 3] picture about its centre, counter-clockwise.
+def rotate(image: npt.NDArray[np.uint8], degrees: float) -> npt.NDArray[np.uint8]:
+    """Rotates a uint8 [H, W, 3] image about its centre, counter-clockwise.
 
-    Corners that come into view mirror the picture. The grey that the authors fill them with occurs on no real image:
-    the student would spend itself on its edges, and what looks for the product would take it for a part.
+    Corners are filled by reflection. The authors fill them with grey, which occurs on no real image: the student would
+    spend capacity on its edges, and the foreground segmentation would take it for a part.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
-    return np.asarray(cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+    return np.asarray(cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
 def _angle(shape: tuple[int, ...], rotation: Rotation, rng: np.random.Generator) -> float:

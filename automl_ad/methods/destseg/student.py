@@ -1,4 +1,4 @@
-"""DeSTSeg's student: a network that answers on an anomalous image what the teacher says of the good one."""
+"""DeSTSeg's student: predicts the teacher's features of the normal image from an anomalous one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from automl_ad.backbones.base import normalise
 from automl_ad.methods.resnet import residual_blocks, resnet18
 
 STRIDES = (32, 16, 8, 4)
-"""Image pixels a step of each stage of the decoder, in the order in which they run."""
+"""Stride of each decoder stage in image pixels, in execution order."""
 
 
 class Student(nn.Module):
     """A ResNet-18 and a decoder of residual blocks, both from scratch (section 3.2).
 
-    Nothing bypasses the bottleneck, so that an anomaly is not simply passed on. With a width of 64 and a ResNet-18 or
+    There are no skip connections, so that an anomaly is not simply passed on. With a width of 64 and a ResNet-18 or
     34 as the teacher, the decoder's stages have the teacher's channels and are the outputs.
 
     Args:
         channels: Channels of each of the teacher's levels.
-        strides: Image pixels a step of each.
+        strides: Stride of each in image pixels.
         width: Channels of the finest stage; each coarser one has twice as many.
         blocks: Residual blocks a stage of the decoder.
     """
@@ -39,11 +39,11 @@ class Student(nn.Module):
             _output(widths[place], count, alone=self._places.count(place) == 1)
             for place, count in zip(self._places, channels, strict=True)
         )
-        start_as_resnet(self)
-        _silence_branches(self.encoder)
+        init_like_resnet(self)
+        _zero_init_branches(self.encoder)
 
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """What the teacher would say if nothing were wrong with the images.
+        """Predicts the teacher's features of the images without anomalies.
 
         Args:
             images: float32 [B, 3, H, W] in 0 to 1.
@@ -66,29 +66,29 @@ class Student(nn.Module):
         return stages
 
 
-def start_as_resnet(network: nn.Module) -> None:
-    """Draws the weights of all convolutions as ResNets do, by the number of outputs (He et al., 2015)."""
+def init_like_resnet(network: nn.Module) -> None:
+    """Kaiming initialisation (fan-out) of all convolutions, as in ResNets (He et al., 2015)."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
-def _silence_branches(encoder: nn.Module) -> None:
-    """Lets every block start as its shortcut, as timm's ResNets do; the published decoder does not."""
+def _zero_init_branches(encoder: nn.Module) -> None:
+    """Zero-initialises the residual branches, as timm's ResNets do; the published decoder does not."""
     for module in encoder.modules():
-        silence = getattr(module, "zero_init_last", None)
-        if silence is not None:
-            silence()
+        zero_init = getattr(module, "zero_init_last", None)
+        if zero_init is not None:
+            zero_init()
 
 
 def _nearest_stage(stride: int) -> int:
-    """Which stage is nearest in resolution, so that 14 and 16 pixels a step read the same one."""
+    """Index of the stage nearest in resolution; strides 14 and 16 share one."""
     distances = [abs(math.log(stride / own)) for own in STRIDES]
     return distances.index(min(distances))
 
 
 def _output(inputs: int, outputs: int, alone: bool) -> nn.Module:
-    """The stage itself where it fits; levels that share a stage would get equal answers, so these are projected."""
+    """Identity if the channels match; levels that share a stage get projections, or their outputs would be equal."""
     return nn.Identity() if inputs == outputs and alone else nn.Conv2d(inputs, outputs, 1)
 
 

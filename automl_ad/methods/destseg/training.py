@@ -1,4 +1,4 @@
-"""What DeSTSeg learns from in its two phases, and the losses of these."""
+"""Training data and losses of DeSTSeg's two phases."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from automl_ad.methods.destseg.head import directions
+from automl_ad.methods.destseg.head import unit_vectors
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """Inputs of the first phase.
+class StudentData:
+    """Data of the first phase.
 
     Attributes:
         images: uint8 [N, 3, H, W], with anomalies.
-        ideal: What the teacher says of the good images: directions, by level, float16 [N, C_k, h_k, w_k].
+        targets: The teacher's normalised features of the normal images, by level, float16 [N, C_k, h_k, w_k].
     """
 
     images: Tensor
-    ideal: Sequence[Tensor]
+    targets: Sequence[Tensor]
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """(rows, columns) of each level."""
-        return [(level.shape[2], level.shape[3]) for level in self.ideal]
+        return [(level.shape[2], level.shape[3]) for level in self.targets]
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
-        """Images, float32 in 0 to 1, and what is ideal for them, float32; ``generator`` is on the CPU."""
+        """A batch of images, float32 in 0 to 1, and their targets, float32; ``generator`` is on the CPU."""
         rows = torch.randint(len(self.images), (count,), generator=generator).to(self.images.device)
-        return self.images[rows].float() / 255, [level[rows].float() for level in self.ideal]
+        return self.images[rows].float() / 255, [level[rows].float() for level in self.targets]
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Inputs of the second phase.
+class SegmentationData:
+    """Data of the second phase.
 
-    Teacher and student are frozen, so what the segmentation network sees of an image never changes.
+    Teacher and student are frozen, so the inputs of the segmentation network are computed once.
 
     Attributes:
         products: float16 [N, C, h, w], see ``DeStSegHead.products``.
@@ -55,10 +55,10 @@ class Examples:
         return self.products[rows].float(), self.masks[rows]
 
 
-def gathered(batches: Iterable[Tensor], count: int) -> Tensor:
-    """Joins batches of ``count`` rows together in float16.
+def concatenate_half(batches: Iterable[Tensor], count: int) -> Tensor:
+    """Concatenates batches of ``count`` rows in total as float16.
 
-    The whole is allocated once: several gigabytes of it, joined from a list, would be needed twice.
+    The result is allocated once, as ``torch.cat`` of a list would need several gigabytes twice.
     """
     whole, filled = torch.empty(0), 0
     for batch in batches:
@@ -70,26 +70,26 @@ def gathered(batches: Iterable[Tensor], count: int) -> Tensor:
 
 
 def on_grid(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes bool [N, H, W] masks: bilinear, then cut at one half; float32 [N, *size], 0 or 1."""
+    """Resizes bool [N, H, W] masks: bilinear, then thresholded at 0.5; float32 [N, *size], 0 or 1."""
     small = functional.interpolate(masks[:, None].float(), size=size, mode="bilinear", align_corners=False)
     return (small[:, 0] >= 0.5).float()
 
 
-def imitation_loss(student: Sequence[Tensor], ideal: Sequence[Tensor]) -> Tensor:
-    """How far the student's answers point away from the ideal ones (section 3.2).
+def distillation_loss(student: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Cosine distance between the student's features and the targets (section 3.2).
 
-    Over the images this is a sum, not a mean, as in the authors' code: their learning rate of 0.4 belongs to the sum
-    over a batch of 32, and with the mean, as the paper writes it, training would be 32 times as slow.
+    Summed over the images, as in the authors' code, not averaged as in the paper: the learning rate of 0.4 belongs to
+    the sum over a batch of 32.
 
     Args:
         student: By level, [B, C_k, h_k, w_k].
-        ideal: Likewise, directions.
+        targets: Likewise, L2-normalised.
 
     Returns:
         Mean over positions of one minus the cosine, summed over levels and images; float32 scalar.
     """
-    pairs = zip((level.float() for level in student), ideal, strict=True)
-    return torch.stack([(1 - (directions(level) * good).sum(1)).mean((1, 2)).sum() for level, good in pairs]).sum()
+    pairs = zip((level.float() for level in student), targets, strict=True)
+    return torch.stack([(1 - (unit_vectors(level) * good).sum(1)).mean((1, 2)).sum() for level, good in pairs]).sum()
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor, gamma: float) -> Tensor:
@@ -98,7 +98,7 @@ def segmentation_loss(logits: Tensor, masks: Tensor, gamma: float) -> Tensor:
     Args:
         logits: [B, h, w].
         masks: float32 [B, h, w], 0 or 1.
-        gamma: Exponent of the focal loss: how little pixels count that are right already.
+        gamma: Exponent of the focal loss; larger values reduce the weight of well-classified pixels.
 
     Returns:
         Sum of the two means over all pixels; float32 scalar.

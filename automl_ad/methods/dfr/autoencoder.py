@@ -1,7 +1,7 @@
 """DFR's convolutional autoencoder of 1 x 1 kernels (Shi, Yang and Qi 2021, arXiv 2012.07122), trained on vectors.
 
-A 1 x 1 convolution sees one position at a time, so training needs vectors and no images: a random subset of the
-normals' regional vectors, drawn once, stands for all of them.
+A 1 x 1 convolution processes each position separately, so training uses vectors instead of images: a random subset of
+the normals' regional vectors, drawn once.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class AutoencoderHead(nn.Module):
         self.decoder = _layers(widths[::-1], form)
 
     @torch.no_grad()
-    def start_at(self, mean: Tensor) -> None:
-        """Makes the untrained output ``mean``: a short training must not be spent on finding the features' offsets."""
+    def init_output(self, mean: Tensor) -> None:
+        """Initialises the output bias to ``mean``, so that a short training need not learn the features' offsets."""
         cast(nn.Linear, self.decoder[-1]).bias.copy_(mean)
 
     def errors(self, vectors: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class AutoencoderHead(nn.Module):
 
 
 def _layers(widths: Sequence[int], form: Form) -> nn.Sequential:
-    """Linear layers from width to width, something between them but nothing after the last."""
+    """Linear layers of the given widths, with ReLU (and batch norm in the released form) after all but the last."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths[:-1]):
         normed = [nn.BatchNorm1d(outputs)] if form == "released" else []

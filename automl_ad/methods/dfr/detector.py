@@ -1,4 +1,4 @@
-"""DFR as a detector: regional features, then one of three ways to rebuild them."""
+"""DFR as a detector: regional features and one of three reconstruction models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from automl_ad.methods.features import (
     suggest_levels,
 )
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
@@ -38,21 +37,21 @@ _PLANS: dict[Effort, dict[str, Any]] = {
     "faithful": {"steps": 36_000, "batch": 16_384, "rate": 1e-4, "vectors": 200_000},
 }
 """Training of the autoencoder. ``faithful``: 700 passes over about 209 images in batches of 4 images at 64 x 64."""
-_PATIENT: tuple[Effort, ...] = ("thorough", "faithful")
+_LONG_EFFORTS: tuple[Effort, ...] = ("thorough", "faithful")
 """Efforts that can afford the published grid and levels."""
 _BLOCK = 16_384
-"""Vectors whose products are summed at once; bounds the memory of the fit."""
+"""Vectors per accumulation step; bounds the memory of the fit."""
 
 
 class DfrSettings(MethodSettings):
     """Parameters of DFR.
 
     Attributes:
-        model: What rebuilds the features: ``autoencoder`` (the paper), ``pca`` (its linear form, one vector a
-            position) or ``image_pca`` (one vector an image, so that the layout of the part is modelled too).
-        stride: Image pixels a step of the grid on which levels are stacked.
-        variance: Share of the normals' variance that sets the latent size.
-        mode: How coarser levels are brought to the grid; the paper's is nearest.
+        model: Reconstruction model: ``autoencoder`` (the paper), ``pca`` (its linear form, one vector per position) or
+            ``image_pca`` (one vector per image, which also models the layout of the part).
+        stride: Stride in image pixels of the grid to which levels are aligned.
+        variance: Share of the normals' variance that determines the latent size.
+        mode: Interpolation of coarser levels; nearest in the paper.
         autoencoder: Layers of the autoencoder: those of the authors' ``released`` code or of the ``paper``'s appendix.
         steps, batch, rate, vectors: Training of the autoencoder. All five are ignored by the linear forms.
     """
@@ -73,9 +72,8 @@ class DfrSettings(MethodSettings):
         return self.model == "autoencoder"
 
 
-@register
 class Dfr(FeatureDetector):
-    """Reconstruction error of regional features; its linear forms cost seconds."""
+    """Reconstruction error of regional features; its linear forms take seconds."""
 
     name: ClassVar[str] = "dfr"
     settings_type: ClassVar[type[MethodSettings]] = DfrSettings
@@ -114,9 +112,9 @@ class Dfr(FeatureDetector):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             head = self._autoencoder(vectors.shape[1], components.shape[1], torch.tensor(size))
-        head.start_at(mean)
+        head.init_output(mean)
         self.head = head.to(self.extractor.device)
-        plan = TrainingPlan(self.settings.steps, self.settings.rate, half=self._halves)
+        plan = TrainingPlan(self.settings.steps, self.settings.rate, half=self._half_precision)
         train(head, lambda: head.loss(vectors, self.settings.batch, generator), plan, budget=budget, report=report)
 
     def _autoencoder(self, channels: int, latent: int, grid: Tensor) -> AutoencoderHead:
@@ -127,7 +125,7 @@ class Dfr(FeatureDetector):
         share = max(1, min(size[0] * size[1], self.settings.vectors // len(normals)))
         sample, filled = torch.empty(0), 0
         for aligned in self._aligned(normals, size):
-            if not filled:  # allocated once: of thousands of channels, gigabytes would be copied to be joined
+            if not filled:  # allocated once, as concatenation would copy gigabytes
                 sample = aligned.new_empty(share * len(normals), aligned.shape[1])
             for image in torch.split(as_vectors(aligned, whole=False), size[0] * size[1]):
                 rows = torch.randperm(len(image), generator=generator)[:share]
@@ -166,25 +164,25 @@ class Dfr(FeatureDetector):
 
 def _suggest_levels(trial: BaseTrial, space: Space, backbone: str, model: str) -> tuple[int, ...]:
     own = space.backbone(backbone)
-    stacks = _stacks(own, space.effort) if model != "image_pca" else []  # whole images of such vectors fill a memory
+    stacks = _stacks(own, space.effort) if model != "image_pca" else []  # too much memory for whole images
     name = f"{backbone}.layers" if stacks else backbone
     return suggest_levels(trial, Dfr.name, name, list(dict.fromkeys(own.runs() + stacks)))
 
 
 def _stacks(backbone: BackboneSpace, effort: Effort) -> list[tuple[int, ...]]:
-    """The published sets of levels of a VGG network, as far as its weights go, where the effort allows for them.
+    """The published sets of levels of a VGG network that its weights provide, for long efforts; else none.
 
-    Of VGG19: relu1_1 to relu4_4, the paper's light setting of 3456 channels; all 16, its best of 5504; relu3_1 to
+    For VGG19: relu1_1 to relu4_4, the paper's light setting (3456 channels); all 16, its best (5504); relu3_1 to
     relu4_4.
     """
-    if not is_vgg(backbone.name) or effort not in _PATIENT:
+    if not is_vgg(backbone.name) or effort not in _LONG_EFFORTS:
         return []
     stacks = [backbone.within(1, 8), backbone.within(1, 16), backbone.within(4, 8)]
     return [stack for stack in stacks if stack]
 
 
 def _trained(space: Space) -> dict[str, Any]:
-    """The paper's autoencoder, on its VGG network where there is one."""
+    """The paper's autoencoder, on a VGG network if available."""
     vggs = [backbone for backbone in space.backbones if is_vgg(backbone.name)]
     chosen = next(iter(vggs), space.backbones[0])
     levels = chosen.usable[:2] if vggs else chosen.usable[:3]  # of VGG19, relu3_4 and relu4_4
@@ -192,7 +190,7 @@ def _trained(space: Space) -> dict[str, Any]:
         "backbone": chosen.name,
         "levels": next(iter(_stacks(chosen, space.effort)), levels),
         "model": "autoencoder",
-        "stride": 4 if space.effort in _PATIENT else 8,
+        "stride": 4 if space.effort in _LONG_EFFORTS else 8,
         "variance": 0.9,
         "autoencoder": "released",
     }

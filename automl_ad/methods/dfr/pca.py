@@ -1,6 +1,6 @@
-"""The linear form of DFR in closed form: what principal components of the normals cannot rebuild.
+"""The linear form of DFR in closed form: PCA reconstruction error.
 
-Known as DFM (Ahuja et al. 2019, arXiv 1909.11786) when one vector is the whole image.
+Known as DFM (Ahuja et al. 2019, arXiv 1909.11786) for one vector per image.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from automl_ad.methods.features import Align, align
 
 _MAX_IMAGES = 1_000
-"""Images whose joint components are computed; more add hours and no accuracy."""
+"""Maximum number of images in a PCA over whole images; more take hours without a gain in accuracy."""
 
 
 class PcaHead(nn.Module):
     """Mean squared residual, per position, of features projected onto the components of the normals.
 
     Buffers:
-        mean: float32 [D] of regional vectors, or [D * h * w] of whole images.
+        mean: float32 [D] for regional vectors, or [D * h * w] for whole images.
         components: float32 [D or D * h * w, k], orthonormal columns.
         grid: int64 [2], (h, w).
     """
@@ -49,14 +49,14 @@ class PcaHead(nn.Module):
 
 
 def as_vectors(aligned: Tensor, whole: bool) -> Tensor:
-    """float32 [B, D, h, w] to one vector an image, [B, D * h * w], or one a position, [B * h * w, D]."""
+    """float32 [B, D, h, w] to one vector per image, [B, D * h * w], or per position, [B * h * w, D]."""
     return aligned.flatten(1) if whole else aligned.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def components_of_positions(batches: Iterable[Tensor], variance: float) -> tuple[Tensor, Tensor]:
-    """Principal components of vectors that come as float32 [n, D] batches.
+    """Principal components of vectors given as float32 [n, D] batches.
 
-    Sums are taken about the mean of the first batch: squares of large features would otherwise lose the digits of
+    Sums are taken relative to the mean of the first batch, as squares of large features would lose the precision of
     small spreads.
 
     Returns:
@@ -75,11 +75,11 @@ def components_of_positions(batches: Iterable[Tensor], variance: float) -> tuple
         count += len(vectors)
     shift = total / count
     values, vectors = torch.linalg.eigh(products / count - torch.outer(shift, shift))
-    return origin + shift, vectors.flip(1)[:, : share_count(values.flip(0), variance)].contiguous()
+    return origin + shift, vectors.flip(1)[:, : component_count(values.flip(0), variance)].contiguous()
 
 
 def components_of_images(vectors: Tensor, variance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Principal components of a few long vectors, float32 [N, D], through their N x N products.
+    """Principal components of a few long vectors, float32 [N, D], from their N x N Gram matrix.
 
     Returns:
         The mean [D] and the fewest components [D, k] that hold the share ``variance`` of the variance.
@@ -90,13 +90,15 @@ def components_of_images(vectors: Tensor, variance: float, generator: torch.Gene
     centred = vectors - mean
     values, mixing = torch.linalg.eigh(centred @ centred.T)
     values, mixing = values.flip(0), mixing.flip(1)
-    kept = share_count(values[: max(1, len(values) - 1)], variance)  # N centred vectors span at most N - 1 dimensions
-    lengths = values[:kept].clamp_min(torch.finfo(values.dtype).tiny).sqrt()  # equal images leave nothing to span
+    kept = component_count(
+        values[: max(1, len(values) - 1)], variance
+    )  # N centred vectors span at most N - 1 dimensions
+    lengths = values[:kept].clamp_min(torch.finfo(values.dtype).tiny).sqrt()  # zero if all images are equal
     return mean, centred.T @ (mixing[:, :kept] / lengths)
 
 
-def share_count(values: Tensor, share: float) -> int:
-    """How many of the descending ``values`` reach ``share`` of their sum; at least one, and no rounding dust."""
+def component_count(values: Tensor, share: float) -> int:
+    """How many of the descending ``values`` reach ``share`` of their sum; at least one, without rounding noise."""
     values = values.clamp_min(0)
     solid = int((values > 1e-6 * values[0]).sum())
     needed = int((values.cumsum(0) < share * values.sum()).sum()) + 1

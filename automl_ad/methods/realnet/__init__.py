@@ -1,4 +1,4 @@
-"""RealNet (Zhang, Xu and Zhou, CVPR 2024, arXiv 2403.05897): features selected by anomalies, rebuilt, and compared."""
+"""RealNet (Zhang, Xu and Zhou, CVPR 2024, arXiv 2403.05897): reconstruction of anomaly-aware selected features."""
 
 from automl_ad.methods.realnet.detector import RealNet, RealNetSettings
 

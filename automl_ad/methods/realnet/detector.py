@@ -13,13 +13,12 @@ from automl_ad.backbones.extractor import BATCH
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_families, suggest_levels
-from automl_ad.methods.learners import LearnerSettings, suggest_strength
 from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.methods.realnet.head import Network, RealNetHead
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode
 from automl_ad.methods.realnet.training import FeaturePairs, joint_loss
-from automl_ad.methods.registry import register
 from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.methods.synthetic_training import SyntheticTrainingSettings, suggest_strength
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -34,22 +33,22 @@ _PLANS: dict[Effort, dict[str, Any]] = {
     "faithful": {"network": "unet", "pairs": 2_048, "steps": 14_000, "batch": 16, "rate": 1e-4},
 }
 """``faithful``: 1000 passes over about 220 images in batches of 16."""
-_SHORT: tuple[Effort, ...] = ("quick", "balanced")
+_SHORT_EFFORTS: tuple[Effort, ...] = ("quick", "balanced")
 _STEP = {"light": 16, "unet": 64}
 """Channel counts are multiples of this: the U-Net's attention has heads of 64 channels."""
 
 
-class RealNetSettings(LearnerSettings):
+class RealNetSettings(SyntheticTrainingSettings):
     """Parameters of RealNet.
 
     Attributes:
-        share: Share of the channels of the finest level that go on.
-        taper: By how much less of each coarser level goes on.
-        kept: Share of the residual channels that are judged, r / m'.
-        mode: How they are ranked.
-        families: What anomalies it learns from; for opacity and strength see ``LearnerSettings``.
-        normal_share: Share of the training images that stay good.
-        network: What rebuilds a level.
+        share: Share of the channels selected from the finest level.
+        taper: Factor on that share for each coarser level.
+        kept: Share of the residual channels that enter the discriminator, r / m'.
+        mode: Statistic by which these are ranked.
+        families: Anomalies to train on; for opacity and strength see ``SyntheticTrainingSettings``.
+        normal_share: Share of normal images in training batches.
+        network: Reconstruction network of a level.
         pairs, steps, batch, rate: Training.
     """
 
@@ -66,16 +65,15 @@ class RealNetSettings(LearnerSettings):
     rate: float = _PLANS["quick"]["rate"]
 
     def channels(self, available: Sequence[int]) -> list[int]:
-        """m_k: how many of the available channels of each level go on, the finest level first."""
+        """m_k: the number of channels selected from each level, the finest level first."""
         step = _STEP[self.network]
         wanted = [count * self.share * self.taper**place for place, count in enumerate(available)]
         most = [step * (count // step) or count for count in available]
         return [min(top, max(step, step * round(want / step))) for top, want in zip(most, wanted, strict=True)]
 
 
-@register
 class RealNet(FeatureDetector):
-    """Rebuilds selected features of a frozen backbone and judges the residuals; learns from synthetic anomalies."""
+    """Reconstructs selected features and classifies the residuals; trains on synthetic anomalies."""
 
     name: ClassVar[str] = "realnet"
     learns_from: ClassVar[frozenset[str]] = frozenset({"texture", "sdas"})
@@ -84,22 +82,22 @@ class RealNet(FeatureDetector):
     head: RealNetHead
 
     @property
-    def chooses(self) -> bool:
-        """See ``Detector.chooses``: a map is the largest of several."""
+    def selects_channels(self) -> bool:
+        """See ``Detector.selects_channels``: residual channels are selected for each image."""
         return True
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
-        anomalies = self._needed(anomalies)
+        anomalies = self._require_source(anomalies)
         pairs = anomalies.pairs(normals, self.settings.pairs)
         self.head = self._new_head(self._select(pairs)).to(self.extractor.device)
-        features = self._keep(pairs)
+        features = self._feature_pairs(pairs)
         head, generator = self.head, self._generator()
 
         def loss() -> Tensor:
             return joint_loss(head, features.draw(self.settings.batch, self.settings.normal_share, generator))
 
-        plan = TrainingPlan(self.settings.steps, self.settings.rate, half=self._halves)
+        plan = TrainingPlan(self.settings.steps, self.settings.rate, half=self._half_precision)
         train(head, loss, plan, budget=budget, report=report)
 
     def _new_head(self, selected: Sequence[Tensor]) -> RealNetHead:
@@ -110,33 +108,33 @@ class RealNet(FeatureDetector):
             return RealNetHead(selected, kept, self.settings.mode, self.settings.network)
 
     def _select(self, pairs: Pairs) -> list[Tensor]:
-        """The channels of every level that show anomalies best."""
-        names = [order_note(self.extractor.backbone.weights_tag, level) for level in self.settings.levels]
-        if not pairs.notes.keys() >= set(names):
-            pairs.notes.update(zip(names, self._rank(pairs), strict=True))
-        orders = [pairs.notes[name] for name in names]
+        """The selected channels of every level."""
+        names = [channel_order_key(self.extractor.backbone.weights_tag, level) for level in self.settings.levels]
+        if not pairs.derived.keys() >= set(names):
+            pairs.derived.update(zip(names, self._rank(pairs), strict=True))
+        orders = [pairs.derived[name] for name in names]
         counts = self.settings.channels([len(order) for order in orders])
         return [order[:count] for order, count in zip(orders, counts, strict=True)]
 
     def _rank(self, pairs: Pairs) -> list[Tensor]:
-        """All channels of every level, those that show anomalies best foremost."""
+        """All channels of every level, the best anomaly indicators first."""
         rankings = [ChannelRanking() for _ in self.settings.levels]
-        for clean, anomalous, masks in self._walk(pairs):
+        for clean, anomalous, masks in self._feature_batches(pairs):
             for ranking, good, bad in zip(rankings, clean, anomalous, strict=True):
                 ranking.add(good, bad, masks)
         return [ranking.order() for ranking in rankings]
 
-    def _keep(self, pairs: Pairs) -> FeaturePairs:
+    def _feature_pairs(self, pairs: Pairs) -> FeaturePairs:
         """The selected features of all pairs, in half precision on the device."""
-        clean, anomalous = (self._kept(images) for images in (pairs.clean, pairs.anomalous))
+        clean, anomalous = (self._selected_features(images) for images in (pairs.clean, pairs.anomalous))
         return FeaturePairs(clean, anomalous, pairs.masks.to(self.extractor.device))
 
-    def _kept(self, images: ImageSet) -> list[Tensor]:
+    def _selected_features(self, images: ImageSet) -> list[Tensor]:
         batches = [[level.half() for level in self.head.features(maps)] for maps in self._batches(images)]
         return [torch.cat(level) for level in zip(*batches, strict=True)]
 
-    def _walk(self, pairs: Pairs) -> Iterator[tuple[list[Tensor], list[Tensor], Tensor]]:
-        """Features of the good and the anomalous images, and the masks, batch by batch."""
+    def _feature_batches(self, pairs: Pairs) -> Iterator[tuple[list[Tensor], list[Tensor], Tensor]]:
+        """Features of the normal and the anomalous images, and the masks, in batches."""
         masks = torch.split(pairs.masks.to(self.extractor.device), BATCH)
         return zip(self._batches(pairs.clean), self._batches(pairs.anomalous), masks, strict=True)
 
@@ -167,20 +165,20 @@ class RealNet(FeatureDetector):
 
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
-        """The published settings, as far as the effort carries them."""
+        """The published settings, reduced as the effort requires."""
         networks = [backbone for backbone in space.backbones if not backbone.fixed]
         return [_PLANS[space.effort] | _published(backbone, space.effort) for backbone in networks[:1]]
 
 
-def order_note(tag: str, level: int) -> str:
-    """Under which name of ``Pairs.notes`` the order of the channels of a level is, int64 [C]."""
+def channel_order_key(tag: str, level: int) -> str:
+    """Key in ``Pairs.derived`` of the ranking of a level's channels, int64 [C]."""
     return f"order of channels/{tag}/{level}"
 
 
 def _runs(backbone: BackboneSpace, effort: Effort) -> list[tuple[int, ...]]:
-    """Levels worth combining; short efforts leave out the finest, whose grid would make all else four times as slow."""
+    """Levels to combine; short efforts leave out the finest, whose grid would make training four times as slow."""
     runs = [run for run in backbone.runs(4) if len(run) > 1]
-    if effort in _SHORT:
+    if effort in _SHORT_EFFORTS:
         runs = [run for run in runs if backbone.usable[0] not in run]
     return runs or [backbone.middle]
 
@@ -188,7 +186,7 @@ def _runs(backbone: BackboneSpace, effort: Effort) -> list[tuple[int, ...]]:
 def _published(backbone: BackboneSpace, effort: Effort) -> dict[str, Any]:
     return {
         "backbone": backbone.name,
-        "levels": _runs(backbone, effort)[0] if effort in _SHORT else backbone.usable[:4],
+        "levels": _runs(backbone, effort)[0] if effort in _SHORT_EFFORTS else backbone.usable[:4],
         "share": 1.0,
         "taper": 0.5,
         "kept": 1 / 3,

@@ -1,4 +1,4 @@
-"""RealNet's trained part: from the levels of a frozen backbone to an anomaly map."""
+"""RealNet's trained part: maps the levels of a frozen backbone to an anomaly map."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Network = Literal["light", "unet"]
 
 
 class PlainBlock(nn.Module):
-    """ReLU, 3 x 3 convolution, ReLU, 1 x 1 convolution, beside the identity."""
+    """ReLU, 3 x 3 convolution, ReLU, 1 x 1 convolution, with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class PlainBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells from the selected residuals where an image is anomalous.
+    """Classifies pixels from the selected residuals.
 
     Args:
         channels: Selected residual channels.
@@ -57,20 +57,20 @@ class Discriminator(nn.Module):
         self.fine = nn.Sequential(nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
 
     def forward(self, residuals: Tensor) -> Tensor:
-        """float32 [B, C, h, w] to the logits of good and anomalous, float32 [B, 2, 2h, 2w]."""
+        """float32 [B, C, h, w] to the logits of normal and anomalous, float32 [B, 2, 2h, 2w]."""
         coarse = functional.interpolate(self.coarse(residuals), scale_factor=2.0, mode="bilinear", align_corners=True)
         logits: Tensor = self.fine(coarse)
         return logits
 
 
 class RealNetHead(nn.Module):
-    """Selects features, rebuilds them, selects residuals and judges these.
+    """Selects features, reconstructs them, selects residuals and classifies pixels from these.
 
     Args:
-        selected: By level, the kept channels, int64 [m_k]; the finest level first.
-        kept: Residual channels that are judged.
-        mode: How they are ranked.
-        network: What rebuilds a level.
+        selected: By level, the selected channels, int64 [m_k]; the finest level first.
+        kept: Number of residual channels that enter the discriminator.
+        mode: Statistic by which these are ranked.
+        network: Reconstruction network of a level.
 
     Buffers:
         selected_0, selected_1, ...: int64 [m_k].
@@ -92,30 +92,30 @@ class RealNetHead(nn.Module):
         self.judge = Discriminator(kept)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Feature levels to float32 [B, h, w]: log odds of anomalous, twice as fine as the finest level."""
+        """Feature levels to float32 [B, h, w]: log odds of anomalous, at twice the resolution of the finest level."""
         features = self.features(maps)
         logits = self.logits(features, self.rebuilt(features))
         return logits[:, 1] - logits[:, 0]
 
     def features(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The kept channels of each level, float32 [B, m_k, h_k, w_k]."""
+        """The selected channels of each level, float32 [B, m_k, h_k, w_k]."""
         return [level[:, self.get_buffer(f"selected_{place}")] for place, level in enumerate(maps)]
 
     def rebuilt(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """What the features of each level would be on a good image."""
-        return [_on_multiples(network, level, 4) for network, level in zip(self.rebuild, features, strict=True)]
+        """The reconstructed features of each level."""
+        return [_call_padded(network, level, 4) for network, level in zip(self.rebuild, features, strict=True)]
 
     def logits(self, features: Sequence[Tensor], rebuilt: Sequence[Tensor]) -> Tensor:
-        """Logits of good and anomalous from the squared residuals, float32 [B, 2, 2h, 2w]."""
+        """Logits of normal and anomalous from the squared residuals, float32 [B, 2, 2h, 2w]."""
         finest = features[0].shape[-2:]
-        residuals = [(level - ideal) ** 2 for level, ideal in zip(features, rebuilt, strict=True)]
+        residuals = [(level - targets) ** 2 for level, targets in zip(features, rebuilt, strict=True)]
         fine = [functional.interpolate(level, size=finest, mode="bilinear", align_corners=True) for level in residuals]
         logits: Tensor = self.judge(self.select(torch.cat(fine, 1)))
         return logits
 
 
-def _on_multiples(network: nn.Module, features: Tensor, multiple: int) -> Tensor:
-    """Runs a network that halves its input on sides that are no multiples, by repeating the last row and column."""
+def _call_padded(network: nn.Module, features: Tensor, multiple: int) -> Tensor:
+    """Runs a network whose input sides must be multiples, replicating the last row and column as padding."""
     height, width = features.shape[-2:]
     down, right = -height % multiple, -width % multiple
     padded = functional.pad(features, (0, right, 0, down), mode="replicate") if down or right else features

@@ -1,4 +1,4 @@
-"""Networks that rebuild the selected features of good images, one for each level."""
+"""Networks that reconstruct the selected features of normal images, one per level."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _GROUPS = 32
 
 
 def groups_for(channels: int) -> int:
-    """The largest number of groups up to 32 that leaves each two channels or more.
+    """The largest number of groups up to 32 with at least two channels each.
 
-    A group of one channel would lose its mean, and with it how bright or dark the level is.
+    A group of one channel would lose its mean, and with it the brightness of the level.
     """
     groups = math.gcd(_GROUPS, channels)
     return groups if channels >= 2 * groups else max(1, groups // 2)
@@ -28,8 +28,8 @@ class ResidualBlock(nn.Module):
     """Group norm, SiLU and one 3 x 3 convolution beside a shortcut; both may halve or double the resolution.
 
     Args:
-        inputs: Channels that come in.
-        outputs: Channels that go out.
+        inputs: Input channels.
+        outputs: Output channels.
         resample: ``down`` halves by average pooling, ``up`` doubles by a transposed convolution on either path.
     """
 
@@ -65,7 +65,7 @@ class SelfAttention(nn.Module):
         self.norm = nn.GroupNorm(groups_for(channels), channels)
         self.inward = nn.Conv2d(channels, 3 * channels, 1)
         self.outward = nn.Conv2d(channels, channels, 1)
-        _silence(self.outward)
+        _zero_init(self.outward)
 
     def forward(self, features: Tensor) -> Tensor:
         """float32 [B, C, h, w] to the same shape."""
@@ -81,7 +81,7 @@ class FeatureUNet(nn.Module):
     """The published reconstruction network: a U-Net of residual blocks with attention below full resolution.
 
     Half of the level's channels at the first stage, then times 1, 2 and 4; two blocks a stage on the way down and three
-    on the way up, resampling by residual blocks, and an output that starts at zero.
+    on the way up, resampling by residual blocks, and a zero-initialised output.
 
     Args:
         channels: Channels of the level, even.
@@ -111,7 +111,7 @@ class FeatureUNet(nn.Module):
             if stage > 0:
                 self.up.append(ResidualBlock(width, width, "up"))
         last = nn.Conv2d(width, channels, 3, padding=1)
-        _silence(last)
+        _zero_init(last)
         self.end = nn.Sequential(nn.GroupNorm(groups_for(width), width), nn.SiLU(), last)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -123,14 +123,14 @@ class FeatureUNet(nn.Module):
             kept.append(features)
         features = self.middle(features)
         for step, block in enumerate(self.up, 1):
-            # Every fourth block doubles the resolution; the others take in what the way down kept.
+            # Every fourth block doubles the resolution; the others concatenate a skip connection.
             features = block(features) if step % 4 == 0 else block(torch.cat([features, kept.pop()], 1))
         result: Tensor = self.end(features)
         return result
 
 
-def _silence(layer: nn.Conv2d) -> None:
-    """Makes a layer give zero before it has learned anything."""
+def _zero_init(layer: nn.Conv2d) -> None:
+    """Zero-initialises a layer."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 
@@ -143,11 +143,11 @@ def _stage_block(inputs: int, outputs: int, attends: bool) -> nn.Module:
 class LightReconstruction(nn.Module):
     """A reconstruction network for small machines: one halving, a few blocks at low resolution, no skip connection.
 
-    Without a connection past the bottleneck it cannot copy an anomaly through.
+    Without skip connections it cannot copy an anomaly through.
 
     Args:
         channels: Channels of the level.
-        width: Channels inside.
+        width: Hidden channels.
         depth: Residual blocks at low resolution.
     """
 

@@ -1,4 +1,4 @@
-"""RealNet's two selections: of features before training (AFS), of residuals for every image (RRS)."""
+"""RealNet's selections: of feature channels before training (AFS), of residual channels for every image (RRS)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.nn import functional
 Mode = Literal["max", "mean", "both"]
 
 _SMOOTH = 1e-4
-"""Keeps a channel that never differs from dividing by zero; of the published code."""
+"""Avoids division by zero for constant channels; as in the published code."""
 
 
 class ChannelRanking:
-    """Anomaly-aware features selection (AFS): orders the channels of one level by how well they show anomalies.
+    """Anomaly-aware features selection (AFS): ranks the channels of one level by how well they indicate anomalies.
 
     The loss of a channel is the mean squared difference between the anomaly's mask and the squared change of the
-    channel, which is scaled to 0..1 over each batch (section 3.2, equation 3). The order does not depend on how many
-    channels are kept: rank once, cut for every trial.
+    channel, scaled to 0..1 over each batch (section 3.2, equation 3). The ranking does not depend on the number of
+    channels selected, so it is computed once and truncated for every trial.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class ChannelRanking:
         self._batches = 0
 
     def add(self, clean: Tensor, anomalous: Tensor, masks: Tensor) -> None:
-        """Takes in a batch.
+        """Accumulates the losses of a batch.
 
         Args:
-            clean: float32 [B, C, h, w], features of good images.
+            clean: float32 [B, C, h, w], features of normal images.
             anomalous: float32 [B, C, h, w], features of the same images with anomalies drawn on them.
-            masks: bool [B, H, W], where.
+            masks: bool [B, H, W], True at the anomaly.
         """
         change = (anomalous.float() - clean.float()) ** 2
         low, high = change.amin((0, 2, 3), keepdim=True), change.amax((0, 2, 3), keepdim=True)
@@ -44,10 +44,10 @@ class ChannelRanking:
 
     @property
     def losses(self) -> Tensor:
-        """Mean loss of each channel, float32 [C]; channels without a finite one count as the worst.
+        """Mean loss of each channel, float32 [C]; channels without a finite loss get the worst one.
 
         Raises:
-            ValueError: Nothing was added.
+            ValueError: No batch was added.
         """
         if self._losses is None:
             raise ValueError("channels are ranked by at least one batch of pairs")
@@ -57,28 +57,28 @@ class ChannelRanking:
         return torch.nan_to_num(losses, nan=worst, posinf=worst)
 
     def order(self) -> Tensor:
-        """Channels from the best to the worst, int64 [C]; equals in their own order."""
+        """Channels from the best to the worst, int64 [C]; the sort is stable."""
         return torch.argsort(self.losses, stable=True)
 
 
 class ResidualSelection(nn.Module):
-    """Reconstruction residuals selection (RRS): for each image, the channels in which it differs most (section 3.3).
+    """Reconstruction residuals selection (RRS): for each image, the channels with the largest residuals (section 3.3).
 
-    Channels are ranked by their normalised residuals, so that none wins by its scale, but the raw residuals go on. The
-    ``max`` finds small anomalies, the ``mean`` large ones; ``both`` gives half of the places to each, and a channel may
-    be taken by both.
+    Channels are ranked by their normalised residuals, so that scale does not matter; the raw residuals are returned.
+    ``max`` favours small anomalies, ``mean`` large ones; ``both`` selects half of the channels by each, and a channel
+    may be selected twice.
 
     Args:
         channels: Residual channels, all levels together.
-        kept: r, channels that go on; even for ``both``.
-        mode: What a channel is ranked by.
+        kept: r, number of channels selected; even for ``both``.
+        mode: Statistic by which channels are ranked.
     """
 
     def __init__(self, channels: int, kept: int, mode: Mode) -> None:
         super().__init__()
         if not 1 <= kept <= channels or (mode == "both" and kept % 2):
             raise ValueError(f"of {channels} residual channels {kept} cannot be kept by mode {mode!r}")
-        # No scale or shift is learned: gradients end at the ranking.
+        # No affine parameters, as no gradients flow through the ranking.
         self.norm = nn.BatchNorm2d(channels, affine=False, momentum=0.9)
         self._kept = kept
         self._mode: Mode = mode

@@ -14,22 +14,22 @@ from automl_ad.methods.realnet.head import RealNetHead
 
 @dataclass(frozen=True)
 class Batch:
-    """Kept features of a batch.
+    """Selected features of a batch.
 
     Attributes:
-        seen: What the head looks at, by level, float32 [B, m_k, h_k, w_k].
-        ideal: The same of the good images.
-        masks: bool [B, H, W], where what it looks at is anomalous.
+        inputs: By level, float32 [B, m_k, h_k, w_k], of normal or anomalous images.
+        targets: The same of the normal images.
+        masks: bool [B, H, W], True where the inputs are anomalous.
     """
 
-    seen: Sequence[Tensor]
-    ideal: Sequence[Tensor]
+    inputs: Sequence[Tensor]
+    targets: Sequence[Tensor]
     masks: Tensor
 
 
 @dataclass(frozen=True)
 class FeaturePairs:
-    """Kept features of training pairs.
+    """Selected features of training pairs.
 
     Attributes:
         clean: By level, float16 or float32 [N, m_k, h_k, w_k].
@@ -45,18 +45,18 @@ class FeaturePairs:
         """A batch of pairs.
 
         Args:
-            count: Pairs of the batch.
-            normal_share: Probability that the good image takes the place of the anomalous one.
-            generator: On the CPU.
+            count: Batch size.
+            normal_share: Probability that the normal image replaces the anomalous one.
+            generator: A CPU generator.
         """
         rows = torch.randint(len(self.masks), (count,), generator=generator)
         normal = torch.rand(count, generator=generator) < normal_share
         places = rows.to(self.masks.device)
-        stays = normal.to(self.masks.device)[:, None, None, None]
-        ideal = [level[places].float() for level in self.clean]
+        is_normal = normal.to(self.masks.device)[:, None, None, None]
+        targets = [level[places].float() for level in self.clean]
         changed = [level[places].float() for level in self.anomalous]
-        seen = [torch.where(stays, good, bad) for good, bad in zip(ideal, changed, strict=True)]
-        return Batch(seen, ideal, self.masks[places] & ~stays[:, 0])
+        inputs = [torch.where(is_normal, good, bad) for good, bad in zip(targets, changed, strict=True)]
+        return Batch(inputs, targets, self.masks[places] & ~is_normal[:, 0])
 
 
 def joint_loss(head: RealNetHead, batch: Batch) -> Tensor:
@@ -64,13 +64,13 @@ def joint_loss(head: RealNetHead, batch: Batch) -> Tensor:
 
     Args:
         head: The trained part.
-        batch: What it looks at.
+        batch: Selected features.
 
     Returns:
         Sum over levels of the mean squared error, plus the mean cross entropy of the pixels; float32 scalar.
     """
-    rebuilt = [level.float() for level in head.rebuilt(batch.seen)]
-    errors = [functional.mse_loss(level, good) for level, good in zip(rebuilt, batch.ideal, strict=True)]
-    logits = head.logits(batch.seen, rebuilt).float()
+    rebuilt = [level.float() for level in head.rebuilt(batch.inputs)]
+    errors = [functional.mse_loss(level, good) for level, good in zip(rebuilt, batch.targets, strict=True)]
+    logits = head.logits(batch.inputs, rebuilt).float()
     full = functional.interpolate(logits, size=batch.masks.shape[-2:], mode="bilinear", align_corners=True)
     return torch.stack(errors).sum() + functional.cross_entropy(full, batch.masks.long())

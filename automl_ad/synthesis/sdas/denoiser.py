@@ -1,4 +1,4 @@
-"""The denoising network: diffusers' U-Net, told where on the product it looks."""
+"""The denoising network: diffusers' U-Net with position channels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ GROUPS = 32
 COORDINATES = 2
 
 
-def place_channels(mean: Tensor) -> Tensor:
-    """What tells every pixel where on the product it lies.
+def position_channels(mean: Tensor) -> Tensor:
+    """Input channels that encode the position of every pixel on the product.
 
     Args:
-        mean: float32 [3, H, W], the mean of the good pictures. Where these show the same part in the same place it
-            says what belongs there; where they do not it is a blur that the network learns to ignore.
+        mean: float32 [3, H, W], the mean of the good images. For aligned parts it shows what belongs at a position;
+            otherwise it is a blur that the network learns to ignore.
 
     Returns:
         float32 [5, H, W]: row and column from -1 at the first to 1 at the last, then the mean.
@@ -34,15 +34,14 @@ def place_channels(mean: Tensor) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """Predicts the noise in a picture or a crop of one.
+    """Predicts the noise in an image or a crop of one.
 
-    More input channels say where on the product every pixel lies, so that a network trained on crops knows a rim from
-    a centre and can still be run on the whole picture. Folding squares of pixels into channels makes the first
-    and costliest level four times cheaper.
+    Position channels allow a network trained on crops to run on the whole image. Pixel unshuffling (a patch of 2) makes
+    the first and most expensive level four times cheaper.
 
     Args:
-        settings: Shape of the network.
-        channels: Channels of the encoded pictures, 1 or 3.
+        settings: Architecture of the network.
+        channels: Channels of the encoded images, 1 or 3.
     """
 
     def __init__(self, settings: NetworkSettings, channels: int) -> None:
@@ -51,33 +50,33 @@ class Denoiser(nn.Module):
         self._placed = settings.placed
         folded = channels * settings.patch**2
         outputs = folded * (2 if settings.learned_variance else 1)
-        place = COORDINATES + 3 * settings.patch**2 if settings.placed else 0
-        self.network = _network(settings, folded + place, outputs)
-        # Without this an untrained network adds noise of its own, which a short training must first unlearn.
+        position_count = COORDINATES + 3 * settings.patch**2 if settings.placed else 0
+        self.network = _network(settings, folded + position_count, outputs)
+        # Zero initialisation: otherwise a short training first has to unlearn the network's own noise.
         nn.init.zeros_(self.network.conv_out.weight)
         nn.init.zeros_(cast(Tensor, self.network.conv_out.bias))
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, place: Tensor) -> Tensor:
-        """Predicts the noise, and after it the variance where that is learned.
+    def forward(self, noisy: Tensor, timesteps: Tensor, positions: Tensor) -> Tensor:
+        """Predicts the noise and, if learned, the variance.
 
         Args:
             noisy: float32 [B, C, H, W], about -1 to 1 plus noise.
             timesteps: int64 [B].
-            place: float32 [B, 5, H, W] of ``place_channels``; not looked at by a network that is not ``placed``.
+            positions: float32 [B, 5, H, W] of ``position_channels``; ignored unless the network is ``placed``.
 
         Returns:
             float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
         """
         inputs = functional.pixel_unshuffle(noisy, self._patch)
         if self._placed:
-            where = functional.avg_pool2d(place[:, :COORDINATES], self._patch)
-            inputs = torch.cat([inputs, where, functional.pixel_unshuffle(place[:, COORDINATES:], self._patch)], 1)
+            where = functional.avg_pool2d(positions[:, :COORDINATES], self._patch)
+            inputs = torch.cat([inputs, where, functional.pixel_unshuffle(positions[:, COORDINATES:], self._patch)], 1)
         output: Tensor = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps).sample
         return functional.pixel_shuffle(output.float(), self._patch)
 
 
 def _network(settings: NetworkSettings, inputs: int, outputs: int) -> UNet2DModel:
-    from diffusers.models.unets.unet_2d import UNet2DModel  # takes seconds, which searches without SDAS need not wait
+    from diffusers.models.unets.unet_2d import UNet2DModel  # imported here: takes seconds
 
     resampling = "resnet" if settings.published_blocks else "conv"
     network: UNet2DModel = UNet2DModel(

@@ -1,4 +1,4 @@
-"""The family ``sdas``: the low-density edge of the product's own pictures, seen through an irregular mask."""
+"""The family ``sdas``: low-density samples of the diffusion model, blended in through an irregular mask."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from automl_ad.synthesis.sdas.local import OPACITIES, local_anomaly
 
 
 class SdasFamily(AnomalyFamily):
-    """Perlin-shaped islands of a picture that the diffusion model made of the same image with added variance.
+    """Perlin-shaped regions of a synthetic image, sampled from the same image with added variance.
 
-    Severity is the strength s. The opacity is drawn from the published range.
+    The severity is the strength s. The opacity is drawn from the published range.
     """
 
     name = "sdas"
 
     def __init__(self, context: Context) -> None:
-        """Takes the pictures of the context.
+        """Uses the synthesiser of the context.
 
         Raises:
             InputError: The context has none.
@@ -33,18 +33,18 @@ class SdasFamily(AnomalyFamily):
             raise InputError("The family sdas needs a trained diffusion model: leave it out or let a search train one.")
         self._source = context.sdas
 
-    def expect(self, images: Sequence[npt.NDArray[np.uint8]], severities: Sequence[float]) -> None:
-        """See ``AnomalyFamily.expect``: a GPU makes many pictures in the time of one."""
-        self._source.pictures(images, severities)
+    def prepare(self, images: Sequence[npt.NDArray[np.uint8]], severities: Sequence[float]) -> None:
+        """See ``AnomalyFamily.prepare``: on a GPU a batch takes as long as one image."""
+        self._source.synthesise(images, severities)
 
     def attempt(
         self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
         """See ``AnomalyFamily.attempt``."""
-        picture = self._source.pictures([image], [severity])[0]
+        synthetic = self._source.synthesise([image], [severity])[0]
         for _ in range(ATTEMPTS):
             mask = perlin_mask((image.shape[0], image.shape[1]), rng, foreground=inside)
-            blended = local_anomaly(image, picture, mask, float(rng.uniform(*OPACITIES)))
+            blended = local_anomaly(image, synthetic, mask, float(rng.uniform(*OPACITIES)))
             changed = blending.changed_mask(image, blended, mask.astype(np.float32))
             if changed.any():
                 return np.where(changed[..., None], blended, image), changed

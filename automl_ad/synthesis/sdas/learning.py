@@ -1,4 +1,4 @@
-"""Teaches the denoiser what good pictures look like, from random crops of them."""
+"""Trains the denoiser on random crops of the good images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from automl_ad.synthesis.sdas.denoiser import Denoiser, place_channels
+from automl_ad.synthesis.sdas.denoiser import Denoiser, position_channels
 from automl_ad.synthesis.sdas.encoding import Encoding
 from automl_ad.synthesis.sdas.losses import diffusion_loss
 from automl_ad.synthesis.sdas.settings import SdasSettings
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 Watch = Callable[[Progress], None]
 
 
-def noise_schedule(settings: SdasSettings, reach: float = 1.0) -> DDPMScheduler:
-    """The diffusion of the published method: T variances from 1e-4 to 0.02, clean pictures clipped at ``reach``."""
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # takes seconds, as in the denoiser
+def noise_schedule(settings: SdasSettings, clip: float = 1.0) -> DDPMScheduler:
+    """The diffusion of the published method: T variances from 1e-4 to 0.02, clean images clipped to +-``clip``."""
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # imported here: takes seconds
 
     schedule: DDPMScheduler = DDPMScheduler(
         num_train_timesteps=settings.timesteps,
@@ -34,7 +34,7 @@ def noise_schedule(settings: SdasSettings, reach: float = 1.0) -> DDPMScheduler:
         variance_type="learned_range" if settings.network.learned_variance else "fixed_small",
         prediction_type=settings.predicts,
         clip_sample=True,
-        clip_sample_range=reach,
+        clip_sample_range=clip,
         timestep_spacing="leading",
     )
     return schedule
@@ -45,22 +45,22 @@ class Crops:
     """Draws training batches.
 
     Attributes:
-        pictures: uint8 [N, 3, H, W], on the device of the training.
-        encoding: What the model sees of them.
-        side: Side of the crops, or None for whole pictures.
-        grid: Crops begin at multiples of this.
+        images: uint8 [N, 3, H, W], on the device of the training.
+        encoding: Encoding of the images.
+        side: Side of the crops, or None for whole images.
+        grid: Crop offsets are multiples of this.
     """
 
-    pictures: Tensor
+    images: Tensor
     encoding: Encoding
     side: int | None
     grid: int
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random crops, float32 [count, C, h, w] in about -1 to 1, and their places, float32 [count, 5, h, w]."""
-        height, width = self.pictures.shape[-2:]
-        where = self.place
-        chosen = torch.randint(len(self.pictures), (count,), generator=generator).tolist()
+        """Random crops, float32 [count, C, h, w] in about -1 to 1, and position channels, float32 [count, 5, h, w]."""
+        height, width = self.images.shape[-2:]
+        where = self.positions
+        chosen = torch.randint(len(self.images), (count,), generator=generator).tolist()
         if self.side is None:
             return self._encoded[chosen].float(), where.expand(count, -1, -1, -1)
         h, w = min(self.side, height), min(self.side, width)
@@ -71,14 +71,14 @@ class Crops:
         return crops.float(), torch.stack([where[:, y : y + h, x : x + w] for _, y, x in places])
 
     @cached_property
-    def place(self) -> Tensor:
-        """Where on the product every pixel lies, float32 [5, H, W]."""
-        return place_channels(self.encoding.mean.to(self.pictures.device))
+    def positions(self) -> Tensor:
+        """Position channels of the whole image, float32 [5, H, W]."""
+        return position_channels(self.encoding.mean.to(self.images.device))
 
     @cached_property
     def _encoded(self) -> Tensor:
-        """bfloat16 [N, C, H, W]: half the memory, and finer than the noise that is added."""
-        return torch.cat([self.encoding.encode(picture[None]).bfloat16() for picture in self.pictures])
+        """bfloat16 [N, C, H, W]: half the memory, and more precise than the added noise."""
+        return torch.cat([self.encoding.encode(image[None]).bfloat16() for image in self.images])
 
 
 def learn(
@@ -90,26 +90,26 @@ def learn(
     budget: Budget,
     watch: Watch | None = None,
 ) -> TrainingLog:
-    """Trains the denoiser, in place.
+    """Trains the denoiser in place.
 
     Args:
         denoiser: On the device of the crops.
-        crops: What it learns from.
-        settings: Of the model.
-        plan: How long and how fast.
+        crops: Training data.
+        settings: Settings of the model.
+        plan: Steps, learning rate and schedule.
         seed: Drives crops, timesteps and noise.
         budget: Ends the training early.
-        watch: Told about once a second.
+        watch: Called about once a second.
 
     Raises:
-        FloatingPointError: The loss left the finite numbers.
+        FloatingPointError: The loss is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     scheduler = noise_schedule(settings)
 
     def loss() -> Tensor:
         clean, where = crops.draw(settings.batch, generator)
-        timesteps = torch.randint(settings.longest_noise, (len(clean),), generator=generator).to(clean.device)
+        timesteps = torch.randint(settings.max_train_timestep, (len(clean),), generator=generator).to(clean.device)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         return diffusion_loss(scheduler, lambda x, t: denoiser(x, t, where), clean, timesteps, noise)
 

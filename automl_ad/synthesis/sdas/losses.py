@@ -1,4 +1,4 @@
-"""What the denoiser learns from: squared error, and for its variance the variational bound.
+"""Losses of the denoiser: squared error, and the variational bound for a learned variance.
 
 Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", ICML 2021, section 3.
 """
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 HALF_LEVEL = 1 / 255
-"""Half the distance of two of the 256 levels in -1 to 1."""
+"""Half the distance between adjacent 8-bit levels in -1 to 1."""
 LEAST_LIKELIHOOD = 1e-12
-"""Keeps the loss of a level far from the mean finite."""
+"""Lower bound of the likelihood, so that the loss stays finite."""
 
 
 def diffusion_loss(
     scheduler: DDPMScheduler, denoise: Denoise, clean: Tensor, timesteps: Tensor, noise: Tensor
 ) -> Tensor:
-    """Mean squared error of the prediction, plus the variational bound where the network learns its variance.
+    """Mean squared error of the prediction, plus the variational bound if the network learns its variance.
 
-    The hybrid objective of the paper (equation 16) with weight 1 on one term of the bound, as RealNet trains. The bound
-    sees the prediction without its gradient, so that it teaches the variance alone.
+    The hybrid objective of the paper (equation 16) with weight 1 on one term of the bound, as RealNet trains. The
+    prediction is detached in the bound, which thus trains the variance only.
 
     Args:
-        scheduler: Diffusion of T timesteps; ``epsilon`` or ``v_prediction``. Training knows no respacing.
+        scheduler: Diffusion of T timesteps; ``epsilon`` or ``v_prediction``. Training does not use respacing.
         denoise: The network.
         clean: float32 [B, C, H, W], -1 to 1.
         timesteps: int64 [B], 0 to T - 1.
@@ -43,7 +43,7 @@ def diffusion_loss(
         float32 scalar.
 
     Raises:
-        ValueError: The network gives another number of channels, or predicts something else.
+        ValueError: Unexpected number of output channels or prediction type.
     """
     noisy = scheduler.add_noise(clean, noise, cast(torch.IntTensor, timesteps))  # the library's narrow annotation
     output = denoise(noisy, timesteps)
@@ -58,15 +58,15 @@ def diffusion_loss(
 def variational_bound(
     scheduler: DDPMScheduler, output: Tensor, clean: Tensor, noisy: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """One term of the variational bound for each picture: the divergence from the true posterior to the model's.
+    """One term of the variational bound for each image: the divergence from the true posterior to the model's.
 
-    At timestep 0 it is the negative log likelihood of the picture's levels instead.
+    At timestep 0 it is the negative log likelihood of the image's levels instead.
 
     Args:
         scheduler: Diffusion of T timesteps with variance ``learned_range``.
         output: Of the network, float32 [B, 2C, H, W].
-        clean: float32 [B, C, H, W], the levels of 8 bits spread over -1 to 1.
-        noisy: float32 [B, C, H, W], the clean pictures at the timesteps.
+        clean: float32 [B, C, H, W], 8-bit levels scaled to -1 to 1.
+        noisy: float32 [B, C, H, W], the clean images at the timesteps.
         timesteps: int64 [B], 0 to T - 1.
 
     Returns:
@@ -80,7 +80,7 @@ def variational_bound(
         raise ValueError("the variational bound needs a scheduler with the variance type learned_range")
     alpha_bar, posterior = _posterior_at(scheduler, timesteps)
     mean = posterior.mean(estimate_clean(scheduler, prediction, noisy, alpha_bar), noisy)
-    # Before timestep 0 nothing is uncertain: a zero variance has no logarithm, and the paper's code takes the next.
+    # The variance is zero at timestep 0, so its logarithm is clipped to the next one, as in the paper's code.
     least = _posterior_at(scheduler, timesteps.clamp(min=1))[1].variance
     log_variance = dataclasses.replace(posterior, variance=least).log_variance(fraction)
     divergence = gaussian_divergence(posterior.mean(clean, noisy), torch.log(posterior.variance), mean, log_variance)
@@ -111,7 +111,7 @@ def level_log_likelihood(levels: Tensor, mean: Tensor, log_deviation: Tensor) ->
     """
     sharpness = torch.exp(-log_deviation)
     offset = levels - mean
-    # By symmetry both bounds can lie in the lower tail, where float32 numbers are finer.
+    # By symmetry both bounds are computed in the lower tail, where float32 is more precise.
     upper = _share_below((HALF_LEVEL - offset.abs()) * sharpness)
     lower = _share_below((-HALF_LEVEL - offset.abs()) * sharpness)
     first = _share_below((offset + HALF_LEVEL) * sharpness)
@@ -121,7 +121,7 @@ def level_log_likelihood(levels: Tensor, mean: Tensor, log_deviation: Tensor) ->
 
 
 def _share_below(deviations: Tensor) -> Tensor:
-    # torch.special.ndtr, which does the same, is off by several percent five deviations down.
+    # torch.special.ndtr is several percent off at five deviations below the mean.
     return 0.5 * torch.erfc(deviations * -math.sqrt(0.5))
 
 

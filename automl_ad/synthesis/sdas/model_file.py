@@ -1,4 +1,4 @@
-"""A trained model on disk: weights, what its training and gate measured, and pictures to look at."""
+"""A trained model on disk: weights, measurements of training and gate, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SCHEMA = 1
 class ModelFile:
     """The model in one folder.
 
-    A folder that holds the model of other pictures or settings, or a damaged one, counts as empty.
+    A folder with a damaged model, or a model of other images or settings, counts as empty.
 
     Args:
-        folder: Where it lies; nothing is created before ``save``.
-        identity: What the model depends on, JSON-able.
+        folder: Folder of the model; not created before ``save``.
+        identity: All inputs that the model depends on, JSON-able.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -38,17 +38,17 @@ class ModelFile:
         self.reload()
 
     def reload(self) -> None:
-        """Reads what was measured of the model that is there now."""
+        """Reads the facts of the model currently in the folder."""
         self.facts = self._read()
 
     @property
     def passed(self) -> bool:
-        """Whether there is a model and the gate let it through."""
+        """Whether there is a model that passed the gate."""
         return bool(self.digest) and self.facts["fault"] is None
 
     @property
     def rounds(self) -> int:
-        """Rounds of training that it has had."""
+        """Rounds of training so far."""
         return int(self.facts.get("rounds", 0))
 
     @property
@@ -58,14 +58,14 @@ class ModelFile:
 
     @property
     def sheet(self) -> Path | None:
-        """The pictures that the gate judged; None if there are none."""
+        """Contact sheet of the gate's images; None if there is none."""
         return self._folder / "gate.png" if self.digest else None
 
     def load(self, module: nn.Module) -> None:
         """Loads the weights into a module of the model's shape.
 
         Raises:
-            StoreError: The file of weights is missing or damaged.
+            StoreError: The weights file is missing or damaged.
         """
         path = self._weights(self.digest)
         try:
@@ -80,15 +80,15 @@ class ModelFile:
     def save(
         self, module: nn.Module, facts: Mapping[str, Any], drawn: Mapping[float, Sequence[npt.NDArray[np.uint8]]]
     ) -> None:
-        """Writes the weights, then a contact sheet, and last the facts that make them count.
+        """Writes the weights, then a contact sheet, and last the facts, which make the model valid.
 
         Args:
             module: The model.
-            facts: What was measured; ``fault`` among them, None if the gate let the model through.
+            facts: Measurements, including ``fault``, which is None if the model passed the gate.
             drawn: Rows of the contact sheet by strength.
 
         Raises:
-            StoreError: The folder cannot be written or the disk is full; the model that was there before stays.
+            StoreError: The folder cannot be written or the disk is full; the previous model is kept.
         """
         content = save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
         digest = hashlib.sha256(content).hexdigest()
@@ -100,8 +100,8 @@ class ModelFile:
             if path != self._weights(digest):
                 path.unlink(missing_ok=True)
 
-    def give_up(self, fault: str, rounds: int) -> None:
-        """Records that no model could be trained in so many rounds, so that nobody tries again.
+    def record_failure(self, fault: str, rounds: int) -> None:
+        """Records that no model could be trained in ``rounds`` rounds, so that it is not tried again.
 
         Raises:
             StoreError: The folder cannot be written.
@@ -113,7 +113,7 @@ class ModelFile:
         self.facts = facts
 
     def _weights(self, digest: str) -> Path:
-        """Named by content: a save that is cut short leaves the weights that the facts speak of."""
+        """Named by content, so that an interrupted save keeps the weights to which the facts refer."""
         return self._folder / f"model-{digest[:16]}.safetensors"
 
     def _read(self) -> dict[str, Any]:

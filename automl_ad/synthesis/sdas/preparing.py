@@ -1,4 +1,4 @@
-"""From good pictures to a synthesiser that passed its gate, within a time limit; or the reason why not."""
+"""Loads or trains the SDAS model of a set of images within a time limit, and runs its quality gate."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.denoiser import Denoiser
 from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.sdas.model_file import ModelFile
-from automl_ad.synthesis.sdas.pool import PicturePool
+from automl_ad.synthesis.sdas.pool import ImagePool
 from automl_ad.synthesis.sdas.synthesiser import Sampler, Sdas, batch_on
 from automl_ad.training import Budget, Progress, TrainingPlan
 
 MIN_IMAGES = 12
-"""Fewer pictures do not teach what is normal; a study of 20 images learns from so many."""
-FLATTEST = 1.0
-"""Standard deviation in grey levels below which the pictures show nothing."""
-LEAST_S = 60.0
-"""No machine trains a model in less: with less time left nothing is even measured."""
-MEASURED = 3
-"""Training steps that tell how long a training takes."""
+"""Minimum number of training images; a study of 20 images has so many in its train part."""
+MIN_DEVIATION = 1.0
+"""Standard deviation in grey levels below which images count as uniform."""
+MIN_SECONDS = 60.0
+"""Minimum remaining time; with less, not even the speed is measured."""
+TIMED_STEPS = 3
+"""Training steps used to estimate the duration of a training."""
 RETRY_RATE = 0.25
-"""Share of the learning rate for the one restart after a training that diverged."""
+"""Factor on the learning rate for the one restart after a diverged training."""
 EXTENSION = 0.5
-"""Share of the steps, and of the learning rate, of each extension of a training that did not pass the gate."""
+"""Factor on the steps and the learning rate of each extension of a training that did not pass the gate."""
 
-_NO_MORE = 1000
-"""Rounds recorded for a model that is not worth another."""
+_FINAL_ROUND = 1000
+"""Number of rounds recorded for a model that is not to be trained again."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A synthesiser, or why there is none.
+    """A synthesiser, or the reason why there is none.
 
     Attributes:
-        sdas: The synthesiser; None if it was switched off.
-        reason: Why it was, as the end of a sentence.
-        facts: What training and gate measured, for the report.
-        sheet: The pictures that the gate judged, as one picture file; None if it judged none.
-        warnings: What else the user should know, in sentences.
+        sdas: The synthesiser; None if unusable.
+        reason: Why it is unusable, as the end of a sentence.
+        facts: Measurements of training and gate, for the report.
+        sheet: Contact sheet of the gate's images; None if the gate did not run.
+        warnings: Further sentences for the user.
     """
 
     sdas: Sdas | None
@@ -63,131 +63,129 @@ class Outcome:
 
 
 class _UnusableError(Exception):
-    """SDAS cannot be used; the message is the end of the sentence."""
+    """SDAS cannot be used; the message is the end of a sentence."""
 
 
-def prepare(commission: SdasJob) -> Outcome:
-    """Loads the model of these pictures, or trains it and puts it to the gate.
+def prepare(job: SdasJob) -> Outcome:
+    """Loads the model of these images, or trains it and runs the gate.
 
-    A model that passed once is used again without training; one that failed is trained further while its settings and
-    the time limit allow, and else stays switched off.
+    A model that passed is reused without training; one that failed is trained further while its settings and the time
+    limit allow, and otherwise stays unusable.
 
     Raises:
         StoreError: The cache cannot be written.
     """
-    model = ModelFile(commission.home, commission.identity)
+    model = ModelFile(job.folder, job.identity)
     try:
-        _require_usable(commission)
-        with _alone(commission.home):
+        _require_usable(job)
+        with _exclusive(job.folder):
             model.reload()
             if not model.passed:
-                _train_until_passed(commission, model)
-        return _ready(commission, model)
+                _train_until_passed(job, model)
+        return _ready(job, model)
     except _UnusableError as fault:
         return Outcome(None, str(fault), model.facts, model.sheet)
     except (MemoryError, torch.cuda.OutOfMemoryError):
         return Outcome(None, "its training needs more memory than this device has", model.facts, model.sheet)
 
 
-def _require_usable(commission: SdasJob) -> None:
-    count = len(commission.fit)
+def _require_usable(job: SdasJob) -> None:
+    count = len(job.train_images)
     if count < MIN_IMAGES:
-        raise _UnusableError(f"it learns from {MIN_IMAGES} or more good images but has {count}")
-    if float(np.std(commission.fit, axis=(1, 2)).max()) < FLATTEST:
-        raise _UnusableError("every good image is of one flat colour, so there is nothing to learn")
-    divisor = commission.settings.network.divisor
-    if any(side % divisor for side in commission.fit.shape[1:3]):
+        raise _UnusableError(f"it needs {MIN_IMAGES} or more good training images but has {count}")
+    if float(np.std(job.train_images, axis=(1, 2)).max()) < MIN_DEVIATION:
+        raise _UnusableError("every good image is of one uniform colour, so there is nothing to learn")
+    divisor = job.settings.network.divisor
+    if any(side % divisor for side in job.train_images.shape[1:3]):
         raise _UnusableError(f"its network needs image sides that are multiples of {divisor}")
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Two studies on the same pictures must not both train; the second waits and finds the model."""
-    lock = FileLock(home / ".training.lock")
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Locks the folder, so that a second study on the same images waits and then loads the model."""
+    lock = FileLock(folder / ".training.lock")
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise StoreError(f"{home} cannot be written ({error.strerror}); choose another --workspace.") from error
+        raise StoreError(f"{folder} cannot be written ({error.strerror}); choose another --workspace.") from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _ready(commission: SdasJob, model: ModelFile) -> Outcome:
+def _ready(job: SdasJob, model: ModelFile) -> Outcome:
     @cache
     def sampler() -> Sampler:
-        denoiser = commission.denoiser()
+        denoiser = job.denoiser()
         model.load(denoiser)
-        return commission.sampler(denoiser)
+        return job.sampler(denoiser)
 
     def watch(done: int, total: int) -> None:
-        commission.tell("Making synthetic pictures", done, total, None)
+        job.progress("Making synthetic images", done, total, None)
 
-    pool = PicturePool.open(commission.home, {**commission.identity, "weights": model.digest})
-    sdas = Sdas(sampler, pool, commission.seed, batch_on(commission.device), commission.budget, watch)
+    pool = ImagePool.open(job.folder, {**job.identity, "weights": model.digest})
+    sdas = Sdas(sampler, pool, job.seed, batch_on(job.device), job.budget, watch)
     return Outcome(sdas, None, model.facts, model.sheet, pool.warnings)
 
 
-def _train_until_passed(commission: SdasJob, model: ModelFile) -> None:
-    """One round of training, and extensions while the gate refuses and time is left."""
+def _train_until_passed(job: SdasJob, model: ModelFile) -> None:
+    """One round of training, and extensions while the gate rejects the model and time is left."""
     pace: tuple[float, float] | None = None
     while not model.passed:
-        if model.rounds > commission.settings.extensions:
+        if model.rounds > job.settings.extensions:
             raise _UnusableError(str(model.facts["fault"]))
-        step_s, pictures_s = pace = pace or _measure(commission, model)
-        plan = _plan(commission, model.rounds)
-        _require_time(commission, model, step_s * plan.steps + pictures_s)
-        _one_round(commission, model, plan, Budget(commission.budget.left - pictures_s))
+        step_s, images_s = pace = pace or _measure(job, model)
+        plan = _plan(job, model.rounds)
+        _require_time(job, model, step_s * plan.steps + images_s)
+        _one_round(job, model, plan, Budget(job.budget.left - images_s))
 
 
-def _plan(commission: SdasJob, rounds: int) -> TrainingPlan:
-    settings = commission.settings
+def _plan(job: SdasJob, rounds: int) -> TrainingPlan:
+    settings = job.settings
     return settings.plan() if rounds == 0 else settings.plan(EXTENSION, settings.rate * EXTENSION)
 
 
-def _require_time(commission: SdasJob, model: ModelFile, seconds: float) -> None:
-    if seconds > commission.budget.left:
+def _require_time(job: SdasJob, model: ModelFile, seconds: float) -> None:
+    if seconds > job.budget.left:
         if model.rounds:
             raise _UnusableError(str(model.facts["fault"]))
-        left = format_duration(max(0.0, commission.budget.left))
+        left = format_duration(max(0.0, job.budget.left))
         raise _UnusableError(
-            f"it needs {format_duration(seconds)} or more on this machine and its share of the time budget leaves "
-            f"{left}; a longer --time-budget carries it"
+            f"it needs {format_duration(seconds)} or more on this machine but its share of the time budget is "
+            f"{left}; use a longer --time-budget"
         )
 
 
-def _one_round(commission: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget) -> None:
-    """Trains, or trains further, and asks the gate."""
-    denoiser, facts = _taught(commission, model, plan, budget)
-    commission.tell("Judging synthetic pictures", 0, 1, None)
+def _one_round(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget) -> None:
+    """Trains the model, or trains it further, and runs the gate."""
+    denoiser, facts = _trained(job, model, plan, budget)
+    job.progress("Checking synthetic images", 0, 1, None)
     begin = time.monotonic()
-    drawn = _gate_pictures(commission, commission.sampler(denoiser))
-    seconds = (time.monotonic() - begin) / gate.PICTURES
-    foreground = Foreground.fit(commission.fit)
-    verdict = gate.examine(drawn, commission.bases, foreground, commission.judge(), commission.seed)
-    facts |= {"rounds": model.rounds + 1, "seconds_a_picture": seconds, **verdict.facts}
+    drawn = _gate_images(job, job.sampler(denoiser))
+    seconds = (time.monotonic() - begin) / gate.IMAGES
+    foreground = Foreground.fit(job.train_images)
+    result = gate.run_gate(drawn, job.bases, foreground, job.reference(), job.seed)
+    facts |= {"rounds": model.rounds + 1, "seconds_a_picture": seconds, **result.facts}
     model.save(denoiser, facts, drawn)
 
 
-def _taught(
-    commission: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget
-) -> tuple[Denoiser, dict[str, Any]]:
-    """A network after one more round of training, and what all rounds so far measured."""
+def _trained(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget) -> tuple[Denoiser, dict[str, Any]]:
+    """A network after one more round of training, and the measurements of all rounds so far."""
     before, begin = model.facts, time.monotonic()
     steps = int(before.get("steps", 0))
 
     def watch(progress: Progress) -> None:
         message = f"Training SDAS, loss {progress.loss:.3f}"
-        commission.tell(message, progress.step, progress.steps, progress.seconds_left)
+        job.progress(message, progress.step, progress.steps, progress.seconds_left)
 
     for rate in (plan.rate, plan.rate * RETRY_RATE):
-        denoiser = commission.denoiser()
+        denoiser = job.denoiser()
         if before:
             model.load(denoiser)
         try:
-            log = commission.teach(denoiser, replace(plan, rate=rate), commission.seed + steps, budget, watch)
+            log = job.train(denoiser, replace(plan, rate=rate), job.seed + steps, budget, watch)
         except FloatingPointError:
             continue
         return denoiser, {
@@ -196,30 +194,30 @@ def _taught(
             "losses": [*before.get("losses", ()), *log.losses],
             "rate": rate,
         }
-    model.give_up("its training diverged twice, the second time at a quarter of the learning rate", _NO_MORE)
+    model.record_failure("its training diverged twice, the second time at a quarter of the learning rate", _FINAL_ROUND)
     raise _UnusableError(str(model.facts["fault"]))
 
 
-def _gate_pictures(commission: SdasJob, sampler: Sampler) -> dict[float, list[npt.NDArray[np.uint8]]]:
-    """By strength, one picture of each of the gate's bases."""
-    bases, batch = commission.bases[: gate.BASES], batch_on(commission.device)
+def _gate_images(job: SdasJob, sampler: Sampler) -> dict[float, list[npt.NDArray[np.uint8]]]:
+    """For each strength, one image of each of the gate's bases."""
+    bases, batch = job.bases[: gate.BASES], batch_on(job.device)
     drawn = {}
     for strength in gate.STRENGTHS:
         chunks = [bases[start : start + batch] for start in range(0, len(bases), batch)]
-        made = [sampler(chunk, [strength] * len(chunk), [commission.seed] * len(chunk)) for chunk in chunks]
+        made = [sampler(chunk, [strength] * len(chunk), [job.seed] * len(chunk)) for chunk in chunks]
         drawn[strength] = list(np.concatenate(made))
     return drawn
 
 
-def _measure(commission: SdasJob, model: ModelFile) -> tuple[float, float]:
-    """Seconds that a training step takes here, and all pictures together; gives up once they cannot fit."""
-    _require_time(commission, model, LEAST_S)
-    plan, denoiser = _plan(commission, model.rounds), commission.denoiser()
-    commission.teach(denoiser, replace(plan, steps=1), 0, Budget())
-    step_s = commission.teach(denoiser, replace(plan, steps=MEASURED), 0, Budget()).seconds / MEASURED
-    _require_time(commission, model, step_s * plan.steps)
-    bases = commission.bases[: batch_on(commission.device)]
+def _measure(job: SdasJob, model: ModelFile) -> tuple[float, float]:
+    """Estimated seconds of a training step and of all sampling; raises as soon as the time is insufficient."""
+    _require_time(job, model, MIN_SECONDS)
+    plan, denoiser = _plan(job, model.rounds), job.denoiser()
+    job.train(denoiser, replace(plan, steps=1), 0, Budget())
+    step_s = job.train(denoiser, replace(plan, steps=TIMED_STEPS), 0, Budget()).seconds / TIMED_STEPS
+    _require_time(job, model, step_s * plan.steps)
+    bases = job.bases[: batch_on(job.device)]
     begin = time.monotonic()
-    commission.sampler(denoiser)(bases, [0.0] * len(bases), [0] * len(bases))
-    picture_s = (time.monotonic() - begin) / len(bases)
-    return step_s, picture_s * (commission.pictures + gate.PICTURES)
+    job.sampler(denoiser)(bases, [0.0] * len(bases), [0] * len(bases))
+    image_s = (time.monotonic() - begin) / len(bases)
+    return step_s, image_s * (job.image_count + gate.IMAGES)

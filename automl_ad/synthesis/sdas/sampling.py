@@ -23,13 +23,13 @@ SMALLEST_VARIANCE = 1e-20
 
 @dataclass(frozen=True)
 class Posterior:
-    """The Gaussian of an earlier picture, given the noisy and the clean one (Ho et al., NeurIPS 2020, equation 7).
+    """The posterior of the previous image, given the noisy and the clean one (Ho et al., NeurIPS 2020, equation 7).
 
     Attributes:
-        clean_weight: Share of the clean picture in the mean.
-        noisy_weight: Share of the noisy picture in the mean.
+        clean_weight: Share of the clean image in the mean.
+        noisy_weight: Share of the noisy image in the mean.
         variance: Variance, at least 1e-20.
-        beta: Variance of the forward step between the two timesteps, the most a reverse step can need.
+        beta: Variance of the forward step between the two timesteps, an upper bound for the reverse step.
     """
 
     clean_weight: Tensor
@@ -39,8 +39,8 @@ class Posterior:
 
     @classmethod
     def between(cls, alpha_bar: Tensor, alpha_bar_before: Tensor) -> Posterior:
-        """The posterior from the signal shares of the noisy and of the earlier picture, of one shape, in 0 to 1."""
-        # The order of the operations is that of diffusers: strength 0 gives its pictures to the last bit.
+        """The posterior from the signal shares of the noisy and of the previous image, of one shape, in 0 to 1."""
+        # The order of operations is that of diffusers, so that strength 0 is bit-identical.
         alpha = alpha_bar / alpha_bar_before
         beta = 1 - alpha
         left, left_before = 1 - alpha_bar, 1 - alpha_bar_before
@@ -52,7 +52,7 @@ class Posterior:
         )
 
     def mean(self, clean: Tensor, noisy: Tensor) -> Tensor:
-        """Mean of the earlier picture, float32 [B, C, H, W]."""
+        """Mean of the previous image, float32 [B, C, H, W]."""
         return self.clean_weight * clean + self.noisy_weight * noisy
 
     def log_variance(self, fraction: Tensor) -> Tensor:
@@ -65,10 +65,10 @@ class Posterior:
 
 
 def split_output(scheduler: DDPMScheduler, output: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
-    """Parts a network's output into prediction and variance.
+    """Splits a network's output into prediction and variance.
 
     Args:
-        scheduler: Its variance type says which of them the network gives.
+        scheduler: Its variance type determines whether there is a variance.
         output: float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
         channels: C.
 
@@ -86,13 +86,13 @@ def split_output(scheduler: DDPMScheduler, output: Tensor, channels: int) -> tup
 
 
 def estimate_clean(scheduler: DDPMScheduler, prediction: Tensor, noisy: Tensor, alpha_bar: Tensor) -> Tensor:
-    """The clean picture that a prediction implies, not clipped.
+    """The clean image implied by a prediction, not clipped.
 
     Args:
-        scheduler: Its prediction type says what was predicted: ``epsilon``, ``v_prediction`` or ``sample``.
+        scheduler: Its prediction type determines what was predicted: ``epsilon``, ``v_prediction`` or ``sample``.
         prediction: float32 [B, C, H, W].
         noisy: float32 [B, C, H, W].
-        alpha_bar: Share of the signal in the noisy pictures, float32 scalar or [B, 1, 1, 1].
+        alpha_bar: Share of the signal in the noisy images, float32 scalar or [B, 1, 1, 1].
 
     Returns:
         float32 [B, C, H, W].
@@ -111,12 +111,12 @@ def estimate_clean(scheduler: DDPMScheduler, prediction: Tensor, noisy: Tensor, 
 
 
 def respaced(scheduler: DDPMScheduler, steps: int, start_step: int) -> list[int]:
-    """The timesteps that sampling visits.
+    """The timesteps used in sampling.
 
     Args:
         scheduler: Diffusion of T timesteps; it is not changed.
-        steps: Timesteps that all T are respaced to, in 1 to T.
-        start_step: Only timesteps below this are visited, in 1 to T.
+        steps: Number of timesteps after respacing, in 1 to T.
+        start_step: Only timesteps below this are used, in 1 to T.
 
     Returns:
         Descending timesteps, never empty.
@@ -142,19 +142,19 @@ def reverse_step(
     Strength 0 is the ordinary step, bit for bit that of ``DDPMScheduler.step``.
 
     Args:
-        scheduler: Gives the diffusion, and the timestep before this one; variance ``fixed_small``, ``fixed_large`` or
+        scheduler: Defines the diffusion and the previous timestep; variance ``fixed_small``, ``fixed_large`` or
             ``learned_range``, and no dynamic thresholding.
-        output: Of the network, float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
-        timestep: Of the noisy pictures. At 0, the last, no noise is added.
+        output: Network output, float32 [B, C, H, W], or [B, 2C, H, W] with learned variance.
+        timestep: Timestep of the noisy images. At 0, the last, no noise is added.
         noisy: float32 [B, C, H, W].
-        strength: s of each picture, float32 [B], 0 or more.
+        strength: s of each image, float32 [B], 0 or more.
         noise: Standard normal, float32 [B, C, H, W].
 
     Returns:
-        The pictures at the timestep before, float32 [B, C, H, W].
+        The images at the previous timestep, float32 [B, C, H, W].
 
     Raises:
-        ValueError: A scheduler or an output of another kind.
+        ValueError: Unsupported scheduler or output shape.
     """
     _check_kind(scheduler)
     prediction, fraction = split_output(scheduler, output, noisy.shape[1])
@@ -178,26 +178,26 @@ def sample(
     start_step: int,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """Draws pictures from a diffusion model, the odder the greater their strength.
+    """Samples from a diffusion model; greater strengths give less likely images.
 
-    Runs under ``torch.inference_mode``. A picture depends on its own generator, not on the batch it is made in, up to
-    what the network's rounding owes to the batch; noise is drawn on the CPU, so that a seed means the same everywhere.
+    Runs under ``torch.inference_mode``. An image depends on its own generator and not on its batch, up to rounding in
+    the network; noise is drawn on the CPU, so that results do not depend on the device.
 
     Args:
         scheduler: Diffusion of T timesteps; it is not changed.
         denoise: The network.
-        bases: float32 [B, C, H, W], within that range too.
-        strength: s of each picture, float32 [B], 0 or more.
-        steps: Timesteps that all T are respaced to, in 1 to T.
-        start_step: In 1 to T. T starts from pure noise, to which the bases only give the shape; less starts from the
-            bases, noised to the greatest respaced timestep below it.
-        generators: One CPU generator for each picture.
+        bases: float32 [B, C, H, W], within the scheduler's clipping range.
+        strength: s of each image, float32 [B], 0 or more.
+        steps: Number of timesteps after respacing, in 1 to T.
+        start_step: In 1 to T. T starts from pure noise and uses only the shape of the bases; smaller values start from
+            the bases, noised to the greatest respaced timestep below it.
+        generators: One CPU generator for each image.
 
     Returns:
-        float32 [B, C, H, W], within the range that the scheduler clips to, on the device of the bases.
+        float32 [B, C, H, W], within the scheduler's clipping range, on the device of the bases.
 
     Raises:
-        ValueError: A number is out of range, or the arguments do not fit each other.
+        ValueError: A number is out of range, or shapes do not match.
     """
     _check_batch(bases, strength, generators)
     timesteps = respaced(scheduler, steps, start_step)
@@ -206,7 +206,7 @@ def sample(
         strength = strength.to(bases.device)
         noisy = _draw(bases, generators)
         if start_step < len(scheduler):
-            # add_noise moves the tables of its scheduler, which the chain wants to keep on the CPU.
+            # add_noise moves its scheduler's tables to the device, but the chain keeps them on the CPU.
             first = cast(torch.IntTensor, _times(bases, timesteps[0]))  # the library's narrow annotation
             noisy = copy.copy(chain).add_noise(bases, noisy, first)
         for timestep in timesteps:
@@ -217,9 +217,9 @@ def sample(
 
 
 def _respaced_copy(scheduler: DDPMScheduler, steps: int) -> DDPMScheduler:
-    """A scheduler of its own, since respacing changes it and tensors of inference mode must not get into training."""
+    """A copy, since respacing changes the scheduler and inference tensors must not get into training."""
     chain = copy.copy(scheduler)
-    # Numbers on the CPU never make the device wait, and give the same pictures whether or not the scheduler trained.
+    # Tables on the CPU avoid device synchronisation and give equal images before and after training.
     chain.alphas_cumprod = chain.alphas_cumprod.cpu()
     chain.set_timesteps(steps)
     return chain
@@ -234,7 +234,7 @@ def _check_kind(scheduler: DDPMScheduler) -> None:
 def _check_batch(bases: Tensor, strength: Tensor, generators: Sequence[torch.Generator]) -> None:
     if strength.shape != bases.shape[:1] or len(generators) != len(bases):
         raise ValueError(
-            f"{len(bases)} pictures need as many strengths and generators"
+            f"{len(bases)} images need as many strengths and generators"
             f" but got {tuple(strength.shape)} and {len(generators)}"
         )
     if not bool(((strength >= 0) & torch.isfinite(strength)).all()):

@@ -1,4 +1,4 @@
-"""How large the diffusion model of SDAS is, how it is trained and how it is sampled."""
+"""Settings of the diffusion model: architecture, training and sampling."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Size = Literal["small", "medium", "published"]
 
 
 class NetworkSettings(BaseModel):
-    """Shape of the U-Net.
+    """Architecture of the U-Net.
 
     Attributes:
-        patch: Side of the squares of pixels that are folded into channels before the first convolution.
+        patch: Factor of the pixel unshuffling before the first convolution.
         widths: Channels of each level; each level halves the resolution of the one before.
         layers: Residual blocks of a level.
-        attention: For each level, whether it has self-attention; if none has, the network takes pictures of any size.
+        attention: Whether each level has self-attention; without any, the network takes images of any size.
         head_channels: Channels of an attention head.
         published_blocks: Residual up- and downsampling and scale-shift conditioning, as the published model has.
-        placed: Whether the network is told where on the product it looks (see ``place_channels``).
+        placed: Whether the network gets position channels (see ``position_channels``).
         learned_variance: Whether the network predicts the variance of the reverse step as well.
     """
 
@@ -38,7 +38,7 @@ class NetworkSettings(BaseModel):
 
     @property
     def divisor(self) -> int:
-        """Sides of pictures must be multiples of this."""
+        """Sides of images must be multiples of this."""
         return int(self.patch * 2 ** (len(self.widths) - 1))
 
 
@@ -46,21 +46,21 @@ class SdasSettings(BaseModel):
     """One diffusion model: network, training and sampling.
 
     Attributes:
-        network: Shape of the U-Net.
-        crop: Side of the random crops it is trained on; None for whole pictures.
-        batch: Crops a step.
-        accumulate: Batches whose gradients make one optimiser step.
+        network: Architecture of the U-Net.
+        crop: Side of the random training crops; None for whole images.
+        batch: Batch size.
+        accumulate: Batches per optimiser step (gradient accumulation).
         steps: Optimiser steps.
-        extensions: How often training may go on, half as long again, when the pictures do not pass the gate.
+        extensions: How often training may be extended by half its length if the model does not pass the gate.
         rate: Peak learning rate.
-        decays: Whether the learning rate follows a cosine to zero.
-        predicts: The noise (``epsilon``), or its mixture with the clean picture whose error weighs alike at all noise
-            levels (``v_prediction``; Salimans and Ho, ICLR 2022), from which a short training learns shapes sooner.
-        encodes: Whether the model sees pictures less their mean, along axes of their own (see ``Encoding``).
-        average: Decay of the moving average of the weights; it warms up.
+        decays: Whether the learning rate decays to zero by a cosine schedule.
+        predicts: The noise (``epsilon``), or the velocity (``v_prediction``; Salimans and Ho, ICLR 2022), whose error
+            has equal weight at all noise levels and which learns shapes sooner in a short training.
+        encodes: Whether images are encoded relative to their mean along principal axes (see ``Encoding``).
+        average: Decay of the exponential moving average of the weights, with warm-up.
         timesteps: Length T of the diffusion, with variances rising linearly from 1e-4 to 0.02.
-        sampling_steps: Steps that T is respaced to.
-        start_step: Where sampling starts: T from pure noise, less from the base picture noised that far.
+        sampling_steps: Number of sampling steps after respacing.
+        start_step: First timestep of sampling: T for pure noise, less for a noised base image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,12 +81,12 @@ class SdasSettings(BaseModel):
     start_step: int = Field(default=400, ge=1)
 
     @property
-    def longest_noise(self) -> int:
-        """Training draws timesteps below this: what sampling never meets need not be learned."""
+    def max_train_timestep(self) -> int:
+        """Upper bound of the training timesteps; later ones do not occur in sampling."""
         return min(self.timesteps, round(self.start_step * 1.25))
 
     def plan(self, share: float = 1.0, rate: float | None = None) -> TrainingPlan:
-        """The training, or a ``share`` of its steps, at another peak ``rate`` if one is given."""
+        """The training plan, optionally with a ``share`` of the steps and another peak ``rate``."""
         steps = max(1, round(self.steps * share))
         return TrainingPlan(
             steps=steps,
@@ -145,7 +145,7 @@ def settings_for(size: Size) -> SdasSettings:
         size: ``small`` for a CPU, ``medium`` for a GPU, ``published`` for the paper's.
 
     Returns:
-        The settings. The published model starts from pure noise. The others start from a noised base picture: what
-        comes out keeps its layout and light, so that a local anomaly is not given away by the light around it.
+        The settings. The published model starts from pure noise. The others start from a noised base image, which
+        preserves layout and light, so that a local anomaly cannot be detected by a difference in light.
     """
     return _SIZES[size]

@@ -1,4 +1,4 @@
-"""Training anomalies for methods that learn from SDAS: slices of the pool, blended in anew at every draw."""
+"""Training anomalies from the pool of SDAS images, newly blended at every draw."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ from automl_ad.errors import InputError
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.perlin import perlin_mask
 from automl_ad.synthesis.sdas.local import OPACITIES, local_anomaly
-from automl_ad.synthesis.sdas.pool import PictureKey, PicturePool
+from automl_ad.synthesis.sdas.pool import ImageKey, ImagePool
 
 Image = npt.NDArray[np.uint8]
 
 _KEPT = 128
-"""Pictures held in memory by one source."""
+"""Images held in memory by one source."""
 
 
 def spread_strengths(low: float, high: float, count: int) -> list[float]:
-    """So many strengths, evenly spread over a range with both ends: what a pool is stocked with."""
+    """``count`` evenly spaced strengths from ``low`` to ``high``, both included."""
     return [float(value) for value in np.linspace(low, high, count)]
 
 
 @dataclass(frozen=True)
-class PictureStock:
-    """Pictures that may be learned from.
+class SeededPool:
+    """The images of one seed in a pool, for training.
 
     Attributes:
-        pool: Where they are, beside others.
-        seed: Which of its pictures they are.
+        pool: The pool, which may also contain other images.
+        seed: Seed of the training images.
     """
 
-    pool: PicturePool
+    pool: ImagePool
     seed: int
 
 
 class PoolSource:
-    """Draws local anomalies from the pictures that a pool holds, and never makes one.
+    """Draws local anomalies from the images of a pool, without generating any.
 
-    A trial that tries another range of strengths takes another slice of the same pool. An image gets a picture made of
-    itself where the slice has one, so that light and layout agree; else, as published, that of any other image.
-    Pictures of another size than the image are brought to its size.
+    Trials with different ranges of strengths use different slices of the same pool. A synthetic image of the same base
+    is preferred, so that light and layout match; otherwise, as published, one of any other base is used. Synthetic
+    images are resized to the image.
 
     Args:
-        pool: Stocked with pictures.
+        pool: A filled pool.
         strengths: Lowest and highest strength.
         foreground: Where the product is.
         opacities: Lowest and highest opacity.
-        seed: Of the pictures wanted; None for those of every seed.
+        seed: Seed of the images to use; None for all.
 
     Raises:
-        InputError: The pool has no picture in the range.
+        InputError: The pool has no image in the range.
     """
 
     def __init__(
         self,
-        pool: PicturePool,
+        pool: ImagePool,
         strengths: tuple[float, float],
         foreground: Foreground,
         opacities: tuple[float, float] = OPACITIES,
@@ -70,13 +70,11 @@ class PoolSource:
         keys = [key for key in pool.slice(*strengths) if seed is None or key.seed == seed]
         if not keys:
             low, high = strengths
-            raise InputError(
-                f"The pool {pool.folder} holds no picture of strength {low:g} to {high:g}: widen the range."
-            )
+            raise InputError(f"The pool {pool.folder} has no image of strength {low:g} to {high:g}: widen the range.")
         self._foreground = foreground
         self._opacities = opacities
         self._keys = keys
-        self._by_base: dict[str, list[PictureKey]] = {}
+        self._by_base: dict[str, list[ImageKey]] = {}
         for key in keys:
             self._by_base.setdefault(key.base, []).append(key)
         self._read = lru_cache(_KEPT)(pool.read)
@@ -85,17 +83,17 @@ class PoolSource:
         """Makes an anomalous copy of a uint8 [H, W, 3] image and its bool [H, W] mask.
 
         Raises:
-            StoreError: A picture of the pool was lost or altered meanwhile.
+            StoreError: An image of the pool is missing or was altered.
         """
-        keys: Sequence[PictureKey] = self._by_base.get(pixel_hash(image), self._keys)
-        picture = _sized(self._read(keys[int(rng.integers(len(keys)))]), image)
+        keys: Sequence[ImageKey] = self._by_base.get(pixel_hash(image), self._keys)
+        synthetic = _sized(self._read(keys[int(rng.integers(len(keys)))]), image)
         inside = self._foreground.mask_of(image)
         mask = perlin_mask((image.shape[0], image.shape[1]), rng, foreground=inside)
-        return local_anomaly(image, picture, mask, float(rng.uniform(*self._opacities))), mask
+        return local_anomaly(image, synthetic, mask, float(rng.uniform(*self._opacities))), mask
 
 
-def _sized(picture: Image, image: Image) -> Image:
-    """The picture at the size of the image."""
-    if picture.shape == image.shape:
-        return picture
-    return np.asarray(cv2.resize(picture, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+def _sized(synthetic: Image, image: Image) -> Image:
+    """The synthetic image, resized to the image."""
+    if synthetic.shape == image.shape:
+        return synthetic
+    return np.asarray(cv2.resize(synthetic, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)

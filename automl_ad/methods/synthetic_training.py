@@ -1,4 +1,4 @@
-"""What RealNet and DeSTSeg share: settings of methods that learn from textures, SDAS or pieces of the product."""
+"""Settings shared by RealNet and DeSTSeg, which train on synthetic anomalies."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 FAMILIES = {"texture": ("texture",), "sdas": ("sdas",), "both": ("texture", "sdas"), "cutpaste": ("cutpaste",)}
-"""Families of anomalies by the name of a choice."""
+"""Families of anomalies for each value of the ``families`` setting."""
 
 _STRENGTHS = {"published": (0.1, 0.2), "wide": (0.1, 0.5)}
 
 
-class LearnerSettings(MethodSettings):
-    """Parameters that say what is learned from.
+class SyntheticTrainingSettings(MethodSettings):
+    """Which synthetic anomalies a method trains on.
 
     Attributes:
-        families: What anomalies, a key of ``FAMILIES``; each method names those that it takes.
-        opacity: Lowest opacity of these.
-        strength: Lowest and highest strength of those of ``sdas``.
+        families: A key of ``FAMILIES``; each method allows some of them.
+        opacity: Lowest opacity.
+        strength: Lowest and highest strength of ``sdas``.
     """
 
     families: str = "texture"
@@ -43,5 +43,5 @@ class LearnerSettings(MethodSettings):
 
 
 def suggest_strength(trial: BaseTrial, method: str) -> tuple[float, float]:
-    """Draws the range of strengths of ``sdas``."""
+    """Suggests the range of strengths of ``sdas``."""
     return _STRENGTHS[str(trial.suggest_categorical(f"{method}.strength", list(_STRENGTHS)))]
