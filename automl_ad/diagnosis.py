@@ -35,6 +35,7 @@ PACKAGES = (
     "onnxruntime",
     "typer",
     "rich",
+    "jinja2",
     "pydantic",
     "pyyaml",
     "streamlit",
