@@ -37,6 +37,7 @@ PACKAGES = (
     "onnxruntime",
     "typer",
     "rich",
+    "jinja2",
     "pydantic",
     "pyyaml",
     "streamlit",

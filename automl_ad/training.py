@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.lr_scheduler import LambdaLR
+
+if TYPE_CHECKING:
+    from diffusers.training_utils import EMAModel
 
 Report = Callable[[float], None]
 """Called during training with the fraction done (0 to 1); may raise to end the training."""
@@ -153,7 +156,7 @@ def rate_at(plan: TrainingPlan, step: int) -> float:
         return plan.rate * step / (plan.warmup + 1)
     if plan.schedule == "constant":
         return plan.rate
-    done = (step - 1 - plan.warmup) / (plan.steps - plan.warmup)
+    done = (step - 1 - plan.warmup) / max(1, plan.steps - plan.warmup)
     return plan.rate * (1 + math.cos(math.pi * done)) / 2
 
 
@@ -193,13 +196,15 @@ def train(
     weights, losses, plateau = _Weights(model, plan.average), _Losses(), _Plateau(plan.patience)
     loss = _in_half(loss, model) if plan.half else loss
     optimiser = _optimiser(model, plan)
+    schedule = LambdaLR(optimiser, lambda done: rate_at(plan, done + 1))
     watcher = _Watcher(watch, losses, plan, budget)
     step = 0
     ended: Ending | None = None
     while ended is None:
         step += 1
         weights.learn()
-        losses.add(_step(optimiser, loss, plan, step))
+        losses.add(_step(optimiser, loss, plan))
+        schedule.step()
         weights.average()
         ended = _ending(step, plan, budget)
         if _due(step, plan):
@@ -250,16 +255,16 @@ def _optimiser(model: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
 
 
 def _groups(model: nn.Module, plan: TrainingPlan) -> list[dict[str, Any]]:
-    """The trained parameters by their share of the rate."""
+    """The trained parameters by their share of the rate, which stands for their rate until a schedule multiplies it."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             share = next((share for prefix, share in plan.shares.items() if name.startswith(prefix)), 1.0)
             groups.setdefault(share, []).append(weight)
-    return [{"params": weights, "share": share} for share, weights in groups.items()]
+    return [{"params": weights, "lr": share} for share, weights in groups.items()]
 
 
-def _step(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], plan: TrainingPlan, step: int) -> Tensor:
+def _step(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], plan: TrainingPlan) -> Tensor:
     """Makes one step and returns its loss, still on its device."""
     optimiser.zero_grad()
     parts: list[Tensor] = []
@@ -267,8 +272,6 @@ def _step(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], plan: Tr
         part = loss().float() / plan.accumulate
         torch.autograd.backward(part)
         parts.append(part.detach())
-    for group in optimiser.param_groups:
-        group["lr"] = group["share"] * rate_at(plan, step)
     if plan.clip is not None:
         nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], plan.clip)
     optimiser.step()
@@ -280,51 +283,37 @@ class _Weights:
 
     def __init__(self, model: nn.Module, decay: float | None) -> None:
         self._model = model
-        self._decay = 0.0 if decay is None else decay
-        self._averaged = None if decay is None else AveragedModel(model, multi_avg_fn=self._mix)
+        self._decay = decay
+        self._averaged: EMAModel | None = None
         self._resting = False
         model.train()
 
     def learn(self) -> None:
         """Training mode and the weights that learn."""
         if self._resting:
-            self._swap()
+            if self._averaged is not None:
+                self._averaged.restore(self._model.parameters())
             self._model.train()
             self._resting = False
 
     def rest(self) -> None:
         """Evaluation mode and the averaged weights."""
         if not self._resting:
-            self._swap()
+            if self._averaged is not None:
+                self._averaged.store(self._model.parameters())
+                self._averaged.copy_to(self._model.parameters())
             self._model.eval()
             self._resting = True
 
     def average(self) -> None:
         """Takes the present weights into the average; the first ones become it."""
-        if self._averaged is not None:
-            self._averaged.update_parameters(self._model)
-
-    def _mix(
-        self,
-        averaged: tuple[Tensor, ...] | list[Tensor],
-        current: tuple[Tensor, ...] | list[Tensor],
-        count: Tensor | int,
-    ) -> None:
-        del count  # lies on the weights' device, and reading it there would wait for it
-        assert self._averaged is not None
-        updates = int(self._averaged.n_averaged)
-        decay = min(self._decay, (1 + updates) / (10 + updates))
-        mix = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch ships it without types
-        mix(averaged, current, updates)
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        if self._averaged is None:
+        if self._decay is None:
             return
-        for ours, theirs in zip(self._model.parameters(), self._averaged.module.parameters(), strict=True):
-            kept = ours.clone()
-            ours.copy_(theirs)
-            theirs.copy_(kept)
+        if self._averaged is None:
+            from diffusers.training_utils import EMAModel  # takes seconds, which other trainings need not wait
+
+            self._averaged = EMAModel(self._model.parameters(), self._decay, foreach=True)
+        self._averaged.step(self._model.parameters())
 
 
 class _Losses:

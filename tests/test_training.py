@@ -103,6 +103,23 @@ def test_optimiser_follows_the_schedule() -> None:
     assert moved == pytest.approx([rate_at(plan, step) for step in range(1, 7)], rel=1e-3)
 
 
+def test_each_share_gets_exactly_its_part_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit, so that trainings stay as they are; a warm-up may be as long as the training."""
+    made: list[torch.optim.Optimizer] = []
+    build = training._optimiser
+    monkeypatch.setattr(training, "_optimiser", lambda *of: made.append(build(*of)) or made[-1])
+    for warmup in (0, 3, 7, 9):
+        plan = TrainingPlan(7, 0.0123, schedule="cosine", warmup=warmup, shares={"slow": 1 / 3})
+        pair, rates = Pair(), []
+
+        def loss(pair: Pair = pair, rates: list[list[float]] = rates) -> Tensor:
+            rates.append([group["lr"] for group in made[-1].param_groups])
+            return pair.loss()
+
+        train(pair, loss, plan, budget=Budget(), report=ignore_progress)
+        assert rates == [[1 / 3 * rate_at(plan, step), rate_at(plan, step)] for step in range(1, 8)]
+
+
 @pytest.mark.parametrize(
     ("half", "capable", "expected"), [(True, True, True), (True, False, False), (False, True, False)]
 )
@@ -257,6 +274,21 @@ def test_average_is_the_one_worked_out_by_hand(decay: float, third: float) -> No
     """
     seen = values_at_reports(TrainingPlan(3, RATE, average=decay, reports=3))
     assert seen == pytest.approx([-RATE, -20 / 11 * RATE, third * RATE], rel=1e-4)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.9999])
+def test_average_of_many_steps_is_the_one_worked_out_in_double_precision(decay: float) -> None:
+    """A number that wanders, whose decay rises for 80 steps or for all."""
+    plan = TrainingPlan(200, RATE, optimiser="sgd", momentum=0.0, average=decay, reports=1)
+    model, slopes = Weight(), torch.randn(200, generator=torch.Generator().manual_seed(0))
+    coming, value, expected = iter(slopes), 0.0, 0.0
+    train(model, lambda: model.value * next(coming), plan, budget=Budget(), report=ignore_progress)
+    for update, slope in enumerate(slopes.tolist()):
+        value -= RATE * slope
+        weight = min(decay, (1 + update) / (10 + update)) if update else 0.0
+        expected = weight * expected + (1 - weight) * value
+    assert model.value.item() == pytest.approx(expected, abs=1e-6)
+    assert abs(value - expected) > 1e-3
 
 
 def test_average_stays_at_the_end() -> None:

@@ -24,10 +24,8 @@ def exact_interval(count: int, of: int, level: float = 0.9) -> tuple[float, floa
     _check(count, of)
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1 but got {level}")
-    tail = (1 - level) / 2
-    low = float(stats.beta.ppf(tail, count, of - count + 1)) if count else 0.0
-    high = float(stats.beta.ppf(1 - tail, count + 1, of - count)) if count < of else 1.0
-    return low, high
+    found = stats.binomtest(count, of).proportion_ci(level, "exact")
+    return float(found.low), float(found.high)
 
 
 def chance_of_as_many(count: int, of: int, share: float) -> float:
@@ -44,7 +42,7 @@ def chance_of_as_many(count: int, of: int, share: float) -> float:
     _check(count, of)
     if not 0 <= share <= 1:
         raise ValueError(f"share must be 0 to 1 but got {share}")
-    return float(stats.binom.sf(count - 1, of, share))
+    return float(stats.binomtest(count, of, share, alternative="greater").pvalue)
 
 
 def chance_by_calibration(count: int, of: int, rank: int, n: int) -> float:

@@ -1,7 +1,13 @@
-"""Single rows of arrays in ``.npz`` files: a page that shows one picture must not read those of all others."""
+"""Single rows of arrays in ``.npz`` files: a page that shows one image must not read those of all others.
+
+numpy maps ``.npy`` files into memory, but no member of an ``.npz`` file. A study's members are uncompressed, though:
+zipfile finds where one begins, and numpy maps it from there. One file for all arrays of a trial is what makes them
+change together or not at all.
+"""
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +20,12 @@ import numpy.typing as npt
 
 from automl_ad.errors import StoreError
 
-_LOCAL_HEADER, _NAME_LENGTH_AT = 30, 26
-"""Bytes of the header before each member of a zip file, and where the lengths of what follows it stand."""
-
 
 @dataclass(frozen=True)
 class StoredRows:
     """One array of an ``.npz`` file as ``store.artifacts.save_arrays`` writes it, read row by row.
 
-    The file is opened for each read and closed again: it may be replaced or removed at any time.
+    The file is mapped for each read and let go again: it may be replaced or removed at any time.
 
     Attributes:
         path: The file.
@@ -43,27 +46,20 @@ class StoredRows:
         Raises:
             StoreError: The file is missing, damaged, compressed, or holds no such array.
         """
-        with _faults(path), zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            member = archive.getinfo(f"{name}.npy")
-            if member.compress_type != zipfile.ZIP_STORED:
+        member = f"{name}.npy"
+        with _faults(path), path.open("rb") as file, zipfile.ZipFile(file) as archive, archive.open(member):
+            if archive.getinfo(member).compress_type != zipfile.ZIP_STORED:
                 raise ValueError("compressed")
-            file.seek(member.header_offset + _NAME_LENGTH_AT)
-            lengths = np.frombuffer(file.read(4), "<u2")
-            file.seek(member.header_offset + _LOCAL_HEADER + int(lengths.sum()))
+            # Opening the member took zipfile past its local header: the file stands where the array's own begins.
             start = file.tell()
             shape, dtype = _array_header(file)
             rows = cls(path, shape, dtype, file.tell())
-            if rows.offset - start + rows.row_bytes * len(rows) != member.file_size:
+            if rows.offset - start + math.prod(shape) * dtype.itemsize != archive.getinfo(member).file_size:
                 raise ValueError("cut off")
         return rows
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row."""
-        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
     def row(self, index: int) -> npt.NDArray[Any]:
         """One row, of shape ``shape[1:]``.
@@ -74,7 +70,8 @@ class StoredRows:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path} holds {len(self)} rows, none at {index}")
-        return self._read(index * self.row_bytes, self.row_bytes).view(self.dtype).reshape(self.shape[1:])
+        with _faults(self.path):
+            return np.array(self._mapped()[index])
 
     def all(self) -> npt.NDArray[Any]:
         """The whole array.
@@ -82,25 +79,24 @@ class StoredRows:
         Raises:
             StoreError: The file was removed or cut off.
         """
-        return self._read(0, self.row_bytes * len(self)).view(self.dtype).reshape(self.shape)
+        with _faults(self.path):
+            return np.array(self._mapped())
 
     def bits(self, start: int, count: int) -> npt.NDArray[np.bool_]:
         """So many bits from ``start`` on of an array of bytes made by ``numpy.packbits`` over all axes.
 
         Raises:
-            StoreError: The file was removed or cut off.
+            StoreError: The file was removed or cut off, or holds fewer bits.
         """
         first, last = start // 8, -(-(start + count) // 8)
-        unpacked = np.unpackbits(self._read(first, last - first))
-        return unpacked[start - 8 * first :][:count].astype(bool)
+        with _faults(self.path):
+            unpacked = np.unpackbits(self._mapped()[first:last])[start - 8 * first :][:count]
+            if len(unpacked) < count:
+                raise ValueError("too few")
+        return unpacked.astype(bool)
 
-    def _read(self, start: int, count: int) -> npt.NDArray[np.uint8]:
-        with _faults(self.path), self.path.open("rb") as file:
-            file.seek(self.offset + start)
-            content = file.read(count)
-            if len(content) != count:
-                raise ValueError("cut off")
-        return np.frombuffer(content, np.uint8)
+    def _mapped(self) -> npt.NDArray[Any]:
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
 
 def _array_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -121,7 +117,7 @@ def _faults(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing, so this cannot be shown; run the same search again") from error
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise StoreError(
             f"{path} is damaged ({type(error).__name__}), so this cannot be shown; delete it and run the search again"
         ) from error

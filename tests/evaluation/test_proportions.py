@@ -14,6 +14,15 @@ def test_intervals_in_closed_form() -> None:
     assert exact_interval(1, 4)[0] == pytest.approx(1 - 0.95**0.25)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize(("count", "of"), [(1, 4), (3, 17), (40, 41), (7, 5000)])
+def test_intervals_are_quantiles_of_beta(count: int, of: int, level: float) -> None:
+    """The form in which Clopper and Pearson's interval is usually written."""
+    low, high = exact_interval(count, of, level)
+    assert low == pytest.approx(stats.beta.ppf((1 - level) / 2, count, of - count + 1), abs=1e-12)
+    assert high == pytest.approx(stats.beta.ppf((1 + level) / 2, count + 1, of - count), abs=1e-12)
+
+
 @pytest.mark.parametrize(("count", "of"), [(1, 4), (3, 17), (40, 41)])
 def test_the_ends_are_the_shares_that_the_count_just_allows(count: int, of: int) -> None:
     low, high = exact_interval(count, of)

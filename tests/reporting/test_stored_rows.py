@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,24 @@ def test_single_masks_are_cut_out_of_packed_bits(file: Path) -> None:
     bits, truth = StoredRows.open(file, "masks"), StoredRows.open(file, "truth").all()
     for index in range(7):
         np.testing.assert_array_equal(bits.bits(index * 15, 15).reshape(3, 5), truth[index])
+
+
+def test_bits_beyond_the_end_are_refused(file: Path) -> None:
+    assert len(StoredRows.open(file, "masks").bits(7 * 15 - 3, 3)) == 3
+    with pytest.raises(StoreError, match="damaged"):
+        StoredRows.open(file, "masks").bits(7 * 15, 15)
+
+
+def test_a_row_is_read_without_the_others(tmp_path: Path) -> None:
+    save_arrays(tmp_path / "big.npz", first=np.zeros((8, 2**17), np.uint8), images=np.ones((32, 2**17), np.uint8))
+    tracemalloc.start()
+    try:
+        row = StoredRows.open(tmp_path / "big.npz", "images").row(31)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert row.nbytes == int(row.sum()) == 2**17
+    assert peak < 2 * row.nbytes
 
 
 def test_there_are_no_rows_beyond_the_ends(file: Path) -> None:

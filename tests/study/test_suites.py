@@ -175,8 +175,12 @@ from automl_ad.data.study_images import read_study_images
 from automl_ad.study.suites import draw_study_data
 from automl_ad.study.settings import requested_settings
 from automl_ad.store.artifacts import StudyFolder
+from automl_ad.training import Budget, TrainingPlan, ignore_progress, train
 assert "diffusers" not in sys.modules, "imported"
 settings = requested_settings(Path({str(parts)!r}), image_size=64, families=("cutpaste",), per_cell=4)
+model = torch.nn.Linear(1, 1)
+train(model, lambda: model(torch.ones(1, 1)).sum(), TrainingPlan(2, 0.1), budget=Budget(), report=ignore_progress)
+assert "diffusers" not in sys.modules, "trained"
 images = read_study_images(settings)
 draw_study_data(settings, images, StudyFolder(Path({str(tmp_path)!r}), "parts"), torch.device("cpu"))
 assert "diffusers" not in sys.modules, "used"
