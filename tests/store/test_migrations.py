@@ -88,6 +88,23 @@ def version_of(path: Path) -> int:
         return int(connection.execute("SELECT version FROM automl_ad_schema").fetchone()[0])
 
 
+def described(url: str) -> dict[str, list[str]]:
+    """All tables with their columns, keys, indices and checks."""
+    inspector = inspect(open_engine(url))
+    readers = (
+        inspector.get_columns,
+        inspector.get_foreign_keys,
+        inspector.get_indexes,
+        inspector.get_unique_constraints,
+        inspector.get_check_constraints,
+        lambda table: [inspector.get_pk_constraint(table)],
+    )
+    return {
+        table: sorted(str({key: str(value) for key, value in item.items()}) for read in readers for item in read(table))
+        for table in inspector.get_table_names()
+    }
+
+
 def copy_of(path: Path) -> Path:
     return path.with_name("automl_ad.db.version-2.bak")
 
@@ -133,23 +150,32 @@ def test_what_is_only_in_the_write_ahead_log_is_copied_too(path: Path) -> None:
 
 
 def test_a_copy_that_exists_is_not_overwritten(path: Path) -> None:
+    """It may be of an upgrade long ago; what the database holds by now has a copy of its own."""
     copy_of(path).write_text("mine")
     assert len(opened(path).candidates("parts")) == 3
     assert copy_of(path).read_text() == "mine"
+    assert version_of(path.with_name("automl_ad.db.version-2-2.bak")) == 2
+
+
+def test_a_copy_is_kept_whatever_the_url_and_as_private_as_the_file(path: Path) -> None:
+    path.chmod(0o600)
+    Repository(open_engine(f"sqlite:///file:{path}?uri=true"))
+    assert version_of(copy_of(path)) == 2
+    assert copy_of(path).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_upgrade_and_its_copy_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "automl_ad.store"):
+        opened(path)
+        opened(path)
+    assert caplog.messages == [
+        f"{path} was upgraded from version 2 to version 3; a copy of version 2 is kept as automl_ad.db.version-2.bak"
+    ]
 
 
 def test_an_upgraded_database_is_as_a_new_one(path: Path, tmp_path: Path) -> None:
-    def described(file: Path) -> dict[str, list[tuple[str, str, bool]]]:
-        inspector = inspect(open_engine(f"sqlite:///{file}"))
-        return {
-            table: sorted(
-                (column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(table)
-            )
-            for table in inspector.get_table_names()
-        }
-
     opened(path), opened(tmp_path / "new.db")
-    assert described(path) == described(tmp_path / "new.db")
+    assert described(f"sqlite:///{path}") == described(f"sqlite:///{tmp_path}/new.db")
     assert opened(path).candidates("parts") == opened(path).candidates("parts")  # opened again, nothing happens
 
 
@@ -170,11 +196,11 @@ def test_an_older_schema_than_the_oldest_is_refused(path: Path) -> None:
 
 
 def test_a_fault_half_way_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patched:
-        patched.setattr("alembic.op.drop_column", broken)
+        patched.setattr("alembic.op.batch_alter_table", broken)
         with pytest.raises(RuntimeError, match="power cut"):
             opened(path)
     with sqlite3.connect(path) as connection:
@@ -186,12 +212,20 @@ def test_a_fault_half_way_leaves_the_database_as_it_was(path: Path, monkeypatch:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_process_that_is_killed_half_way_leaves_the_database_as_it_was(path: Path) -> None:
+@pytest.mark.parametrize(
+    "statement", ["UPDATE automl_ad_candidates", "DROP TABLE automl_ad_candidates", "UPDATE automl_ad_schema"]
+)
+def test_a_process_that_is_killed_half_way_leaves_the_database_as_it_was(path: Path, statement: str) -> None:
     code = f"""
-        import os, signal, alembic.op
+        import os, signal, sqlalchemy
         from automl_ad.store.database import open_engine
         from automl_ad.store.repository import Repository
-        alembic.op.drop_column = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+        @sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute")
+        def kill(connection, cursor, statement, *_):
+            if statement.strip().startswith({statement!r}):
+                os.kill(os.getpid(), signal.SIGKILL)
+
         Repository(open_engine("sqlite:///{path}"))
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, timeout=60)
