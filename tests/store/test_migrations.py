@@ -221,6 +221,7 @@ def test_a_fault_half_way_leaves_the_database_as_it_was(path: Path, monkeypatch:
     assert version_of(path) == 2
     assert "cells" in columns
     assert "image_auroc" not in columns
+    assert list(path.parent.glob("*.bak*")) == []  # nothing was upgraded, and there may be many attempts
     assert opened(path).candidate("parts", 0).image_auroc == CELLS["cells"]
 
 

@@ -7,6 +7,7 @@ number in ``automl_ad_schema``, which programs that know nothing of Alembic chec
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ def upgrade(engine: Engine) -> None:
             return
     from alembic import command
 
+    copy: Path | None = None
     try:
         with _exclusive(engine) as connection:
             found = _known_version(connection, lock=True)
@@ -71,8 +73,10 @@ def upgrade(engine: Engine) -> None:
             config = _config(connection)
             command.stamp(config, f"{found:04d}")
             command.upgrade(config, "head")
-    except DBAPIError as error:
-        if "readonly" in str(error.orig) or "read-only" in str(error.orig):
+    except Exception as error:
+        if copy is not None:
+            copy.unlink(missing_ok=True)  # the database is what it was, and repeated attempts must not fill the disk
+        if isinstance(error, DBAPIError) and re.search("read-?only", str(error.orig)):
             raise StoreError(
                 f"{shown_url(engine.url)} was made by an earlier version of this program and has to be upgraded, but "
                 "it cannot be written to; change its permissions, or open a copy of it in another --workspace"
