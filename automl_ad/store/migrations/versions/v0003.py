@@ -40,8 +40,11 @@ def upgrade() -> None:
     for row in connection.execute(sa.select(_OLD.c.study_id, _OLD.c.number, _OLD.c.cells, _OLD.c.certify)).all():
         own = (_OLD.c.study_id == row.study_id) & (_OLD.c.number == row.number)
         connection.execute(sa.update(_OLD).where(own).values(_columns(row.cells or {}, row.certify or {})))
-    op.drop_column(_TABLE, "cells")
-    op.drop_column(_TABLE, "certify")
+    # SQLite drops columns since 3.35 only: Alembic replaces the table there, and forgets checks that have no name.
+    states = sa.CheckConstraint("state IN ('running', 'complete', 'pruned', 'failed')")
+    with op.batch_alter_table(_TABLE, table_args=(states,)) as batch:
+        batch.drop_column("cells")
+        batch.drop_column("certify")
     connection.execute(sa.text("UPDATE automl_ad_schema SET version = 3 WHERE id = 1"))
 
 
