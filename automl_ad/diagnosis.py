@@ -160,10 +160,12 @@ def _cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that affinity and the container allow this process; all of the machine where joblib does not import."""
+    try:
+        from joblib import cpu_count
+    except Exception:  # the doctor goes on, whatever is broken
+        return os.cpu_count() or 1
+    return int(cpu_count())
 
 
 def _memory_mb() -> float | None:

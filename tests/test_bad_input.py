@@ -129,8 +129,8 @@ def test_an_option_that_was_wrong_leaves_no_study_behind(good: Path, tmp_path: P
 def test_a_named_backbone_without_weights_is_an_error_with_the_ways_to_provide_it(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     sentence = refused("search", good, "--workspace", tmp_path / "ws", *FAST, "--backbones", "resnet34")
     assert "--weights-dir" in sentence
     assert "AUTOML_AD_WEIGHTS" in sentence

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -37,6 +38,16 @@ def test_a_sound_machine_is_described(tmp_path: Path) -> None:
     assert report["devices"][0]["cores"] == usable_cores() > 0
     assert report["devices"][0]["memory_mb"] > 100
     assert json.loads(json.dumps(report)) == report
+
+
+def test_cores_are_counted_without_joblib_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "joblib", None)  # its import fails
+    assert usable_cores() == os.cpu_count()
+
+
+def test_the_quota_of_a_container_limits_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    assert doctor()["devices"][0]["cores"] == 1
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:

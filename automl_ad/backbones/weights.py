@@ -157,11 +157,12 @@ def hub_reachable() -> bool:
     The hub client itself retries for half a minute on a machine without internet, and a name server that drops
     packets can hold a look-up for longer, hence the thread.
     """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
         return False
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     answers: list[bool] = []
-    probe = threading.Thread(target=lambda: answers.append(_answers(endpoint)), daemon=True)
+    probe = threading.Thread(target=lambda: answers.append(_answers(constants.ENDPOINT)), daemon=True)
     probe.start()
     probe.join(_HUB_TIMEOUT_S + 1)
     return bool(answers and answers[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from joblib import cpu_count
 
 from automl_ad.bundle.manifest import Speed
 from automl_ad.bundle.onnx_export import BATCH, session_of
@@ -29,7 +29,7 @@ def measure_speed(model: bytes, image: npt.NDArray[np.uint8]) -> Speed:
     session = session_of(model)
     batches = [np.repeat(image[None], count, axis=0) for count in (1, BATCH)]
     one, many = (_median_seconds(partial(session.run, None, {"images": batch})) for batch in batches)
-    threads, size = os.cpu_count() or 1, len(model) / 1e6
+    threads, size = cpu_count(), len(model) / 1e6
     return Speed(latency_ms=1000 * one, images_s=BATCH / many, threads=threads, size_mb=size)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from joblib import cpu_count
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -112,7 +112,7 @@ class Preprocessing(BaseModel):
         Returns:
             uint8 [N, 3, height, width] of the readable files in the order given, and (path, reason) of the others.
         """
-        with ThreadPool(os.cpu_count() or 1) as pool:
+        with ThreadPool(cpu_count()) as pool:
             loaded = pool.map(self._try_load, paths, chunksize=1)
         pixels = [item for item in loaded if not isinstance(item, str)]
         faults = [(path, item) for path, item in zip(paths, loaded, strict=True) if isinstance(item, str)]

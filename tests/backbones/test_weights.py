@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from automl_ad.backbones import weights as weights_module
@@ -131,17 +132,21 @@ def test_unknown_names_are_refused(name: str) -> None:
 
 @pytest.mark.usefixtures("fresh_probe")
 def test_offline_mode_of_the_hub_client_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(weights_module, "_answers", lambda endpoint: True)
+    asked: list[str] = []
+    monkeypatch.setattr(constants, "ENDPOINT", "https://mirror")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(weights_module, "_answers", lambda endpoint: bool(asked.append(endpoint) or True))
     assert hub_reachable()
+    assert asked == ["https://mirror"]
     hub_reachable.cache_clear()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert not hub_reachable()
+    assert asked == ["https://mirror"]
 
 
 @pytest.mark.usefixtures("fresh_probe")
 def test_a_hub_that_hangs_is_given_up_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(weights_module, "_HUB_TIMEOUT_S", -0.8)
     monkeypatch.setattr(weights_module, "_answers", lambda endpoint: time.sleep(2) or True)
     started = time.monotonic()
