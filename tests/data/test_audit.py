@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from automl_ad.data.audit import AuditReport, audit
+from automl_ad.data.audit import audit
 from automl_ad.errors import InputError
+from automl_ad.results import AuditResult
 
 
 def draw(rng: np.random.Generator, height: int = 256, width: int = 256) -> Image.Image:
@@ -30,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def only(report: AuditReport) -> str:
+def only(report: AuditResult) -> str:
     assert len(report.advice) == 1, report.advice
     return report.advice[0]
 
@@ -63,7 +64,7 @@ def test_unreadable_files_are_listed_whether_the_header_or_the_rest_is_bad(folde
 def test_duplicates_are_grouped_by_path(folder: Path) -> None:
     Image.open(folder / "03.png").save(folder / "copy.jpg", quality=80)
     report = audit(folder)
-    assert report.duplicates == [[str(folder / "03.png"), str(folder / "copy.jpg")]]
+    assert report.duplicates == ((str(folder / "03.png"), str(folder / "copy.jpg")),)
     assert report.distinct == 32
     assert "near-duplicates of other images: 1" in only(report)
 
@@ -137,4 +138,4 @@ def test_excluded_images_are_as_if_they_were_not_there(folder: Path) -> None:
     Image.new("RGB", (256, 256), (250, 10, 10)).save(folder / "red.png")
     assert [Path(item.path).name for item in audit(folder).suspects] == ["red.png"]
     report = audit(folder, exclude=("red.png",))
-    assert (report.images, report.suspects) == (32, [])
+    assert (report.images, report.suspects) == (32, ())
