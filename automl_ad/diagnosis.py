@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automl_ad.errors import WeightsError
-from automl_ad.results import DoctorResult
 from automl_ad.workspace import workspace_folder
+
+if TYPE_CHECKING:
+    from automl_ad.results import DoctorResult
 
 PACKAGES = (
     "torch",
@@ -65,6 +67,8 @@ def doctor(workspace: str | Path | None = None, weights_dir: str | Path | None =
         workspace: Folder of studies; else ``AUTOML_AD_WORKSPACE``, else ``./automl_ad_workspace``.
         weights_dir: Folder of ``<timm name>.safetensors``; else ``AUTOML_AD_WEIGHTS``.
     """
+    from automl_ad.results import DoctorResult  # not with the module: a missing pydantic is to be reported, too
+
     packages = {name: _version(name) for name in PACKAGES}
     faults = _import_faults(packages)
     devices, device_problems = _devices(torch_works="torch" not in faults)

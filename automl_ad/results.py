@@ -44,17 +44,18 @@ class Result(BaseModel):
             >>> TrialCounts(complete=3).to_json()
             {'complete': 3, 'pruned': 0, 'failed': 0}
         """
-        content: dict[str, Any] = _finite(self.model_dump(mode="json", by_alias=True))
+        # Not pydantic's own JSON mode: it cannot write file names that are no text in any encoding.
+        content: dict[str, Any] = _plain(self.model_dump(by_alias=True))
         return content
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value
 
 
@@ -843,8 +844,6 @@ class DeviceInfo(Result):
         cores: Of a CPU.
         memory_mb: Megabytes of memory, if known.
     """
-
-    omitted_when_none = frozenset({"cores"})
 
     device: str
     name: str

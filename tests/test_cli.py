@@ -21,6 +21,21 @@ from typer.testing import CliRunner, Result
 import automl_ad
 from automl_ad.cli import app
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StudyError
+from automl_ad.results import (
+    AssessmentResult,
+    AuditResult,
+    BundleResult,
+    DemoResult,
+    EvaluationResult,
+    PickResult,
+    PredictedImage,
+    PredictionResult,
+    SearchResult,
+    StudiesResult,
+    SynthesisResult,
+    TrialDetails,
+    TrialResult,
+)
 from automl_ad.study.progress import Event
 from automl_ad.study.settings import SEARCH_OPTIONS
 
@@ -31,7 +46,8 @@ COMMANDS = {
 LATER = {"worker"}
 HEAVY = {"torch", "torchvision", "timm", "optuna", "numpy", "cv2", "sqlalchemy", "streamlit", "scipy", "sklearn"}
 
-TRIAL = {"number": 3, "state": "complete", "method": "padim", "backbone": "resnet18", "params": {"k": 2}} | {
+TRIAL: dict[str, Any] = {"number": 3, "state": "complete", "method": "padim", "backbone": "resnet18"} | {
+    "params": {"k": 2},
     "proxy_score": 0.9,
     "interval": [0.8, float("nan")],
     "families": {"texture": 0.9},
@@ -39,39 +55,53 @@ TRIAL = {"number": 3, "state": "complete", "method": "padim", "backbone": "resne
     "size_mb": 3.0,
     "reason": None,
 }
-ANSWER = {
-    "study": "bolts",
-    "storage": "sqlite:///x.db",
-    "images": 40,
-    "trials": {"complete": 1, "pruned": 0, "failed": 0},
-    "wall_s": 12.0,
-    "winner": TRIAL | {"trial": 3},
-    "tied": [3],
-    "default_trial": 0,
-    "default_kept": False,
-    "warnings": [],
-    "why": [],
-    "unknown": [],
-    "next": [],
-    "ranking": [TRIAL],
-}
+ANSWER = SearchResult.model_validate(
+    {
+        "study": "bolts",
+        "storage": "sqlite:///x.db",
+        "images": 40,
+        "trials": {"complete": 1, "pruned": 0, "failed": 0},
+        "wall_s": 12.0,
+        "proxy": {"suite": "abc", "families": ["texture"]},
+        "winner": TRIAL | {"trial": 3},
+        "tied": [3],
+        "default_trial": 0,
+        "default_kept": False,
+        "ranking": [TRIAL],
+    }
+)
 DRAWN = {"images": 24, "family": "sdas", "strength": 0.2, "count": 1, "seed": 0, "size": [64, 96], "output": "out"} | {
     "contact_sheet": "out/contact_sheet.png",
     "anomalies": [{"image": "out/images/0000.png", "mask": "out/masks/0000.png", "base": "a.png", "area": 0.125}],
     "sdas": {"steps": 4, "losses": [0.5, float("nan")]},
     "warnings": [],
 }
-RESULT = {"path": "a.png", "score": 1.0, "p_value": 0.5, "anomalous": False, "heatmap": None, "error": None}
-BROKEN = dict.fromkeys(RESULT) | {"path": "b.png", "error": "cut short"}
+SYNTHESIS = SynthesisResult.model_validate(DRAWN)
+RESULT = PredictedImage(path="a.png", score=1.0, p_value=0.5, anomalous=False)
+BROKEN = PredictedImage(path="b.png", error="cut short")
+STUDY = {"study": "bolts", "created_at": "today", "images": "/d", "state": "finished"} | {
+    "trials": {"complete": 5, "pruned": 0, "failed": 2}
+}
+METRICS = EvaluationResult.model_validate(
+    {"images": {"good": 1, "defect": 2}, "image_auroc": 0.75, "image_ap": 0.8}
+    | {"threshold": 1.0, "overkill": 0.0, "escapes": 0.5}
+)
 
 
 NOT_GIVEN = {"review": None, "threshold": None, "mask": None}
 DESCRIBED = {
+    "method": "padim",
+    "backbone": "resnet18",
     "precision": "fp32",
+    "threshold": 2.0,
+    "overkill": 0.05,
     "promise": "At most 5 % overkill.",
-    "parity": {"images": 96, "relative": 1e-6, "decisions_changed": 0},
+    "parity": {"images": 96, "largest": 1e-5, "spread": 10.0, "relative": 1e-6, "beyond": 0, "map_largest": 2e-5}
+    | {"decisions_changed": 0, "auroc_torch": 0.9, "auroc_onnx": 0.9},
     "speed": {"latency_ms": 12.0, "images_s": 99.0, "threads": 2, "size_mb": 20.0},
+    "size_mb": 20.0,
 }
+BUNDLE = BundleResult.model_validate(DESCRIBED)
 
 
 class FakeLibrary(types.ModuleType):
@@ -317,7 +347,7 @@ def test_paths_that_do_not_exist_are_named(library: FakeLibrary, arguments: list
 
 
 def test_trials_of_a_study(library: FakeLibrary) -> None:
-    library.answers["trials"] = [TRIAL]
+    library.answers["trials"] = [TrialResult.model_validate(TRIAL)]
     result = run("trials", "bolts", "--workspace", "w", "--storage", "sqlite:///s.db", "--json")
     document = json.loads(result.stdout)
     assert document["study"] == "bolts"
@@ -334,7 +364,7 @@ def test_trials_as_csv_can_be_read_back(library: FakeLibrary) -> None:
         "interval": None,
         "families": {},
     }
-    library.answers["trials"] = [TRIAL, failed]
+    library.answers["trials"] = [TrialResult.model_validate(trial) for trial in (TRIAL, failed)]
     rows = list(csv.DictReader(io.StringIO(run("trials", "bolts", "--csv").stdout)))
     assert [row["number"] for row in rows] == ["3", "4"]
     assert (rows[0]["interval_low"], rows[0]["interval_high"], rows[0]["families.texture"]) == ("0.8", "", "0.9")
@@ -344,16 +374,19 @@ def test_trials_as_csv_can_be_read_back(library: FakeLibrary) -> None:
 
 
 def test_trials_without_a_name_lists_the_studies(library: FakeLibrary) -> None:
-    library.answers["studies"] = [{"study": "bolts", "created_at": "today", "images": "/d", "state": "finished"}]
+    library.answers["studies"] = StudiesResult.model_validate({"studies": [STUDY]})
     assert "bolts" in run("trials").stdout
-    assert json.loads(run("trials", "--json").stdout) == {"studies": library.answers["studies"]}
-    assert run("trials", "--csv").stdout.splitlines() == ["study,created_at,images,state", "bolts,today,/d,finished"]
+    assert json.loads(run("trials", "--json").stdout) == {"studies": [STUDY]}
+    assert run("trials", "--csv").stdout.splitlines() == [
+        "study,created_at,images,state,trials.complete,trials.pruned,trials.failed",
+        "bolts,today,/d,finished,5,0,2",
+    ]
     assert [call[0] for call in library.calls] == ["studies"] * 3
 
 
 def test_show_pick_and_export_reach_the_study(library: FakeLibrary) -> None:
-    library.answers |= {"show": TRIAL, "pick": {"study": "bolts", "trial": 3}, "export": Path("out.zip")}
-    library.answers["describe"] = DESCRIBED
+    library.answers |= {"show": TrialDetails.model_validate(TRIAL), "pick": PickResult(study="bolts", trial=3)}
+    library.answers |= {"export": Path("out.zip"), "describe": BUNDLE}
     assert "Trial 3: padim on resnet18" in run("show", "bolts", "--trial", "3").stdout
     assert "Trial 3 is now the pick" in run("pick", "bolts", "--trial", "3", "--note", "fast").stdout
     assert "out.zip" in run("export", "bolts", "--output", "out.zip").stdout
@@ -368,7 +401,7 @@ def test_show_pick_and_export_reach_the_study(library: FakeLibrary) -> None:
 
 @pytest.mark.parametrize(("text", "trial"), [("best", "best"), ("picked", "picked"), ("12", 12)])
 def test_export_chooses_a_trial(library: FakeLibrary, text: str, trial: str | int) -> None:
-    library.answers |= {"export": Path("out"), "describe": DESCRIBED}
+    library.answers |= {"export": Path("out"), "describe": BUNDLE}
     command = ("export", "bolts", "--output", "out", "--trial", text, "--precision", "int8", "--json")
     assert json.loads(run(*command).stdout) == {"study": "bolts", "trial": trial, "bundle": "out", **DESCRIBED}
     assert library.calls[-2][2] == {"trial": trial, "precision": "int8"}
@@ -387,8 +420,8 @@ def test_export_refuses_what_is_no_trial(library: FakeLibrary, text: str) -> Non
     assert library.calls == []
 
 
-def predicted(library: FakeLibrary, folder: Path, results: list[dict[str, Any]], *options: str) -> Result:
-    library.answers["predict"] = {"bundle": "b", "threshold": 2.0, "results": results}
+def predicted(library: FakeLibrary, folder: Path, results: list[PredictedImage], *options: str) -> Result:
+    library.answers["predict"] = PredictionResult(bundle="b", threshold=2.0, results=tuple(results))
     return run("predict", folder, folder, *options)
 
 
@@ -397,8 +430,7 @@ def test_predict_goes_on_after_an_unreadable_file(library: FakeLibrary, tmp_path
     assert result.exit_code == 0
     assert [item["error"] for item in json.loads(result.stdout)["results"]] == [None, "cut short"]
     assert library.calls == [
-        ("load_bundle", (tmp_path,), {}),
-        ("predict", (tmp_path,), {"output": Path("maps"), "overkill": 0.1, **NOT_GIVEN}),
+        ("predict", (tmp_path, tmp_path, Path("maps")), {"overkill": 0.1, **NOT_GIVEN}),
     ]
 
 
@@ -411,7 +443,7 @@ def test_predict_fails_when_nothing_could_be_read(library: FakeLibrary, tmp_path
 
 
 def test_evaluate_takes_a_data_set_or_two_folders(library: FakeLibrary, tmp_path: Path) -> None:
-    library.answers["evaluate"] = {"images": {"good": 1, "defect": 2}, "image_auroc": 0.75, "by_defect": {}}
+    library.answers["evaluate"] = METRICS
     assert "0.7500" in run("evaluate", tmp_path, tmp_path).stdout
     assert run("evaluate", tmp_path, "--good", tmp_path, "--defects", tmp_path).exit_code == 0
     first, second = (call[2] for call in library.calls)
@@ -420,8 +452,7 @@ def test_evaluate_takes_a_data_set_or_two_folders(library: FakeLibrary, tmp_path
 
 
 def test_evaluate_writes_a_report_where_it_is_told(library: FakeLibrary, tmp_path: Path) -> None:
-    found = {"images": {"good": 1, "defect": 2}, "image_auroc": 0.75, "by_defect": {}, "report": "new/evaluation.html"}
-    library.answers["evaluate"] = found
+    library.answers["evaluate"] = METRICS.model_copy(update={"report": "new/evaluation.html"})
     result = run("evaluate", tmp_path, tmp_path, "--output", "new")
     assert result.exit_code == 0
     assert library.calls[0][2]["output"] == Path("new")
@@ -435,18 +466,28 @@ def test_evaluate_refuses_anything_between(library: FakeLibrary, tmp_path: Path,
 
 
 def test_assess_audit_and_demo_answer(library: FakeLibrary, tmp_path: Path) -> None:
-    clean: dict[str, Any] = {"images": 3, "sizes": {}, "modes": {}, "unreadable": [], "duplicates": [], "suspects": []}
-    library.answers |= {"assess": {"study": "bolts", "trials": [], "regret": 1.25}, "audit": clean | {"advice": []}}
-    library.answers["demo"] = {"study": "demo"}
+    library.answers |= {"assess": AssessmentResult(study="bolts", trials=(), regret=1.25)}
+    library.answers |= {"audit": AuditResult(images=3)}
+    shown = DemoResult(
+        **dict(ANSWER) | {"study": "demo"},
+        dataset="parts",
+        bundle="bundle",
+        prediction=PredictionResult(bundle="bundle", threshold=2.0, results=(RESULT,)),
+        evaluation=METRICS,
+    )
+    library.answers["demo"] = shown
     assert "1.25" in run("assess", "bolts", tmp_path).stdout
     assert "3 readable images" in run("audit", tmp_path).stdout
-    assert json.loads(run("demo", "--output", tmp_path, "--json").stdout) == {"study": "demo"}
+    document = json.loads(run("demo", "--output", tmp_path, "--json").stdout)
+    assert document == shown.to_json()
+    assert (document["study"], document["evaluation"]["image_auroc"]) == ("demo", 0.75)
     assert library.calls[-1] == ("demo", (tmp_path,), {})
 
 
 def test_assess_takes_labelled_images_a_few_defects_or_both(library: FakeLibrary, tmp_path: Path) -> None:
-    library.answers["assess"] = {"study": "bolts"}
-    assert run("assess", "bolts", "--defects", tmp_path, "--json").exit_code == 0
+    library.answers["assess"] = AssessmentResult(study="bolts")
+    result = run("assess", "bolts", "--defects", tmp_path, "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"study": "bolts"})
     assert library.calls[-1] == ("assess", (None,), {"defects": tmp_path})
     assert run("assess", "bolts", tmp_path).exit_code == 0
     assert library.calls[-1] == ("assess", (tmp_path,), {"defects": None})
@@ -456,7 +497,7 @@ def test_assess_takes_labelled_images_a_few_defects_or_both(library: FakeLibrary
 
 
 def test_synthesize_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> None:
-    library.answers["synthesize"] = DRAWN
+    library.answers["synthesize"] = SYNTHESIS
     options = ["--family", "poisson", "--strength", "0.7", "--count", "9", "--seed", "3", "--workspace", "w"]
     options += ["--texture-dir", str(tmp_path), "--image-size", "128", "--device", "cuda:1", "--output", "out"]
     result = run("synthesize", tmp_path, *options, "--json")
@@ -482,7 +523,7 @@ def test_synthesize_passes_every_option_on(library: FakeLibrary, tmp_path: Path)
 
 
 def test_synthesize_has_the_defaults_of_the_library(library: FakeLibrary, tmp_path: Path) -> None:
-    library.answers["synthesize"] = DRAWN
+    library.answers["synthesize"] = SYNTHESIS
     result = run("synthesize", tmp_path, "--output", "out")
     assert "1 anomalies of the family sdas" in result.stdout
     assert "Trying candidates (1/2)" in result.stderr
@@ -560,6 +601,7 @@ FAKE = """
     fake.audit = audit
     sys.modules["automl_ad.api"] = fake
     from automl_ad.cli import main
+    from automl_ad.results import AuditResult
     sys.argv = ["automl-ad", "audit", ".", "--json"]
     main()
 """
@@ -585,10 +627,10 @@ def test_signals_interrupt(number: signal.Signals) -> None:
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("images", ["list(range(100_000))", "1"], ids=["many_bytes", "few_bytes"])
-def test_a_reader_that_leaves_early_gets_no_traceback(images: str) -> None:
+@pytest.mark.parametrize("advice", ["('look',) * 100_000", "()"], ids=["many_bytes", "few_bytes"])
+def test_a_reader_that_leaves_early_gets_no_traceback(advice: str) -> None:
     """A few bytes stay in the buffer until exit, where Python itself would complain."""
-    process = started(f"time.sleep(0.3); return {{'images': {images}}}")
+    process = started(f"time.sleep(0.3); return AuditResult(images=1, advice={advice})")
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
@@ -598,8 +640,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(images: str) -> None:
 
 
 def test_tables_into_a_closed_pipe_are_quiet_too() -> None:
-    body = "time.sleep(0.3); sys.argv; return dict.fromkeys(('sizes', 'modes'), {}) | dict.fromkeys("
-    body += "('unreadable', 'duplicates', 'suspects'), []) | {'images': 1, 'advice': ['look'] * 20000}"
+    body = "time.sleep(0.3); return AuditResult(images=1, advice=('look',) * 20000)"
     code = FAKE.replace(', "--json"]', "]")
     pipe = subprocess.PIPE
     script = textwrap.dedent(code).format(body=body)
@@ -620,7 +661,7 @@ def speaking(library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, images: Path
         return library
 
     monkeypatch.setattr(library, "search", search, raising=False)
-    library.answers["answer"] = {"study": "bolts"}
+    library.answers["answer"] = ANSWER
     return run("search", images, *options)
 
 

@@ -27,7 +27,18 @@ HEAVY = {
     "sklearn",
     "rich",
 }
-API_NAMES = ("Study", "audit", "demo", "describe", "evaluate", "load_bundle", "search", "studies", "synthesize")
+API_NAMES = (
+    "Study",
+    "audit",
+    "demo",
+    "describe",
+    "evaluate",
+    "load_bundle",
+    "predict",
+    "search",
+    "studies",
+    "synthesize",
+)
 
 
 def python(code: str) -> str:

@@ -20,7 +20,7 @@ SCORES, LABELS = [1, 2, 3, 4, 2.5, 5, 6], [0, 0, 0, 0, 1, 1, 1]
 
 
 def test_the_figures_by_hand(tmp_path: Path) -> None:
-    answer = evaluate(HandBundle(), labelled(tmp_path))
+    answer = evaluate(HandBundle(), labelled(tmp_path)).to_json()
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
     assert answer["images"] == {"good": 4, "defect": 3}
     assert answer["image_auroc"] == pytest.approx(10 / 12)
@@ -33,29 +33,29 @@ def test_the_figures_by_hand(tmp_path: Path) -> None:
 
 
 def test_the_kinds_of_defects_by_hand(tmp_path: Path) -> None:
-    kinds = evaluate(HandBundle(), labelled(tmp_path))["by_defect"]
-    assert {name: [kind[key] for key in ("n", "found", "escapes")] for name, kind in kinds.items()} == {
+    kinds = evaluate(HandBundle(), labelled(tmp_path)).by_defect
+    assert {name: [kind.n, kind.found, kind.escapes] for name, kind in kinds.items()} == {
         "dent": [1, 1, 0],
         "scratch": [2, 1, 1],
     }
-    assert kinds["dent"]["image_auroc"] == 1.0
-    assert kinds["dent"]["image_auroc_interval"] == [1.0, 1.0]
-    assert kinds["scratch"]["image_auroc"] == pytest.approx(6 / 8)
-    low, high = kinds["scratch"]["image_auroc_interval"]
+    assert kinds["dent"].image_auroc == 1.0
+    assert kinds["dent"].image_auroc_interval == (1.0, 1.0)
+    assert kinds["scratch"].image_auroc == pytest.approx(6 / 8)
+    low, high = kinds["scratch"].image_auroc_interval
     assert 0 <= low < 6 / 8 < high <= 1
 
 
 def test_shares_have_exact_intervals(tmp_path: Path) -> None:
-    answer = evaluate(HandBundle(), labelled(tmp_path))
+    answer = evaluate(HandBundle(), labelled(tmp_path)).to_json()
     assert answer["overkill_interval"][0] == pytest.approx(1 - 0.95 ** (1 / 4))
     assert answer["escapes_interval"][0] == pytest.approx(1 - 0.95 ** (1 / 3))
-    none = evaluate(HandBundle(cut=10), labelled(tmp_path))
+    none = evaluate(HandBundle(cut=10), labelled(tmp_path)).to_json()
     assert none["overkill_interval"] == [0.0, pytest.approx(1 - 0.05 ** (1 / 4))]
     assert none["escapes_interval"] == [pytest.approx(0.05 ** (1 / 3)), 1.0]
 
 
 def test_one_bootstrap_serves_the_rank_metrics(tmp_path: Path) -> None:
-    answer = evaluate(HandBundle(), labelled(tmp_path))
+    answer = evaluate(HandBundle(), labelled(tmp_path)).to_json()
     assert answer["image_auroc_interval"] == list(auroc_interval(SCORES, LABELS, np.random.default_rng(3)))
     plan = BootstrapPlan.draw(4, {"all": 3}, rng=np.random.default_rng(3))
     drawn = [
@@ -68,27 +68,27 @@ def test_one_bootstrap_serves_the_rank_metrics(tmp_path: Path) -> None:
 def test_a_guarantee_is_kept_exceeded_or_exceeded_by_chance(tmp_path: Path) -> None:
     images = [LabelledImage(tmp_path / f"g{n}.png", False, GOOD, None) for n in range(20)] + labelled(tmp_path)[4:]
     few, many = np.arange(9.0), np.linspace(-1, 15.5, 199)
-    kept = evaluate(HandBundle(cut=18.5, guaranteed=0.1, calibration=few), images)
+    kept = evaluate(HandBundle(cut=18.5, guaranteed=0.1, calibration=few), images).to_json()
     assert (kept["promised"], kept["promise_kept"]) == (0.1, True)
     assert "1 of 20 good images were rejected: overkill (false positive rate) 5 %" in kept["promise_note"]
     assert "compatible with the guarantee of at most 10 %" in kept["promise_note"]
     assert "exact one-sided binomial test at 5 %: p = 0.88" in kept["promise_note"]
-    lucky = evaluate(HandBundle(cut=14.5, guaranteed=0.1, calibration=few), images)
+    lucky = evaluate(HandBundle(cut=14.5, guaranteed=0.1, calibration=few), images).to_json()
     assert not lucky["promise_kept"]
     assert "p = 0.043" in lucky["promise_note"]
     assert "13 % of thresholds from 9 calibration images would show as many" in lucky["promise_note"]
-    broken = evaluate(HandBundle(cut=11.5, guaranteed=0.1, calibration=many), images)
+    broken = evaluate(HandBundle(cut=11.5, guaranteed=0.1, calibration=many), images).to_json()
     assert not broken["promise_kept"]
     assert "p < 0.001" in broken["promise_note"]
 
 
 def test_a_bundle_without_review_says_nothing_of_it(tmp_path: Path) -> None:
-    assert "review" not in evaluate(HandBundle(), labelled(tmp_path))
-    assert "review" not in evaluate(FullBundle(review=None), labelled(tmp_path))
+    assert "review" not in evaluate(HandBundle(), labelled(tmp_path)).to_json()
+    assert "review" not in evaluate(FullBundle(review=None), labelled(tmp_path)).to_json()
 
 
 def test_review_counts_by_hand(tmp_path: Path) -> None:
-    assert evaluate(FullBundle(), labelled(tmp_path))["review"] == {
+    assert evaluate(FullBundle(), labelled(tmp_path)).to_json()["review"] == {
         "threshold": 2.5,
         "promised": 0.3,
         "good": {"reject": 1, "review": 1, "pass": 2},
@@ -101,7 +101,7 @@ def test_marked_pixels_by_hand(tmp_path: Path) -> None:
     half, whole = plane(left=1.0), plane(left=1.0, right=1.0)
     whole[20:28, 20:28] = 1.0
     bundle = FullBundle(maps={"s2.5": half, "s5": whole, "g3": plane(corner=0.6, left=0.5)})
-    answer = evaluate(bundle, labelled(tmp_path, masks=True))
+    answer = evaluate(bundle, labelled(tmp_path, masks=True)).to_json()
     assert answer["mask_threshold"] == 0.5
     assert answer["mask_iou"] == pytest.approx(0.5)
     assert answer["mask_iou_interval"] == [0.5, 0.5]
@@ -112,7 +112,7 @@ def test_marked_pixels_by_hand(tmp_path: Path) -> None:
 
 
 def test_marks_on_good_images_need_no_masks(tmp_path: Path) -> None:
-    answer = evaluate(FullBundle(maps={"g1": plane(corner=1.0)}), labelled(tmp_path))
+    answer = evaluate(FullBundle(maps={"g1": plane(corner=1.0)}), labelled(tmp_path)).to_json()
     assert answer["marked_good"] == pytest.approx(16 / 1024 / 4)
     assert (answer["mask_iou"], answer["mask_iou_interval"]) == (None, None)
 
@@ -120,7 +120,7 @@ def test_marks_on_good_images_need_no_masks(tmp_path: Path) -> None:
 def test_pixel_metrics_leave_defects_without_a_mask_out(tmp_path: Path) -> None:
     maps = {"s2.5": plane(left=2.0, corner=1.0), "s5": plane(right=1.0), "g2": plane(corner=3.0)}
     images = labelled(tmp_path, masks=True)
-    answer = evaluate(HandBundle(maps=maps | {"d6": plane(corner=9.0)}), images)
+    answer = evaluate(HandBundle(maps=maps | {"d6": plane(corner=9.0)}), images).to_json()
     usable = np.stack([maps.get(image.path.stem, plane()) for image in images[:6]])
     masks = np.zeros((6, SIDE, SIDE), bool)
     masks[4:, MASK[0], MASK[1]] = True
@@ -146,7 +146,7 @@ def test_pixel_intervals_come_from_the_exact_metrics_of_resampled_images(tmp_pat
     masks[4:, MASK[0], MASK[1]] = True
     maps["s2.5"][MASK] += 1.5
     maps["s5"][MASK] += 0.5
-    answer = evaluate(HandBundle(maps=maps), images)
+    answer = evaluate(HandBundle(maps=maps), images).to_json()
     plan = BootstrapPlan.draw(4, {"all": 2}, rng=np.random.default_rng(3))
     stacked = np.stack(list(maps.values()))
     draws = []
@@ -158,7 +158,7 @@ def test_pixel_intervals_come_from_the_exact_metrics_of_resampled_images(tmp_pat
 
 
 def test_pixel_metrics_are_none_without_masks(tmp_path: Path) -> None:
-    answer = evaluate(HandBundle(), labelled(tmp_path))
+    answer = evaluate(HandBundle(), labelled(tmp_path)).to_json()
     assert [answer[key] for key in PIXEL_KEYS] == [None] * 5
     assert [answer[f"{key}_interval"] for key in PIXEL_KEYS[:3]] == [None] * 3
 
@@ -166,20 +166,20 @@ def test_pixel_metrics_are_none_without_masks(tmp_path: Path) -> None:
 def test_masks_without_a_white_pixel_count_as_no_masks(tmp_path: Path) -> None:
     images = labelled(tmp_path, masks=True)
     Image.new("L", (SIDE, SIDE)).save(tmp_path / "mask.png")
-    answer = evaluate(FullBundle(), images)
+    answer = evaluate(FullBundle(), images).to_json()
     assert [answer[key] for key in (*PIXEL_KEYS, "mask_iou")] == [None] * 6
 
 
 def test_unreadable_images_are_listed_and_left_out(tmp_path: Path) -> None:
     images = labelled(tmp_path, masks=True)
     bundle = FullBundle(errors={"g1": "it is cut short", "s5": "it does not exist"})
-    answer = evaluate(bundle, images)
+    answer = evaluate(bundle, images).to_json()
     kept = [image for image in images if image.path.stem not in bundle.errors]
     assert answer["errors"] == [
         {"path": str(tmp_path / "g1.png"), "error": "it is cut short"},
         {"path": str(tmp_path / "s5.png"), "error": "it does not exist"},
     ]
-    assert answer | {"errors": []} == evaluate(FullBundle(), kept)
+    assert answer | {"errors": []} == evaluate(FullBundle(), kept).to_json()
 
 
 @pytest.mark.parametrize(("kept", "missing"), [(slice(0, 4), "defective"), (slice(4, 7), "good")])
@@ -202,6 +202,6 @@ def test_a_written_bundle_is_evaluated_and_reported(bundle_path: Path, tmp_path:
         path = tmp_path / f"{kind}.png"
         Image.fromarray(rng.normal(level, 6, (64, 64, 3)).clip(0, 255).astype(np.uint8)).save(path)
         images.append(LabelledImage(path, kind != GOOD, kind, None))
-    answer = evaluate(load_bundle(bundle_path), images, tmp_path / "report")
+    answer = evaluate(load_bundle(bundle_path), images, tmp_path / "report").to_json()
     assert answer["images"] == {"good": 1, "defect": 1}
     assert Path(answer["report"]).read_text().count("data:image/jpeg") == 4

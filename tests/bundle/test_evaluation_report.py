@@ -50,7 +50,7 @@ class Reader(HTMLParser):
 
 
 def page_of(bundle: HandBundle, images: list[LabelledImage], output: Path) -> Reader:
-    answer = evaluate(bundle, images, output)
+    answer = evaluate(bundle, images, output).to_json()
     assert answer["report"] == str(output / PAGE)
     return Reader((output / PAGE).read_text())
 
@@ -64,9 +64,9 @@ def test_the_page_says_what_was_evaluated_and_found(tmp_path: Path) -> None:
     expected = [
         "Evaluation of bundle.zip",
         "bolts & nuts, trial 7",
-        "padim, scores by the rule max",
+        "padim, score aggregation max",
         "embedded",
-        "4 good and 3 defective, judged at 32 x 32 pixels",
+        "4 good and 3 defective, scored at 32 x 32 pixels",
         "1 of 4 good images were rejected: overkill (false positive rate) 25 %, 90 % interval 1.27 % to 75.1 %",
         "guarantee of at most 10 %",
         "1 of 3 defective images were not rejected: escapes (false negative rate) 33.3 %, ",
@@ -163,7 +163,7 @@ def test_names_that_are_no_text_are_shown_as_far_as_they_go(tmp_path: Path) -> N
 
 
 def test_the_figures_lie_beside_the_page_as_json(tmp_path: Path) -> None:
-    answer = evaluate(FullBundle(), labelled(tmp_path, masks=True), tmp_path / "report")
+    answer = evaluate(FullBundle(), labelled(tmp_path, masks=True), tmp_path / "report").to_json()
     assert json.loads((tmp_path / "report" / TABLE).read_text()) == answer
     assert {path.name for path in (tmp_path / "report").iterdir()} == {PAGE, TABLE}
 

@@ -39,9 +39,9 @@ def test_the_graph_was_compared_with_the_detector(exported: Any) -> None:
 
 def test_it_tells_where_it_comes_from_and_how_fast_it_is(exported: Any, study: automl_ad.Study) -> None:
     facts, trial = exported.manifest["facts"], study.trials()[0]
-    assert (facts["study"], facts["trial"], facts["images"]) == (study.name, trial["number"], 24)
-    assert facts["proxy_score"] == pytest.approx(trial["proxy_score"])
-    assert facts["families"].keys() == trial["families"].keys()
+    assert (facts["study"], facts["trial"], facts["images"]) == (study.name, trial.number, 24)
+    assert facts["proxy_score"] == pytest.approx(trial.proxy_score)
+    assert facts["families"].keys() == trial.families.keys()
     assert facts["learned_from"] == []
     assert facts["advantage"] == 0
     speed = exported.manifest["speed"]

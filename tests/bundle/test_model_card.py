@@ -41,9 +41,9 @@ def test_the_proxy_score_is_not_called_an_accuracy(bundle_path: Path, contents: 
 
 def test_it_states_the_in_family_bias(bundle_path: Path, contents: BundleContents) -> None:
     manifest = Manifest.model_validate(read_manifest(bundle_path))
-    assert "taken off" not in model_card(manifest, contents.calibration, ())
+    assert "subtracted from" not in model_card(manifest, contents.calibration, ())
     taken = manifest.model_copy(update={"facts": manifest.facts.model_copy(update={"advantage": 0.045})})
-    assert "\n4.5 points are taken off the proxy score" in model_card(taken, contents.calibration, ())
+    assert "\n4.5 points are subtracted from the proxy score" in model_card(taken, contents.calibration, ())
 
 
 def test_origin_speed_and_notes(bundle_path: Path, contents: BundleContents) -> None:

@@ -70,7 +70,7 @@ def test_without_a_choice_candidates_are_proposed_and_kept_in_the_address(
     in_workspace(searched.folder.workspace)
     page = open_page("compare", study="parts")
     chosen = page.multiselect(key="chosen_candidates").value
-    assert searched.answer()["winner"]["trial"] in chosen
+    assert searched.answer().winner.trial in chosen
     assert page.query_params["trials"] == ",".join(map(str, chosen))
 
 

@@ -43,10 +43,10 @@ def test_a_promise_moves_the_threshold_and_those_out_of_reach_say_so(page: AppTe
 
 def test_the_evidence_is_told_in_the_librarys_words(page: AppTest, study: automl_ad.Study) -> None:
     answer, shown = study.answer(), text(page)
-    for sentence in [*answer["why"], *answer["unknown"]]:
+    for sentence in [*answer.why, *answer.unknown]:
         assert sentence in shown
     tied = page.dataframe[0].value["trial"].tolist()
-    assert sorted(tied) == sorted(answer["tied"])
+    assert sorted(tied) == sorted(answer.tied)
 
 
 def test_a_pick_is_kept_with_its_note_and_can_be_undone(page: AppTest, study: automl_ad.Study) -> None:
@@ -81,7 +81,7 @@ def test_files_that_are_gone_leave_the_rest_of_the_page(study: automl_ad.Study) 
 
 
 def test_an_address_that_names_no_trial_falls_back_to_the_proposal(study: automl_ad.Study) -> None:
-    winner = study.answer()["winner"]["trial"]
+    winner = study.answer().winner.trial
     for asked in ("99", "../../x", "-1", "²"):
         assert open_page("decide", study="parts", trial=asked).selectbox[0].value == winner
 

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 import automl_ad
 from automl_ad.jobs import JobBoard, JobState
+from automl_ad.results import BundleResult
 from automl_ad.study.progress import Event
 from parts import bundle_view
 from parts.bundle_view import bundle_name, reader
@@ -71,7 +72,7 @@ def test_a_bundle_is_built_of_the_trial_and_precision_chosen(finished: Path, job
 def test_the_picked_trial_comes_first_and_the_one_in_the_address_before_it(
     finished: Path, searched: automl_ad.Study, jobs: list[JobState]
 ) -> None:
-    complete = [row["number"] for row in searched.trials() if row["state"] == "complete"]
+    complete = [trial.number for trial in searched.trials() if trial.state == "complete"]
     automl_ad.Study.open("parts", finished).pick(complete[-1])
     assert _app(study="parts").selectbox[0].value == complete[-1]
     assert _app(study="parts", trial=str(complete[1])).selectbox[0].value == complete[1]
@@ -111,6 +112,7 @@ def test_what_a_bundle_promises_is_shown_and_its_file_is_not_read_to_draw_the_pa
     facts = {
         "method": "padim",
         "backbone": "embedded",
+        "precision": "fp16",
         "threshold": 17.8512,
         "overkill": 0.05,
         "promise": "At most 5 % of good parts are rejected.",
@@ -118,7 +120,7 @@ def test_what_a_bundle_promises_is_shown_and_its_file_is_not_read_to_draw_the_pa
         "speed": {"latency_ms": 4.21, "size_mb": 1.5},
         "size_mb": 1.5,
     }
-    monkeypatch.setattr(bundle_view, "describe", lambda path: facts)
+    monkeypatch.setattr(bundle_view, "describe", lambda path: BundleResult.model_validate(facts))
     read, read_bytes = [], Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self) or read_bytes(self))
     manifest = {"facts": {"trial": 3}, "precision": "fp16"}

@@ -29,9 +29,9 @@ def choose(page: AppTest, *rows: int) -> AppTest:
 
 def test_the_table_is_ranked_as_the_library_ranks(page: AppTest, searched: automl_ad.Study) -> None:
     frame = page.dataframe[0].value
-    assert frame["trial"].tolist() == [row["number"] for row in searched.trials()]
+    assert frame["trial"].tolist() == [trial.number for trial in searched.trials()]
     assert frame["rank"].tolist() == list(range(1, len(frame) + 1))
-    winner = searched.answer()["winner"]["trial"]
+    winner = searched.answer().winner.trial
     assert "winner" in frame.set_index("trial").loc[winner, "marks"]
     assert "8 trials of 8" in text(page)
 
@@ -48,20 +48,20 @@ def test_filters_leave_what_they_name(page: AppTest, searched: automl_ad.Study) 
 
 def test_a_selected_trial_is_shown_in_detail(page: AppTest, searched: automl_ad.Study) -> None:
     choose(page, 1)
-    number = searched.trials()[1]["number"]
+    number = searched.trials()[1].number
     shown = text(page)
     assert f"Trial {number}: " in shown
     assert "Mean of image and located AUROC by family and severity" in shown
     figures = page.table[0].value["value"]
-    assert figures["proxy score"].replace("\\", "").startswith(f"{searched.trials()[1]['proxy_score']:.3f} (90 %")
+    assert figures["proxy score"].replace("\\", "").startswith(f"{searched.trials()[1].proxy_score:.3f} (90 %")
     assert len(charts(page)) == 1
 
 
 def test_an_average_names_the_trials_that_it_is_of(page: AppTest, searched: automl_ad.Study) -> None:
-    order = [row["method"] for row in searched.trials()]
+    order = [trial.method for trial in searched.trials()]
     choose(page, order.index("average"))
-    row = searched.trials()[order.index("average")]
-    first = row["params"]["members"][0]
+    ensemble = searched.trials()[order.index("average")]
+    first = ensemble.params["members"][0]
     settings = page.table[1].value["value"]
     assert settings["members"].startswith(f"`trials {first['trial']} ({first['method']} on embedded)")
     assert not page.exception
@@ -100,7 +100,7 @@ def _details() -> None:
 def test_what_was_taken_off_a_proxy_score_is_said_once_and_where_it_was() -> None:
     page = run(AppTest.from_function(_details))
     assert not page.exception
-    assert sum("9.0 points are taken off" in caption.value for caption in page.caption) == 1
+    assert sum("9.0 points are subtracted" in caption.value for caption in page.caption) == 1
 
 
 def test_clearing_takes_the_details_away(page: AppTest) -> None:

@@ -95,7 +95,7 @@ def test_a_search_runs_in_a_process_of_its_own_to_its_end(jobs: JobBoard, search
     )
     study = automl_ad.Study.open("parts", jobs._workspace)
     assert searched.result is not None
-    assert searched.result["winner"]["trial"] == study.answer()["winner"]["trial"]
+    assert searched.result["winner"]["trial"] == study.answer().winner.trial
     assert searched.ended_at is not None
     assert searched.ended_at > searched.started_at
     assert "Reading" in searched.log_tail

@@ -13,36 +13,46 @@ from automl_ad.reporting.messages import (
     ensemble_message,
     merged_severities_messages,
 )
+from automl_ad.results import CoverageResult, SearchOutcome, WinnerResult
 
 CELLS = {0.7: Cell(0.1, 0.7), 0.95: Cell(0.4, 0.95)}
 
 
-def coverage(**changes: Any) -> dict[str, Any]:
+def coverage(**changes: Any) -> CoverageResult:
     known: dict[str, Any] = {"severities": (0.7, 0.95), "cells": {"texture": CELLS, "speck": CELLS}}
-    return Coverage(**(known | {"out_of_reach": {}, "left_out": {}} | changes)).facts
+    return CoverageResult.model_validate(Coverage(**(known | {"out_of_reach": {}, "left_out": {}} | changes)).facts)
+
+
+def winner(number: int = 4, **params: Any) -> WinnerResult:
+    return WinnerResult(trial=number, method="padim", params=params)
+
+
+def outcome(**facts: Any) -> SearchOutcome:
+    known: dict[str, Any] = {"study": "bolts", "storage": "sqlite:///x.db", "images": 40, "trials": {"complete": 3}}
+    known |= {"proxy": {"suite": "abc", "families": ["texture"]}, "winner": winner()}
+    return SearchOutcome.model_validate(known | facts)
 
 
 def test_a_winning_average_names_its_trials() -> None:
     members = [{"trial": n, "method": "padim", "settings": {"backbone": f"net{n}"}} for n in (3, 5)]
-    said = ensemble_message({"params": {"side": 64, "members": members}})
-    assert said == "It is the average of trials 3 (padim on net3) and 5 (padim on net5), as one detector."
-    assert ensemble_message({"params": {"side": 64}}) is None
+    said = ensemble_message(winner(side=64, members=members))
+    assert said == "It is an ensemble of trials 3 (padim on net3) and 5 (padim on net5), exported as one detector."
+    assert ensemble_message(winner(side=64)) is None
 
 
-@pytest.mark.parametrize("answer", [{}, {"certainty": None, "certified": [0, 1]}, {"certainty": 1.0, "certified": [0]}])
-def test_without_a_rival_nothing_is_said_of_certainty(answer: dict[str, Any]) -> None:
-    assert certainty_message(answer) is None
+@pytest.mark.parametrize("facts", [{}, {"certainty": None, "certified": [0, 1]}, {"certainty": 1.0, "certified": [0]}])
+def test_without_a_rival_nothing_is_said_of_certainty(facts: dict[str, Any]) -> None:
+    assert certainty_message(outcome(**facts)) is None
 
 
 @pytest.mark.parametrize(
-    ("winner", "certified", "rival"),
-    [(4, [0, 4], "the default"), (0, [0, 4], "the best of the others"), (4, [4, 7], "the best of the others")],
+    ("number", "certified", "rival"),
+    [(4, [0, 4], "the baseline"), (0, [0, 4], "the best other candidate"), (4, [4, 7], "the best other candidate")],
 )
-def test_certainty_is_a_probability_against_a_rival(winner: int, certified: list[int], rival: str) -> None:
-    answer = {"certainty": 0.618, "certified": certified, "default_trial": 0, "winner": {"trial": winner}}
-    said = certainty_message(answer)
+def test_certainty_is_a_probability_against_a_rival(number: int, certified: list[int], rival: str) -> None:
+    said = certainty_message(outcome(certainty=0.618, certified=certified, default_trial=0, winner=winner(number)))
     assert said is not None
-    assert f"with a probability of 62 % it is as good as {rival} on real defects" in said
+    assert f"Probability that it is at least as good as {rival} on real defects: 62 %, estimated " in said
 
 
 def test_full_coverage_needs_no_words() -> None:
@@ -55,7 +65,7 @@ def test_families_left_out_and_severities_out_of_reach_are_named() -> None:
         left_out={"warp": "The family warp was left out: it cannot be drawn."},
     )
     assert coverage_messages(facts) == [
-        "Drawn were 3 of the 4 families asked for, not warp (see the warnings).",
-        "Not every severity is in reach on these images: drawn are speck at 0.7; missing at 0.95.",
+        "3 of the 4 requested families were drawn, not warp (see the warnings).",
+        "Not every severity is in reach on these images; drawn are speck at 0.7; missing at 0.95.",
     ]
     assert merged_severities_messages(facts) == coverage_messages(facts)[1:]

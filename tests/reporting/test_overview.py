@@ -22,11 +22,11 @@ def test_nothing_was_searched_yet(tmp_path: Path) -> None:
 
 def test_a_finished_study(study: Study) -> None:
     (summary,) = summaries(study.folder.workspace)
-    winner = study.answer()["winner"]
+    winner = study.answer().winner
     assert (summary.name, summary.state, summary.picked) == ("parts", "finished", None)
     assert summary.counts == {"complete": 5}  # and two averages of these
-    assert summary.leader.startswith(f"trial {winner['trial']}: {winner['method']} on embedded, proxy score ")
-    assert summary.warnings == len(study.answer()["warnings"])
+    assert summary.leader.startswith(f"trial {winner.trial}: {winner.method} on embedded, proxy score ")
+    assert summary.warnings == len(study.answer().warnings)
     assert summary.progress is not None
     assert summary.progress.state == "done"
 

@@ -17,6 +17,7 @@ from made_studies import CELLS, candidate, fill, make_study
 from automl_ad import Study
 from automl_ad.errors import StudyError
 from automl_ad.reporting.trial_table import TrialTable, _undominated
+from automl_ad.results import ProxyResult, SearchOutcome, TrialCounts, WinnerResult
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url
 from automl_ad.store.records import PickRecord
@@ -49,7 +50,7 @@ def repository(tmp_path: Path) -> Repository:
 
 def test_the_order_is_that_of_the_study(repository: Repository, tmp_path: Path) -> None:
     rows = TrialTable(repository, "made").rows
-    assert [row.number for row in rows] == [row["number"] for row in as_study(tmp_path, repository).trials()]
+    assert [row.number for row in rows] == [trial.number for trial in as_study(tmp_path, repository).trials()]
     assert [row.rank for row in rows] == [*range(1, 9), None, None]
     assert {row.number for row in rows if not row.within_limits} == {3, 4}
 
@@ -57,11 +58,12 @@ def test_the_order_is_that_of_the_study(repository: Repository, tmp_path: Path) 
 def test_a_real_study_is_told_as_it_tells_itself(study: Study) -> None:
     table = TrialTable(study.repository, study.name)
     for row, told in zip(table.rows, study.trials(), strict=True):
-        assert {key: getattr(row, key) for key in told} == told
+        expected = dict(told)
+        assert {key: getattr(row, key) for key in expected} == expected
     assert table.answer is not None
-    assert table.by_number(table.answer["winner"]["trial"]).winner
+    assert table.by_number(table.answer.winner.trial).winner
     row = table.rows[0]
-    assert row.cells == study.show(row.number)["cells"]
+    assert row.cells == study.show(row.number).cells
     assert row.started_at is not None
     assert row.started_at <= row.ended_at
 
@@ -131,11 +133,21 @@ def test_whatever_else_changes_is_seen(repository: Repository) -> None:
     assert [row.number for row in table.rows if row.picked] == [5]
     repository.add_pick("made", PickRecord(number=None))
     repository.set_holdout("made", 2, 0.75, {"texture/0.7": 0.75})
-    repository.set_answer("made", {"winner": {"trial": 2}, "tied": [2, 5]})
+    outcome = SearchOutcome(
+        study="made",
+        storage="sqlite:///x.db",
+        images=40,
+        trials=TrialCounts(complete=9, failed=1),
+        proxy=ProxyResult(suite="abc", families=("texture",)),
+        winner=WinnerResult(trial=2, method="padim"),
+        tied=(2, 5),
+    )
+    repository.set_answer("made", outcome.to_json())
     table.refresh()
     assert not any(row.picked for row in table.rows)
     assert (table.by_number(2).certify_score, table.by_number(2).winner) == (0.75, True)
     assert {row.number for row in table.rows if row.tied} == {2, 5}
+    assert table.answer == outcome
     repository.save_candidate("made", candidate(3))
     repository.set_settings("made", {**table.study.settings, "max_latency_ms": None})
     table.refresh()

@@ -43,7 +43,7 @@ def pictures(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def numbers(study: Study) -> list[int]:
-    return [row["number"] for row in study.trials() if row["state"] == "complete"][:3]
+    return [trial.number for trial in study.trials() if trial.state == "complete"][:3]
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +191,9 @@ def test_progress_is_told_to_the_end(told: list[Event], answer: dict[str, Any], 
 def test_a_candidate_that_fails_costs_the_others_nothing(
     study: Study, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [row for row in study.trials() if row["state"] == "complete"]
-    failing = next(row["number"] for row in rows if row["method"] == "padim")
-    other = next(row["number"] for row in rows if row["method"] not in ("padim", "average"))
+    trials = [trial for trial in study.trials() if trial.state == "complete"]
+    failing = next(trial.number for trial in trials if trial.method == "padim")
+    other = next(trial.number for trial in trials if trial.method not in ("padim", "average"))
 
     def fail(*_: Any) -> None:
         raise MemoryError
@@ -210,7 +210,7 @@ def test_a_candidate_that_fails_costs_the_others_nothing(
 def test_maps_that_are_not_finite_are_errors(
     study: Study, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number = next(row["number"] for row in study.trials() if row["method"] == "padim")
+    number = next(trial.number for trial in study.trials() if trial.method == "padim")
     maps = Padim.anomaly_maps
 
     def spoilt(self: Padim, images: Any) -> Any:

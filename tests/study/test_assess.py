@@ -18,27 +18,29 @@ def candidate(number: int, proxy: float) -> CandidateRecord:
 
 def test_figures_by_hand() -> None:
     records = [candidate(0, 0.6), candidate(3, 0.9), candidate(7, 0.7)]
-    result = summarise(records, np.array([HALF, PERFECT, INVERSE], float), LABELS, selected=7, default=0, seed=0)
-    assert [row["image_auroc"] for row in result["trials"]] == [1.0, 0.5, 0.0]
-    assert (result["best_trial"], result["selected"], result["selected_auroc"]) == (3, 7, 0.0)
-    assert result["regret"] == 100.0
-    assert result["default_regret"] == 50.0
-    assert result["random_regret"] == pytest.approx(50.0)
-    assert result["spearman"] == pytest.approx(0.5)
-    assert result["kendall"] == pytest.approx(1 / 3)
-    assert result["images"] == {"good": 4, "defect": 4}
+    result = summarise(
+        "parts", records, np.array([HALF, PERFECT, INVERSE], float), LABELS, selected=7, baseline=0, seed=0
+    )
+    assert [trial.image_auroc for trial in result.trials] == [1.0, 0.5, 0.0]
+    assert (result.best_trial, result.selected, result.selected_auroc) == (3, 7, 0.0)
+    assert result.regret == 100.0
+    assert result.default_regret == 50.0
+    assert result.random_regret == pytest.approx(50.0)
+    assert result.spearman == pytest.approx(0.5)
+    assert result.kendall == pytest.approx(1 / 3)
+    assert (result.images.good, result.images.defect) == (4, 4)
 
 
 def test_a_perfect_choice_has_no_regret() -> None:
     records = [candidate(0, 0.9), candidate(1, 0.1)]
-    result = summarise(records, np.array([PERFECT, INVERSE], float), LABELS, selected=0, default=0, seed=0)
-    assert (result["regret"], result["spearman"]) == (0.0, pytest.approx(1.0))
+    result = summarise("parts", records, np.array([PERFECT, INVERSE], float), LABELS, selected=0, baseline=0, seed=0)
+    assert (result.regret, result.spearman) == (0.0, pytest.approx(1.0))
 
 
 def test_a_choice_that_did_not_finish_has_no_regret_figure() -> None:
-    result = summarise([candidate(0, 0.9)], np.array([PERFECT], float), LABELS, selected=5, default=5, seed=0)
-    assert result["regret"] is None
-    assert result["default_regret"] is None
+    result = summarise("parts", [candidate(0, 0.9)], np.array([PERFECT], float), LABELS, selected=5, baseline=5, seed=0)
+    assert result.regret is None
+    assert result.default_regret is None
 
 
 def test_the_floor_is_nothing_when_labels_tell_all_and_more_when_they_are_noise() -> None:

@@ -71,7 +71,7 @@ def test_what_cannot_be_used_is_refused_with_the_folder(folder: Path, normals: S
     assert "holds no images" in refused(tmp_path / "empty")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_bytes(b"no picture")
-    assert "None of the 1 pictures" in refused(tmp_path / "broken")
+    assert "None of the 1 images" in refused(tmp_path / "broken")
 
 
 def test_many_defects_deserve_a_labelled_set(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from automl_ad.evaluation.suite_scores import SuiteScores, proxy_score, score_su
 from automl_ad.methods.ensemble import EnsembleDetector, mean_maps
 from automl_ad.reporting.comparison import Comparison
 from automl_ad.reporting.trial_table import TrialTable
+from automl_ad.results import TrialCounts
 from automl_ad.seeds import derived_seed
 from automl_ad.selection.ensembles import select_members
 from automl_ad.selection.ranking import ranked
@@ -92,9 +93,9 @@ def test_the_default_has_a_seat_even_where_it_ranks_last(
 
 
 def test_averages_do_not_count_as_trials(study: automl_ad.Study) -> None:
-    assert study.answer()["trials"] == {"complete": TRIALS, "pruned": 0, "failed": 0}
-    assert study.answer()["averages"] == 2
-    assert {row["number"] for row in study.trials()} == set(range(TRIALS + 2))
+    assert study.answer().trials == TrialCounts(complete=TRIALS)
+    assert study.answer().averages == 2
+    assert {row.number for row in study.trials()} == set(range(TRIALS + 2))
 
 
 def test_scales_are_those_of_the_proxy_normals_under_the_own_rule(study: automl_ad.Study) -> None:
@@ -141,8 +142,8 @@ def test_costs_are_those_of_the_joint_detector(study: automl_ad.Study) -> None:
 
 
 def test_an_average_is_certified_and_assessed_like_any_other(study: automl_ad.Study, parts: Path) -> None:
-    assert {TWO, THREE} & set(study.answer()["certified"])
-    judged = {row["number"]: row["image_auroc"] for row in study.assess(parts)["trials"]}
+    assert {TWO, THREE} & set(study.answer().certified)
+    judged = {row.number: row.image_auroc for row in study.assess(parts).trials}
     assert judged.keys() == set(range(TRIALS + 2))
     assert min(judged[TWO], judged[THREE]) > 0.9
 
@@ -151,7 +152,7 @@ def test_an_average_can_be_picked_and_exported(study: automl_ad.Study, parts: Pa
     study.pick(THREE)
     bundle = study.export(tmp_path / "bundle", trial="picked")
     study.unpick()
-    assert automl_ad.evaluate(bundle, parts)["image_auroc"] > 0.9
+    assert automl_ad.evaluate(bundle, parts).image_auroc > 0.9
     loaded = load_detector(bundle)
     assert isinstance(loaded, EnsembleDetector)
     assert [member.trial for member in loaded.settings.members] == members_of(averages_of(study)[1])
@@ -162,7 +163,7 @@ def test_an_average_is_looked_at_like_any_trial(study: automl_ad.Study) -> None:
     assert table.by_number(THREE).rank is not None
     compared = Comparison(study, [0, TWO, THREE])
     assert {*compared.pictures[0].scores} == {0, TWO, THREE}
-    assert study.show(TWO)["params"]["members"]
+    assert study.show(TWO).params["members"]
 
 
 def test_going_on_adds_no_average_twice_and_changes_no_trial(
@@ -190,8 +191,8 @@ def test_without_averages_there_are_none(search_parts: Search, tmp_path: Path) -
     again = search_parts(tmp_path, trials=5, image_size=64, ensemble=False)
     kept = {record.number for record in averages_of(again)}
     assert len(kept) == 2
-    assert not kept & set(again.answer()["certified"])
-    assert again.answer()["averages"] == 0
+    assert not kept & set(again.answer().certified)
+    assert again.answer().averages == 0
 
 
 def test_an_average_that_fails_costs_nothing_else(
@@ -205,8 +206,8 @@ def test_an_average_that_fails_costs_nothing_else(
         failed = search_parts(tmp_path, trials=2, **OPTIONS)
     (record,) = averages_of(failed)
     assert (record.state, record.reason) == ("failed", "Out of memory.")
-    assert failed.answer()["trials"]["complete"] == 2
-    assert failed.answer()["averages"] == 0
+    assert failed.answer().trials.complete == 2
+    assert failed.answer().averages == 0
     with pytest.raises(StudyError, match="is failed"):
         failed.pick(record.number)
     (mended,) = averages_of(search_parts(tmp_path, trials=2, **OPTIONS))

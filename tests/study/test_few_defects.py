@@ -20,7 +20,8 @@ from automl_ad.selection.few_defects import Evidence, Posterior, judge_leader
 from automl_ad.selection.ranking import usable
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.records import CandidateRecord
-from automl_ad.study import defect_evidence
+from automl_ad.study import real_defects
+from automl_ad.study import study as study_module
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import STATE
 from automl_ad.study.progress import Event
@@ -96,7 +97,7 @@ def test_asking_again_takes_no_detector(
     def never(*_: Any) -> None:
         raise AssertionError("no detector is needed")
 
-    monkeypatch.setattr(defect_evidence, "available_trial_detector", never)
+    monkeypatch.setattr(real_defects, "available_trial_detector", never)
     again = gather_evidence(context, records, pictures.images)
     np.testing.assert_array_equal(first.placements, again.placements)
     assert again.faults == {}
@@ -126,7 +127,7 @@ def test_a_trial_that_fails_costs_the_others_nothing(
         raise MemoryError
 
     monkeypatch.setattr(Padim, "anomaly_maps", fail)
-    answer = study.rerank(few)
+    answer = study.rerank(few).to_json()
     rows = {row["number"]: row for row in answer["trials"]}
     failed = [number for number, row in rows.items() if row["method"] == "padim"]
     assert failed
@@ -152,11 +153,11 @@ def test_maps_that_are_not_finite_are_no_evidence(
 
 
 def test_an_answer_says_what_the_defects_change_and_what_not(study: automl_ad.Study, few: Path) -> None:
-    before, told = study.answer(), list[Event]()
-    answer = study.rerank(few, told.append)
+    before, told = study.answer().to_json(), list[Event]()
+    answer = study.rerank(few, told.append).to_json()
     json.dumps(answer, allow_nan=False)
-    assert study.answer() == before
-    numbers = {row["number"] for row in study.trials() if row["state"] == "complete"}
+    assert study.answer().to_json() == before
+    numbers = {row["number"] for row in [trial.to_json() for trial in study.trials()] if row["state"] == "complete"}
     assert set(answer["order"]) == numbers
     assert [row["number"] for row in answer["trials"]] == answer["order"]
     assert answer["images"] == 3
@@ -167,20 +168,20 @@ def test_an_answer_says_what_the_defects_change_and_what_not(study: automl_ad.St
     assert values == sorted(values, reverse=True)
     assert all(0 <= row["mean_placement"] <= 1 and row["sd"] > 0 for row in answer["trials"])
     assert "3 real defects" in answer["note"]
-    assert "apart from the search" in answer["note"]
+    assert "does not change the winner" in answer["note"]
     assert {event.stage for event in told} == {"defects"}
     assert all(event.total == len(numbers) for event in told)
 
 
 def test_the_defects_can_change_the_leader(study: automl_ad.Study, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    winner = study.answer()["winner"]["trial"]
+    winner = study.answer().winner.trial
 
     def made(context: StudyContext, records: list[CandidateRecord], *_: Any) -> Evidence:
         other = next(record.number for record in records if record.number != winner)
         return Evidence(np.array([[float(record.number == other)] * 3 for record in records]), {})
 
-    monkeypatch.setattr(few_defects, "gather_evidence", made)
-    answer = study.rerank(few)
+    monkeypatch.setattr(study_module, "gather_evidence", made)
+    answer = study.rerank(few).to_json()
     assert answer["changed"]
     assert answer["certainty"] >= SURE
     assert f"not trial {winner}, the winner of the search" in answer["note"]
@@ -201,44 +202,44 @@ def made_of(
 def test_a_first_that_is_hardly_better_does_not_replace_the_winner(
     study: automl_ad.Study, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    winner = study.answer()["winner"]["trial"]
-    ranked = [row["number"] for row in study.trials() if row["state"] == "complete"]
+    winner = study.answer().winner.trial
+    ranked = [row["number"] for row in [trial.to_json() for trial in study.trials()] if row["state"] == "complete"]
     first = next(number for number in ranked if number != winner)
     made_of({first: 0.81, winner: 0.8}, {}, monkeypatch, ranked)
-    answer = study.rerank(few)
+    answer = study.rerank(few).to_json()
     assert answer["order"][:2] == [first, winner]
     assert (answer["leader"], answer["changed"], answer["certainty"], answer["next"]) == (winner, False, None, [])
     assert f"Trial {winner}, the winner of the search, stays: trial {first} comes first" in answer["note"]
 
 
 def test_the_leader_need_not_come_first(study: automl_ad.Study, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    winner = study.answer()["winner"]["trial"]
-    ranked = [row["number"] for row in study.trials() if row["state"] == "complete"]
+    winner = study.answer().winner.trial
+    ranked = [row["number"] for row in [trial.to_json() for trial in study.trials()] if row["state"] == "complete"]
     first, sure = [number for number in ranked if number != winner][:2]
     made_of({first: 0.82, sure: 0.81, winner: 0.8}, {first: 1.0, sure: 0.001, winner: 0.001}, monkeypatch, ranked)
-    answer = study.rerank(few)
+    answer = study.rerank(few).to_json()
     assert (answer["order"][0], answer["leader"], answer["changed"]) == (first, sure, True)
     assert f"Trial {sure} leads with the real defects, not trial {winner}, the winner of the search;" in answer["note"]
-    assert f"that trial {first} is better, which comes first, is less sure" in answer["note"]
+    assert f"that of trial {first}, which comes first, is lower" in answer["note"]
 
 
 def test_before_the_search_has_ended_nobody_is_its_winner(
     study: automl_ad.Study, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study, "outcome", lambda: None)
-    note = study.rerank(few)["note"]
-    assert "rial 0, which stands for the choice until the search has ended" in note
+    note = study.rerank(few).note
+    assert "rial 0, the provisional choice until the search has ended" in note
     assert "winner of the search" not in note
 
 
 def test_defects_that_tell_nothing_leave_the_winner(
     study: automl_ad.Study, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    winner = study.answer()["winner"]["trial"]
+    winner = study.answer().winner.trial
     monkeypatch.setattr(
-        few_defects, "gather_evidence", lambda context, records, *_: Evidence(np.ones((len(records), 3)), {})
+        study_module, "gather_evidence", lambda context, records, *_: Evidence(np.ones((len(records), 3)), {})
     )
-    answer = study.rerank(few)
+    answer = study.rerank(few).to_json()
     assert (answer["leader"], answer["changed"], answer["certainty"], answer["next"]) == (winner, False, None, [])
     assert f"Trial {winner}, the winner of the search," in answer["note"]
     assert all(row["posterior"] <= 1 for row in answer["trials"])
@@ -266,9 +267,9 @@ def test_a_study_without_a_trial_within_the_limits_is_refused(
 def test_an_assessment_judges_the_leader_on_images_that_had_no_part_in_it(
     study: automl_ad.Study, few: Path, parts: Path
 ) -> None:
-    single = study.assess(defects=few)
+    single = study.assess(defects=few).to_json()
     assert set(single) == {"study", "defects"}
-    both = study.assess(parts, defects=few)
+    both = study.assess(parts, defects=few).to_json()
     assert both["defects"] == single["defects"]
     judged = both["reranked"]
     assert judged["leader"] == both["defects"]["leader"]
@@ -281,12 +282,14 @@ def test_an_assessment_judges_the_leader_on_images_that_had_no_part_in_it(
 def test_a_search_with_defects_tells_of_them_apart(
     study: automl_ad.Study, few: Path, search_parts: Callable[..., automl_ad.Study]
 ) -> None:
-    before = study.answer()
-    again = search_parts(study.folder.workspace, "per_cell: 4\nsides: [64, 96]\n", trials=5, defects=few).answer()
-    assert again["defects"]["order"] == study.rerank(few)["order"]
+    before = study.answer().to_json()
+    again = (
+        search_parts(study.folder.workspace, "per_cell: 4\nsides: [64, 96]\n", trials=5, defects=few).answer().to_json()
+    )
+    assert again["defects"]["order"] == list(study.rerank(few).order)
     assert (again["winner"]["trial"], again["tied"]) == (before["winner"]["trial"], before["tied"])
     search_parts(study.folder.workspace, "per_cell: 4\nsides: [64, 96]\n", trials=5)
-    assert "defects" not in study.answer()
+    assert "defects" not in study.answer().to_json()
 
 
 def test_bad_defects_are_refused_before_anything_is_searched(
@@ -295,7 +298,7 @@ def test_bad_defects_are_refused_before_anything_is_searched(
     shutil.copytree(few, tmp_path / "few")
     shutil.copy(parts / "train" / "good" / "003.png", tmp_path / "few")
     for folder in (tmp_path / "none", tmp_path / "few"):
-        with pytest.raises(InputError, match="--defects"):
+        with pytest.raises(InputError, match=r"(?:--)?defects"):
             search_parts(tmp_path, trials=1, defects=folder)
         assert not (tmp_path / "studies" / "parts" / "trials").exists()
 
@@ -308,17 +311,17 @@ class TestJudgeLeader:
         """On the last defect alone, the first trial has AUROC 0.5 and the second 1."""
         shown = np.array([False, False, True, False])
         judged = judge_leader([3, 7], self.scores, self.labels, shown, leader=3, selected=7)
-        assert (judged["regret"], judged["selected_regret"]) == (50.0, 0.0)
-        assert judged["images"] == {"good": 2, "defect": 1}
+        assert (judged.regret, judged.selected_regret) == (50.0, 0.0)
+        assert (judged.images.good, judged.images.defect) == (2, 1)
 
     def test_with_nothing_left_there_is_no_judgement(self) -> None:
         judged = judge_leader([3, 7], self.scores, self.labels, self.labels, leader=3, selected=7)
-        assert (judged["regret"], judged["selected_regret"]) == (None, None)
-        assert "Nothing is left" in judged["note"]
+        assert (judged.regret, judged.selected_regret) == (None, None)
+        assert "Nothing is left" in judged.note
 
     def test_nothing_to_tell_when_nothing_was_shown(self) -> None:
         judged = judge_leader([3, 7], self.scores, self.labels, np.zeros(4, bool), leader=7, selected=9)
-        assert (judged["regret"], judged["selected_regret"], judged["note"]) == (0.0, None, "")
+        assert (judged.regret, judged.selected_regret, judged.note) == (0.0, None, "")
 
 
 def test_labelled_images_are_known_by_their_pixels(

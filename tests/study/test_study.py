@@ -23,14 +23,12 @@ from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.methods.padim import Padim
 from automl_ad.methods.realnet import detector as realnet
-from automl_ad.selection.ranking import LEVELS
+from automl_ad.results import TrialCounts
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.database import default_url, open_engine, optuna_storage
-from automl_ad.store.plain_json import plain
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
-from automl_ad.study import reference_panel
-from automl_ad.study import study as study_module
+from automl_ad.study import reference_panel, runner
 from automl_ad.study import trial as trial_module
 from automl_ad.study.holdout import HoldoutCheck
 from automl_ad.study.progress import Event
@@ -61,7 +59,7 @@ def training_free(folder: Path) -> Path:
 
 
 def scored(study: automl_ad.Study) -> list[dict[str, Any]]:
-    return [{key: row[key] for key in COMPARED} for row in study.trials()]
+    return [{key: getattr(row, key) for key in COMPARED} for row in study.trials()]
 
 
 def measured(repository: Repository) -> dict[int, tuple[Any, ...]]:
@@ -83,7 +81,7 @@ def study(parts: Path, workspace: Path) -> automl_ad.Study:
 
 
 def test_a_search_answers_with_all_that_tools_rely_on(study: automl_ad.Study) -> None:
-    answer = study.answer()
+    answer = study.answer().to_json()
     assert answer["images"] == 24
     assert answer["trials"] == {"complete": 8, "pruned": 0, "failed": 0}
     assert answer["proxy"]["families"] == ["texture", "cutpaste", "poisson", "photometric"]
@@ -102,33 +100,33 @@ def test_a_search_answers_with_all_that_tools_rely_on(study: automl_ad.Study) ->
 
 def test_the_training_free_default_is_trial_zero(study: automl_ad.Study) -> None:
     row = study.show(0)
-    assert row["method"] == "padim"
-    assert row["default"]
+    assert row.method == "padim"
+    assert row.default
 
 
 def test_trials_are_ranked_and_marked(study: automl_ad.Study) -> None:
     rows = study.trials()
     assert len(rows) == 8
-    assert sum(row["winner"] for row in rows) == 1
-    assert {row["number"] for row in rows if row["tied"]} == set(study.answer()["tied"])
-    assert all(row["certify_score"] is not None for row in rows if row["number"] in study.answer()["certified"])
+    assert sum(row.winner for row in rows) == 1
+    assert {row.number for row in rows if row.tied} == set(study.answer().tied)
+    assert all(row.certify_score is not None for row in rows if row.number in study.answer().certified)
 
 
 def test_no_configuration_runs_twice(study: automl_ad.Study) -> None:
-    settings = [json.dumps([row["method"], row["params"]], sort_keys=True) for row in study.trials()]
+    settings = [json.dumps([row.method, row.params], sort_keys=True) for row in study.trials()]
     assert len(set(settings)) == len(settings)
 
 
 def test_a_trial_keeps_maps_and_scores(study: automl_ad.Study) -> None:
     row = study.show(0)
-    assert {Path(path).name for path in row["artifacts"]} >= {"maps.npz", "scores.npz"}
+    assert {Path(path).name for path in row.artifacts} >= {"maps.npz", "scores.npz"}
     maps = load_arrays(study.folder.trial(0) / "maps.npz")
     assert maps["normal"].dtype == np.float32
     assert len(maps["anomaly"]) == 4 * 3 * 8
-    assert row["located"].keys() == row["cells"].keys()
-    drawn = study.answer()["proxy"]["coverage"]["drawn"]
-    assert list(row["families"]) == list(drawn)
-    assert set(row["cells"]) == {f"{family}/{level}" for family, levels in drawn.items() for level in levels}
+    assert row.located.keys() == row.cells.keys()
+    drawn = study.answer().proxy.coverage.drawn
+    assert list(row.families) == list(drawn)
+    assert set(row.cells) == {f"{family}/{level}" for family, levels in drawn.items() for level in levels}
 
 
 def test_the_suite_can_be_looked_at(study: automl_ad.Study) -> None:
@@ -143,21 +141,21 @@ def test_splits_do_not_overlap(study: automl_ad.Study, workspace: Path) -> None:
 
 def test_optuna_opens_the_same_file(study: automl_ad.Study) -> None:
     loaded = optuna.load_study(study_name="parts", storage=optuna_storage(study.url))
-    assert loaded.best_value == pytest.approx(max(row["proxy_score"] for row in study.trials()))
+    assert loaded.best_value == pytest.approx(max(row.proxy_score for row in study.trials()))
 
 
 def test_the_same_seed_gives_the_same_suite_scores_and_winner(
     study: automl_ad.Study, parts: Path, tmp_path: Path
 ) -> None:
     again = run(parts, tmp_path)
-    assert again.answer()["proxy"]["suite"] == study.answer()["proxy"]["suite"]
+    assert again.answer().proxy.suite == study.answer().proxy.suite
     assert scored(again) == scored(study)
-    assert again.answer()["winner"]["trial"] == study.answer()["winner"]["trial"]
+    assert again.answer().winner.trial == study.answer().winner.trial
 
 
 def test_another_seed_draws_another_suite(study: automl_ad.Study, parts: Path, tmp_path: Path) -> None:
     other = run(parts, tmp_path, seed=1, trials=1)
-    assert other.answer()["proxy"]["suite"] != study.answer()["proxy"]["suite"]
+    assert other.answer().proxy.suite != study.answer().proxy.suite
 
 
 def test_running_again_resumes_and_more_trials_go_on(parts: Path, tmp_path: Path) -> None:
@@ -184,10 +182,10 @@ def test_a_study_that_an_early_version_scored_otherwise_is_not_gone_on_with(
     made = run(parts, tmp_path, trials=1)
     (record,) = made.repository.candidates("parts")
     made.repository.save_candidate("parts", replace(record, **early))
-    with pytest.raises(StudyError, match=r"earlier version, which scored candidates otherwise; give .* --name"):
+    with pytest.raises(StudyError, match=r"earlier version, which scored candidates differently; give .* --name"):
         run(parts, tmp_path, trials=2)
-    assert made.answer()["winner"]["trial"] == 0  # still there
-    assert [row["number"] for row in made.trials()] == [0]
+    assert made.answer().winner.trial == 0  # still there
+    assert [row.number for row in made.trials()] == [0]
 
 
 @pytest.mark.parametrize("changed", [{"seed": 3}, {"image_size": 96}, {"methods": ["padim"]}])
@@ -210,11 +208,11 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(
         reference_panel, "_MEMBERS", tuple(member for member in reference_panel._MEMBERS if member[0] != "padim")
     )
     found = run(parts, tmp_path, trials=3)
-    rows = {row["number"]: row for row in found.trials()}
-    assert rows[0]["state"] == "failed"
-    assert rows[0]["reason"] == "ValueError: no such luck"
-    assert found.answer()["trials"]["complete"] == 2
-    assert found.answer()["winner"]["method"] != "padim"
+    rows = {row.number: row for row in found.trials()}
+    assert rows[0].state == "failed"
+    assert rows[0].reason == "ValueError: no such luck"
+    assert found.answer().trials.complete == 2
+    assert found.answer().winner.method != "padim"
 
 
 def test_when_every_trial_fails_the_reason_is_told(
@@ -234,15 +232,15 @@ def test_limits_that_nothing_meets_leave_no_candidate(parts: Path, tmp_path: Pat
 
 
 def test_limits_choose_among_those_that_meet_them(study: automl_ad.Study, parts: Path, tmp_path: Path) -> None:
-    sizes = sorted(row["size_mb"] for row in study.trials())
+    sizes = sorted(row.size_mb for row in study.trials())
     small = run(parts, tmp_path, max_size_mb=sizes[2])
-    assert small.answer()["winner"]["size_mb"] <= sizes[2]
+    assert small.answer().winner.size_mb <= sizes[2]
 
 
 def test_a_pick_is_kept_and_exported(study: automl_ad.Study, tmp_path: Path) -> None:
-    other = next(row["number"] for row in study.trials() if not row["winner"])
-    assert study.pick(other, "my favourite")["trial"] == other
-    assert next(row for row in study.trials() if row["picked"])["number"] == other
+    other = next(row.number for row in study.trials() if not row.winner)
+    assert study.pick(other, "my favourite").trial == other
+    assert next(row for row in study.trials() if row.picked).number == other
     bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial="picked"))
     assert bundle.manifest["facts"]["trial"] == other
 
@@ -250,14 +248,14 @@ def test_a_pick_is_kept_and_exported(study: automl_ad.Study, tmp_path: Path) -> 
 def test_a_pick_can_be_taken_back(study: automl_ad.Study, tmp_path: Path) -> None:
     study.pick(0, "the default")
     known = len(study.picks())
-    taken = study.unpick("too slow after all")
+    taken = study.unpick("too slow after all").to_json()
     assert (taken["trial"], taken["note"]) == (None, "too slow after all")
     assert [(pick.number, pick.note) for pick in study.picks()[-2:]] == [
         (0, "the default"),
         (None, "too slow after all"),
     ]
     assert len(study.picks()) == known + 1
-    assert not any(row["picked"] for row in study.trials())
+    assert not any(row.picked for row in study.trials())
     with pytest.raises(StudyError, match="was picked"):
         study.export(tmp_path / "bundle", trial="picked")
     with pytest.raises(StudyError, match="nothing to take back"):
@@ -289,10 +287,10 @@ def test_a_failed_trial_has_its_times_too(parts: Path, tmp_path: Path, monkeypat
 
 
 def test_a_finished_search_tells_its_outcome_without_the_table(study: automl_ad.Study) -> None:
-    outcome = study.outcome()
+    outcome = study.outcome().to_json()
     assert outcome is not None
     assert "ranking" not in outcome
-    assert study.answer() == outcome | {"ranking": study.trials()}
+    assert study.answer().to_json() == outcome | {"ranking": [trial.to_json() for trial in study.trials()]}
     assert not study.searching
 
 
@@ -311,9 +309,9 @@ def test_picking_what_does_not_exist_is_refused(study: automl_ad.Study) -> None:
 def test_the_bundle_finds_what_the_search_never_saw(study: automl_ad.Study, parts: Path, tmp_path: Path) -> None:
     bundle = study.export(tmp_path / "bundle")
     result = automl_ad.evaluate(bundle, parts)
-    assert result["images"] == {"good": 8, "defect": 8}
-    assert result["image_auroc"] > 0.95
-    assert result["pixel_auroc"] > 0.9
+    assert (result.images.good, result.images.defect) == (8, 8)
+    assert result.image_auroc > 0.95
+    assert result.pixel_auroc > 0.9
     loaded = automl_ad.load_bundle(bundle)
     assert len(loaded.calibration) == 24
     predicted = loaded.predict(parts / "test" / "bar", output=tmp_path / "heatmaps")
@@ -332,23 +330,23 @@ def test_an_altered_bundle_is_refused(study: automl_ad.Study, tmp_path: Path) ->
 
 
 def test_assess_judges_every_finished_trial(study: automl_ad.Study, parts: Path) -> None:
-    judged = study.assess(parts)
+    judged = study.assess(parts).to_json()
     assert len(judged["trials"]) == 8
-    assert judged["selected"] == study.answer()["winner"]["trial"]
+    assert judged["selected"] == study.answer().winner.trial
     assert judged["regret"] >= 0
     best = max(row["image_auroc"] for row in judged["trials"])
     chosen = next(row["image_auroc"] for row in judged["trials"] if row["number"] == judged["selected"])
     assert judged["regret"] == pytest.approx(100 * (best - chosen), abs=1e-3)
-    assert plain(study.assess(parts)) == plain(judged)
+    assert study.assess(parts).to_json() == judged
 
 
 def test_before_there_is_an_answer_the_default_stands_for_the_choice(parts: Path, tmp_path: Path) -> None:
     study = run(parts, tmp_path, trials=4)
     study.repository.set_answer(study.name, None)
-    assert study.assess(parts)["selected"] == 0
+    assert study.assess(parts).selected == 0
     default = study.repository.candidates(study.name)[0]
     study.repository.save_candidate(study.name, replace(default, state="failed", reason="Out of memory."))
-    assert study.assess(parts)["selected"] == study.trials()[0]["number"] != 0
+    assert study.assess(parts).selected == study.trials()[0].number != 0
 
 
 def test_export_notices_that_the_images_changed(parts: Path, tmp_path: Path) -> None:
@@ -403,11 +401,11 @@ def test_an_old_answer_does_not_outlive_a_resumed_search(parts: Path, tmp_path: 
 
 def test_limits_of_the_newest_run_rule_the_ranking(parts: Path, tmp_path: Path) -> None:
     study = run(parts, tmp_path, trials=4)
-    limit = sorted(row["size_mb"] for row in study.trials())[1]
+    limit = sorted(row.size_mb for row in study.trials())[1]
     limited = run(parts, tmp_path, trials=4, max_size_mb=limit)
-    ranked = [row for row in limited.trials() if row["size_mb"] <= limit]
+    ranked = [row for row in limited.trials() if row.size_mb <= limit]
     assert limited.trials()[: len(ranked)] == ranked
-    assert limited.answer()["winner"]["size_mb"] <= limit
+    assert limited.answer().winner.size_mb <= limit
 
 
 def test_a_candidate_that_fails_on_the_certify_images_is_left_out_with_a_warning(
@@ -421,17 +419,17 @@ def test_a_candidate_that_fails_on_the_certify_images_is_left_out_with_a_warning
         return judge(self, record)
 
     monkeypatch.setattr(HoldoutCheck, "finalist", faulty)
-    answer = run(parts, tmp_path, trials=3).answer()
+    answer = run(parts, tmp_path, trials=3).answer().to_json()
     assert 1 not in answer["certified"]
-    assert any("Trial 1 failed on the certify images" in warning for warning in answer["warnings"])
+    assert any("Trial 1 failed on the hold-out images" in warning for warning in answer["warnings"])
 
 
 def test_a_trial_whose_scores_are_lost_costs_the_others_nothing(parts: Path, tmp_path: Path) -> None:
     study = run(parts, tmp_path, trials=3)
     (study.folder.trial(1) / SCORES).unlink()
-    answer = run(parts, tmp_path, trials=3).answer()
+    answer = run(parts, tmp_path, trials=3).answer().to_json()
     assert set(answer["certified"]) == {0, 2}
-    (warning,) = (warning for warning in answer["warnings"] if "Trial 1 failed on the certify images" in warning)
+    (warning,) = (warning for warning in answer["warnings"] if "Trial 1 failed on the hold-out images" in warning)
     assert "scores.npz is missing" in warning
 
 
@@ -441,9 +439,9 @@ def test_a_trial_in_which_the_process_keeps_dying_is_given_up(parts: Path, tmp_p
     optuna_study = optuna.load_study(study_name="parts", storage=optuna_storage(url))
     trial = optuna_study.ask()
     trial.set_user_attr("attempts", 3)
-    rows = {row["number"]: row for row in run(parts, tmp_path, trials=3).trials()}
-    assert rows[trial.number]["state"] == "failed"
-    assert "Ended the process 3 times" in rows[trial.number]["reason"]
+    rows = {row.number: row for row in run(parts, tmp_path, trials=3).trials()}
+    assert rows[trial.number].state == "failed"
+    assert "Ended the process 3 times" in rows[trial.number].reason
 
 
 def test_a_full_disk_ends_the_search_and_blames_no_candidate(
@@ -456,16 +454,16 @@ def test_a_full_disk_ends_the_search_and_blames_no_candidate(
         patched.setattr(trial_module, "save_arrays", full)
         with pytest.raises(StoreError, match="no space left"):
             run(parts, tmp_path, trials=2)
-    assert run(parts, tmp_path, trials=2).answer()["trials"] == {"complete": 2, "pruned": 0, "failed": 0}
+    assert run(parts, tmp_path, trials=2).answer().trials == TrialCounts(complete=2, pruned=0, failed=0)
 
 
 def test_a_suite_left_by_another_study_of_the_same_name_is_not_used(parts: Path, tmp_path: Path) -> None:
     first = run(parts, tmp_path, trials=1)
     (tmp_path / "automl_ad.db").unlink()
     second = run(parts, tmp_path, trials=1, seed=5)
-    assert second.answer()["proxy"]["suite"] != first.folder.root.name
+    assert second.answer().proxy.suite != first.folder.root.name
     fresh = run(parts, tmp_path / "fresh", trials=1, seed=5)
-    assert second.answer()["proxy"]["suite"] == fresh.answer()["proxy"]["suite"]
+    assert second.answer().proxy.suite == fresh.answer().proxy.suite
 
 
 def test_suspected_defects_among_the_good_images_are_named(parts: Path, tmp_path: Path) -> None:
@@ -474,7 +472,7 @@ def test_suspected_defects_among_the_good_images_are_named(parts: Path, tmp_path
     stripes[::8] = stripes[1::8] = 255
     cv2.imwrite(str(images / "odd_one.png"), stripes)
     study = run(images, tmp_path / "ws", trials=1)
-    assert any("odd_one.png" in warning for warning in study.answer()["warnings"])
+    assert any("odd_one.png" in warning for warning in study.answer().warnings)
 
 
 def test_other_weights_than_those_searched_are_refused(
@@ -500,7 +498,7 @@ def test_a_database_that_fails_is_named_with_the_remedy(
     def broken(*_: Any) -> None:
         raise optuna.exceptions.StorageInternalError("disk I/O error")
 
-    monkeypatch.setattr(study_module, "search_loop", broken)
+    monkeypatch.setattr(runner, "search_loop", broken)
     with pytest.raises(StoreError, match=r"automl_ad\.db stopped taking results.*run the same command again"):
         run(parts, tmp_path, trials=1)
 
@@ -510,11 +508,11 @@ def test_a_closed_form_that_overruns_the_budget_is_finished_and_kept(
 ) -> None:
     monkeypatch.setattr(Budget, "spent", property(lambda self: True))
     rows = run(parts, tmp_path, trials=14).trials()
-    kept = {row["params"].get("model", row["method"]) for row in rows if row["state"] == "complete"}
+    kept = {row.params.get("model", row.method) for row in rows if row.state == "complete"}
     assert {"padim", "patchcore", "pca", "image_pca"} <= kept
-    cut = [row for row in rows if row["params"].get("model") == "autoencoder"]
+    cut = [row for row in rows if row.params.get("model") == "autoencoder"]
     assert cut
-    assert all((row["state"], row["reason"]) == ("pruned", "The time budget ended its training.") for row in cut)
+    assert all((row.state, row.reason) == ("pruned", "The time budget ended its training.") for row in cut)
 
 
 def test_a_study_with_anomalies_of_a_diffusion_model(
@@ -523,14 +521,14 @@ def test_a_study_with_anomalies_of_a_diffusion_model(
     file, events = tmp_path / "study.yaml", list[Event]()
     file.write_text("families: [texture, sdas]\nper_cell: 4\ncertified: 2\n")
     study = run(parts, tmp_path / "ws", study_file=file, trials=3, listener=events.append)
-    answer = study.answer()
+    answer = study.answer().to_json()
     assert answer["proxy"]["families"] == ["texture", "sdas"]
     assert answer["trials"] == {"complete": 3, "pruned": 0, "failed": 0}
     assert not any("sdas" in warning for warning in answer["warnings"])
     cells = {f"{family}/{level}" for family, levels in answer["proxy"]["coverage"]["drawn"].items() for level in levels}
     for row in answer["ranking"]:
         assert row["families"].keys() == {"texture", "sdas"}
-        assert study.show(row["number"])["cells"].keys() == cells
+        assert study.show(row["number"]).cells.keys() == cells
     stages = [event.stage for event in events]
     assert stages.index("suite") < stages.index("sdas") < stages.index("search")
 
@@ -547,11 +545,11 @@ def test_a_study_without_time_for_a_diffusion_model_says_so(
     file, events = tmp_path / "study.yaml", list[Event]()
     file.write_text("families: [texture, sdas]\nper_cell: 4\n")
     study = run(parts, tmp_path / "ws", study_file=file, trials=1, time_budget=100, listener=events.append)
-    answer = study.answer()
+    answer = study.answer().to_json()
     assert answer["proxy"]["families"] == ["texture"]
     (warning,) = [warning for warning in answer["warnings"] if warning.startswith("The family sdas was left out: ")]
     assert warning in {event.message for event in events if event.stage == "warning"}
-    assert run(parts, tmp_path / "ws", study_file=file, trials=1).answer()["warnings"] == answer["warnings"]
+    assert run(parts, tmp_path / "ws", study_file=file, trials=1).answer().to_json()["warnings"] == answer["warnings"]
     assert tiny_sdas == []
 
 
@@ -573,9 +571,11 @@ def check_scores(study: automl_ad.Study) -> None:
     """A proxy score is the mean over the cells of families that were not learned from, or of all if there is none."""
     for number, home in homes(study).items():
         row = study.show(number)
-        away = [cell for cell in row["cells"] if cell.split("/")[0] not in home] or list(row["cells"])
-        assert row["proxy_score"] == pytest.approx(np.mean([row[level][cell] for level in LEVELS for cell in away]))
-        assert row["interval"][0] <= row["proxy_score"] <= row["interval"][1]
+        away = [cell for cell in row.cells if cell.split("/")[0] not in home] or list(row.cells)
+        assert row.proxy_score == pytest.approx(
+            np.mean([metric[cell] for metric in (row.cells, row.located) for cell in away])
+        )
+        assert row.interval[0] <= row.proxy_score <= row.interval[1]
 
 
 @pytest.mark.usefixtures("small_realnet")
@@ -588,9 +588,9 @@ def test_a_study_with_a_method_that_learns_from_anomalies(
     file = tmp_path / "study.yaml"
     file.write_text("families: [texture, photometric]\nseverities: [0.7, 0.9]\nper_cell: 4\ncertified: 4\nfolds: 2\n")
     study = run(parts, tmp_path / "ws", study_file=file, methods=["padim", "realnet"], trials=4)
-    answer, learned = study.answer(), homes(study)
+    answer, learned = study.answer().to_json(), homes(study)
     assert answer["trials"] == {"complete": 4, "pruned": 0, "failed": 0}
-    methods = {row["number"]: row["method"] for row in study.trials()}
+    methods = {row.number: row.method for row in study.trials()}
     assert learned == {number: ["texture"] * (method == "realnet") for number, method in methods.items()}
     assert set(methods.values()) == {"padim", "realnet"}
     check_scores(study)
@@ -605,7 +605,7 @@ def test_a_study_with_a_method_that_learns_from_anomalies(
     number = next(number for number, method in methods.items() if method == "realnet")
     bundle = automl_ad.load_bundle(study.export(tmp_path / "bundle", trial=number))
     assert bundle.manifest["facts"]["trial"] == number
-    assert len(study.assess(parts)["trials"]) == 4
+    assert len(study.assess(parts).trials) == 4
 
 
 @pytest.mark.usefixtures("small_realnet")
@@ -617,7 +617,7 @@ def test_a_study_whose_methods_learn_from_a_diffusion_model_goes_on_without_maki
     options = {"study_file": file, "methods": ["realnet"]}
     first = run(parts, tmp_path / "ws", trials=4, **options)
     learned = homes(first)
-    assert first.answer()["trials"] == {"complete": 4, "pruned": 0, "failed": 0}
+    assert first.answer().trials == TrialCounts(complete=4, pruned=0, failed=0)
     assert any("sdas" in home for home in learned.values())
     check_scores(first)
 

@@ -38,7 +38,7 @@ def good(parts: Path) -> Path:
 
 def draw(images: Path, output: Path, **options: Any) -> dict[str, Any]:
     fast = {"family": "cutpaste", "count": 5, "image_size": 64, "workspace": output.parent / "workspace"}
-    return automl_ad.synthesize(images, output, **(fast | options))
+    return automl_ad.synthesize(images, output, **(fast | options)).to_json()
 
 
 def files(folder: Path) -> dict[str, bytes]:
