@@ -93,7 +93,7 @@ def test_splits_say_how_many_and_what_for(finished: Path) -> None:
 def test_the_proxy_suite_is_shown_by_family_and_severity(finished: Path) -> None:
     app = _app("parts", "Proxy suite")
     families = [head.value for head in app.subheader]
-    assert families == ["texture", "cutpaste", "poisson", "photometric", "StudyImages"]
+    assert families == ["texture", "cutpaste", "poisson", "photometric", "Normal images"]
     assert sum("Severity 0.7 " in part.value for part in app.markdown) == 4
     chosen = app.selectbox(key="suite_family").set_value("texture").run()
     assert [head.value for head in chosen.subheader] == ["texture"]

@@ -183,7 +183,7 @@ def _export(page: Page, folder: Path) -> Path:
     _press(page, "Build the bundle")
     button = page.get_by_role("button", name="Download walk")
     playwright.expect(button).to_be_visible(timeout=_LATER)
-    _see(page, "Promise.")
+    _see(page, "Guarantee.")
     with page.expect_download(timeout=_LATER) as coming:
         button.click()
     target = folder / coming.value.suggested_filename

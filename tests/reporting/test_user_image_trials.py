@@ -130,10 +130,10 @@ def test_real_defects_rank_the_candidates_apart(study: Study, numbers: list[int]
         assert (row["escapes"]["of"], row["overkill"]["of"]) == (5, 4)
     values = [row["posterior"] for row in real["trials"]]
     assert values == sorted(values, reverse=True)
-    assert "This order weighs 5 real defects against what the search expected" in real["note"]
+    assert "This order combines 5 real defects with what the search expected" in real["note"]
     assert "The defects were compared with 4 good ones of yours and" in real["note"]
-    assert "apart from the search" in real["note"]
-    assert "much of it is chance" in real["note"]
+    assert "It does not change the winner, ranking or tied set of the search." in real["note"]
+    assert "it is largely chance" in real["note"]
 
 
 def test_one_way_to_weigh_defects(study: Study, answer: dict[str, Any], numbers: list[int]) -> None:
