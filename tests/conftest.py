@@ -17,6 +17,28 @@ from automl_ad.study.settings import preset_path
 
 torch.set_num_threads(1)
 
+SERIAL_FILES = frozenset(
+    {
+        "tests/backbones/test_weights.py",
+        "tests/dashboard/test_walk.py",
+        "tests/jobs/test_job_board.py",
+        "tests/jobs/test_job_runner.py",
+        "tests/study/test_progress.py",
+        "tests/synthesis/test_sdas_pool.py",
+        "tests/test_dashboard_server.py",
+        "tests/test_training.py",
+    }
+)
+"""Files whose tests start a browser or servers, or measure time: two of them at once would disturb each other."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In several processes, one of them runs all tests of a file, and one runs all serial files."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("serial" if file in SERIAL_FILES else file))
+
 
 @pytest.fixture(autouse=True)
 def _ordinary_numbers() -> Iterator[None]:

@@ -145,7 +145,7 @@ def test_the_readme_stays_short() -> None:
     assert len(README.split()) <= 1300
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "clean"])
+@pytest.mark.parametrize("target", ["demo", "test", "coverage", "lint", "clean"])
 def test_the_makefile_has_the_targets(target: str) -> None:
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
     assert target in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split()
@@ -164,7 +164,10 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_make
-@pytest.mark.parametrize(("target", "last"), [("demo", "automl-ad demo"), ("test", "-m pytest --cov")])
+@pytest.mark.parametrize(
+    ("target", "last"),
+    [("demo", "automl-ad demo"), ("test", "-m pytest -n auto"), ("coverage", "--cov-fail-under=95")],
+)
 def test_targets_install_before_they_run(target: str, last: str, tmp_path: Path) -> None:
     said = make(tmp_path, "-n", target).stdout
     order = [said.index(step) for step in ("-m venv .venv", "-m pip install", last)]

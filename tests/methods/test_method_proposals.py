@@ -40,6 +40,12 @@ SPACES = {
     "stem_only": (BackboneSpace("resnet18", (-5,), (2,)),),
 }
 EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
+CASES = [
+    # A complete VGG is where the effort changes which levels are offered; the other spaces take turns.
+    *(("vgg", effort) for effort in EFFORTS),
+    *((name, EFFORTS[turn % len(EFFORTS)]) for turn, name in enumerate(name for name in SPACES if name != "vgg")),
+]
+"""Every kind of backbones and every effort, in a few pairs."""
 TRAINING_FREE = ("padim", "patchcore", "dfr")
 """Methods that fit without training, at least in one of their forms; they suit every backbone."""
 TEACHER_BOUND = ("realnet", "destseg")
@@ -66,7 +72,7 @@ def random_settings(method: str, space: Space, count: int) -> list[MethodSetting
     return made
 
 
-@pytest.fixture(params=[(name, effort) for name in SPACES for effort in EFFORTS], ids=lambda pair: "-".join(pair))
+@pytest.fixture(params=CASES, ids=lambda pair: "-".join(pair))
 def space(request: pytest.FixtureRequest) -> Space:
     name, effort = request.param
     return Space(SPACES[name], effort)
