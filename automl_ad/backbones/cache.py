@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.errors import StoreError
+from automl_ad.store.artifacts import create_folder
 
 DEFAULT_LIMIT_BYTES = 6 * 2**30
 _ABANDONED_S = 24 * 3600
@@ -101,12 +102,7 @@ class FeatureCache:
         """
         self.folder = folder
         self.limit_bytes = limit_bytes
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"Feature cache {folder} cannot be created ({error.strerror}); choose another --workspace."
-            ) from error
+        create_folder(folder)
         self._remove_abandoned()
 
     def path(self, images_key: str, weights_tag: str, level: int) -> Path:

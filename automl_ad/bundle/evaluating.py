@@ -18,7 +18,7 @@ from automl_ad.data.labelled import LabelledImage
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import InputError
 from automl_ad.evaluation.intervals import BootstrapPlan, interval
-from automl_ad.evaluation.metrics import image_ap, image_auroc
+from automl_ad.evaluation.metrics import auroc, image_ap, image_auroc
 from automl_ad.evaluation.proportions import exact_interval
 from automl_ad.evaluation.resampled import average_precision_draws, binned
 from automl_ad.results import EvaluationResult
@@ -164,9 +164,8 @@ def _by_defect(
     answer: dict[str, dict[str, Any]] = {}
     for name in map(str, np.unique(types)):
         scores = bad[types == name]
-        labels = np.repeat([False, True], [len(good), len(scores)])
         answer[name] = {
-            "image_auroc": image_auroc(np.concatenate([good, scores]), labels),
+            "image_auroc": auroc(good, scores),
             "image_auroc_interval": list(interval(plan.cell(name, good, scores))),
             "n": len(scores),
             "found": int((scores > threshold).sum()),

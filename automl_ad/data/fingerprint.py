@@ -37,9 +37,10 @@ def pixel_hash(pixels: npt.NDArray[np.uint8]) -> str:
 def near_duplicate_groups(images: npt.NDArray[np.uint8]) -> list[int]:
     """Finds re-encoded, rescaled or slightly brightened copies of an image, as opposed to images of similar parts.
 
-    Good parts in a fixture look alike, so similarity alone is not enough. Images are compared by their fine detail
-    (128 px thumbnails minus their local mean, scaled to unit length, which removes illumination). Two images are
-    duplicates if both hold:
+    Good parts in a fixture look alike, so similarity alone is not enough. That excludes libraries of perceptual hashes:
+    by the usual rule (64 bits, at most 10 of them different) 98 % of the pairs of 120 different ball screws are
+    duplicates, and 21 % of the pairs of 40 moulded figures. Images are compared by their fine detail (128 px thumbnails
+    minus their local mean, scaled to unit length, which removes illumination). Two images are duplicates if both hold:
 
     * They differ no more than either differs from its own copy that is a tenth brighter (white clipped), at 0.9 of its
       size and JPEG quality 60.

@@ -193,6 +193,7 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return image.size
 
 
+# The runtime of bundles stands alone and so repeats what follows; a test compares what both read and what they refuse.
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Opens a file with Pillow; converts any decoder error to an ``InputError``."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from automl_ad.evaluation.severity import DetectabilityCurve
-from automl_ad.store.artifacts import read_record, write_json
+from automl_ad.store.artifacts import SourcedRecord
 
-RECORD = "coverage.json"
 CHANCE, PERFECT = 0.5, 1.0
 """Image AUROC of a random and of a perfect detector."""
 
@@ -29,7 +27,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class Coverage(SourcedRecord):
     """Families and severities in the suites of a study.
 
     Attributes:
@@ -38,6 +36,8 @@ class Coverage:
         out_of_reach: By drawn family, the severities that no strength reaches on this product.
         left_out: By family left out, the reason as a sentence.
     """
+
+    file: ClassVar[str] = "coverage.json"
 
     severities: tuple[float, ...]
     cells: Mapping[str, Mapping[float, Cell]]
@@ -103,21 +103,11 @@ class Coverage:
         """A copy with another family left out, and the reason."""
         return replace(self, left_out={**self.left_out, family: sentence})
 
-    def save(self, folder: Path, source: str) -> None:
-        """Writes it beside the suites; ``source`` is the digest of everything that they depend on."""
-        write_json(folder / RECORD, {"source": source} | self.facts)
+    def _content(self) -> Mapping[str, Any]:
+        return self.facts
 
     @classmethod
-    def load(cls, folder: Path, source: str) -> Coverage | None:
-        """Reads what ``save`` wrote; None if there is no file, or one of other images or settings.
-
-        Raises:
-            StoreError: The file is damaged.
-        """
-        return read_record(folder / RECORD, source, cls._from)
-
-    @classmethod
-    def _from(cls, facts: Mapping[str, Any]) -> Coverage:
+    def _of_content(cls, facts: Mapping[str, Any]) -> Coverage:
         cells = {
             name: {
                 float(severity): Cell(float(cell["strength"]), float(cell["auroc"])) for severity, cell in of.items()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from automl_ad.evaluation.metrics import finite_scores
+from automl_ad.evaluation.metrics import Ranked, finite_scores
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,21 +106,25 @@ def cell_draws(
     Args:
         normal_scores: [n], higher = more anomalous.
         anomaly_scores: [m].
-        normal_weights: [B, n], multiplicity of each normal; each row has a positive sum.
+        normal_weights: [B, n], multiplicity of each normal, 0 or more.
         anomaly_weights: [B, m], the same for anomalies.
 
     Returns:
-        float64 [B], 0 to 1: the weighted share of pairs in which the anomaly scores higher, ties counting one half.
+        float64 [B], 0 to 1: the weighted share of pairs in which the anomaly scores higher, ties counting one half;
+        NaN where a row sums to zero.
 
     Raises:
         ValueError: A score is not finite.
     """
     normal, anomaly = finite_scores(normal_scores), finite_scores(anomaly_scores)
     by_normal, by_anomaly = np.asarray(normal_weights, np.float64), np.asarray(anomaly_weights, np.float64)
-    above, below = normal[:, None] < anomaly, normal[:, None] > anomaly
-    wins = (1 + above.astype(np.float64) - below) / 2
-    won = ((by_normal @ wins) * by_anomaly).sum(axis=1)
-    drawn: Floats = won / (by_normal.sum(axis=1) * by_anomaly.sum(axis=1))
+    order = np.argsort(normal)
+    ranked = Ranked(normal[order], anomaly)
+    lowest = np.zeros((len(by_normal), len(normal) + 1))  # the weight of so many normals, from the lowest upwards
+    np.cumsum(by_normal[:, order], axis=1, out=lowest[:, 1:])
+    won = ((lowest[:, ranked.below] + lowest[:, ranked.at_most]) / 2 * by_anomaly).sum(axis=1)
+    pairs = by_normal.sum(axis=1) * by_anomaly.sum(axis=1)
+    drawn: Floats = np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
     return drawn
 
 

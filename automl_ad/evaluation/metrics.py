@@ -37,6 +37,75 @@ def finite_scores(values: npt.ArrayLike, name: str = "scores") -> Floats:
     return array
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """Anomalous scores ranked among normal ones: what every AUROC is computed from, here and elsewhere.
+
+    Nothing is checked: whoever cannot vouch for the scores calls `auroc` or one of the metrics.
+
+    Attributes:
+        normal: [n], sorted ascending.
+        anomalous: [m], in the order of the input.
+    """
+
+    normal: Floats
+    anomalous: Floats
+
+    @classmethod
+    def of(cls, normal: Floats, anomalous: Floats) -> Ranked:
+        """Sorts the normal scores."""
+        return cls(np.sort(normal), anomalous)
+
+    @cached_property
+    def sorted_anomalous(self) -> Floats:
+        """The anomalous scores, ascending."""
+        return np.sort(self.anomalous)
+
+    @cached_property
+    def below(self) -> Integers:
+        """For each anomalous score, in input order, the number of normal scores strictly below it."""
+        return self._look_up("left")
+
+    @cached_property
+    def at_most(self) -> Integers:
+        """For each anomalous score, in input order, the number of normal scores below or equal to it."""
+        return self._look_up("right")
+
+    @property
+    def wins(self) -> npt.NDArray[np.float64]:
+        """For each anomalous score, in input order, the number of normal scores below it, a tie counting one half."""
+        return (self.below + self.at_most) / 2
+
+    @property
+    def auroc(self) -> float:
+        """Probability that an anomalous score is above a normal one; a tie counts one half. Needs both kinds."""
+        # Sums of whole and half numbers are exact for any number of pixels that fits into memory.
+        return float(self.wins.sum()) / (len(self.normal) * len(self.anomalous))
+
+    @cached_property
+    def _ascending(self) -> Integers:
+        return np.argsort(self.anomalous)
+
+    def _look_up(self, side: Any) -> Integers:
+        # Looking up in ascending order accesses memory sequentially: many times faster on millions of pixels.
+        counts = np.empty(len(self.anomalous), dtype=np.int64)
+        counts[self._ascending] = np.searchsorted(self.normal, self.anomalous[self._ascending], side=side)
+        return counts
+
+
+def auroc(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
+    """`image_auroc` of scores that come apart by class.
+
+    Args:
+        normal: [n], higher = more anomalous.
+        anomalous: [m].
+
+    Raises:
+        ValueError: There is no score of one class, or one is not finite.
+    """
+    return _ranked(finite_scores(normal), finite_scores(anomalous), "images").auroc
+
+
 def image_auroc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Probability that an anomalous image scores above a normal one; a tie counts one half.
 
@@ -50,7 +119,7 @@ def image_auroc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises:
         ValueError: Only one class is present, a score is not finite, or the shapes differ.
     """
-    return _auroc(_split_images(scores, labels))
+    return _ranked_images(scores, labels).auroc
 
 
 def image_ap(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -66,7 +135,7 @@ def image_ap(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises:
         ValueError: Only one class is present, a score is not finite, or the shapes differ.
     """
-    return _average_precision(_split_images(scores, labels))
+    return _average_precision(_ranked_images(scores, labels))
 
 
 def pixel_auroc(maps: npt.ArrayLike, masks: npt.ArrayLike) -> float:
@@ -79,12 +148,12 @@ def pixel_auroc(maps: npt.ArrayLike, masks: npt.ArrayLike) -> float:
     Raises:
         ValueError: Only one class of pixel is present, a score is not finite, or the shapes differ.
     """
-    return _auroc(_split_pixels(maps, masks))
+    return _ranked_pixels(maps, masks).auroc
 
 
 def pixel_ap(maps: npt.ArrayLike, masks: npt.ArrayLike) -> float:
     """Average precision over the pixels of all images pooled; arguments and errors as for `pixel_auroc`."""
-    return _average_precision(_split_pixels(maps, masks))
+    return _average_precision(_ranked_pixels(maps, masks))
 
 
 def aupro(maps: npt.ArrayLike, masks: npt.ArrayLike, max_fpr: float = 0.3) -> float:
@@ -107,7 +176,7 @@ def aupro(maps: npt.ArrayLike, masks: npt.ArrayLike, max_fpr: float = 0.3) -> fl
         ValueError: Only one class of pixel is present, a score is not finite, the shapes differ, or ``max_fpr`` is
             out of range.
     """
-    return _aupro(_split_pixels(maps, masks), _regions(masks), max_fpr)
+    return _aupro(_ranked_pixels(maps, masks), _regions(masks), max_fpr)
 
 
 def iap(maps: npt.ArrayLike, masks: npt.ArrayLike) -> tuple[float, float]:
@@ -126,7 +195,7 @@ def iap(maps: npt.ArrayLike, masks: npt.ArrayLike) -> tuple[float, float]:
     Raises:
         ValueError: Only one class of pixel is present, a score is not finite, or the shapes differ.
     """
-    return _iap(_split_pixels(maps, masks), _regions(masks))
+    return _iap(_ranked_pixels(maps, masks), _regions(masks))
 
 
 @dataclass(frozen=True)
@@ -142,9 +211,9 @@ class PixelMetrics:
 
 def pixel_metrics(maps: npt.ArrayLike, masks: npt.ArrayLike, max_fpr: float = 0.3) -> PixelMetrics:
     """All pixel metrics with one sort; arguments and errors as for `aupro`."""
-    split, regions = _split_pixels(maps, masks), _regions(masks)
+    ranked, regions = _ranked_pixels(maps, masks), _regions(masks)
     return PixelMetrics(
-        _auroc(split), _average_precision(split), _aupro(split, regions, max_fpr), *_iap(split, regions)
+        ranked.auroc, _average_precision(ranked), _aupro(ranked, regions, max_fpr), *_iap(ranked, regions)
     )
 
 
@@ -165,78 +234,43 @@ def resize_maps(maps: npt.ArrayLike, size: tuple[int, int]) -> npt.NDArray[np.fl
     return resized
 
 
-@dataclass(frozen=True)
-class _Split:
-    """Scores by class: ``normal`` sorted ascending, ``anomalous`` in the order of the input."""
-
-    normal: Floats
-    anomalous: Floats
-
-    @cached_property
-    def sorted_anomalous(self) -> Floats:
-        return np.sort(self.anomalous)
-
-    @cached_property
-    def below(self) -> Integers:
-        """For each anomalous score, in input order, the number of normal scores strictly below it."""
-        return self._look_up("left")
-
-    @cached_property
-    def at_most(self) -> Integers:
-        """For each anomalous score, in input order, the number of normal scores below or equal to it."""
-        return self._look_up("right")
-
-    def _look_up(self, side: Any) -> Integers:
-        # Looking up in ascending order accesses memory sequentially: many times faster on millions of pixels.
-        order = np.argsort(self.anomalous)
-        counts = np.empty(len(order), dtype=np.int64)
-        counts[order] = np.searchsorted(self.normal, self.anomalous[order], side=side)
-        return counts
-
-
-def _split(scores: Floats, anomalous: npt.NDArray[np.bool_], unit: str) -> _Split:
-    split = _Split(np.sort(scores[~anomalous]), scores[anomalous])
-    if not len(split.normal) or not len(split.anomalous):
+def _ranked(normal: Floats, anomalous: Floats, unit: str) -> Ranked:
+    if not len(normal) or not len(anomalous):
         raise ValueError(f"the metric needs normal and anomalous {unit}, but only one kind is present")
-    return split
+    return Ranked.of(normal, anomalous)
 
 
-def _split_images(scores: npt.ArrayLike, labels: npt.ArrayLike) -> _Split:
+def _ranked_images(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Ranked:
     values, marks = finite_scores(scores), np.asarray(labels)
     if values.ndim != 1 or values.shape != marks.shape:
         raise ValueError(f"scores and labels must be two vectors of one length but got {values.shape}, {marks.shape}")
     if not np.isin(marks, (0, 1)).all():
         raise ValueError("labels must be 0 (normal) or 1 (anomalous)")
-    return _split(values, marks.astype(bool), "images")
+    anomalous = marks.astype(bool)
+    return _ranked(values[~anomalous], values[anomalous], "images")
 
 
-def _split_pixels(maps: npt.ArrayLike, masks: npt.ArrayLike) -> _Split:
+def _ranked_pixels(maps: npt.ArrayLike, masks: npt.ArrayLike) -> Ranked:
     values, marks = finite_scores(maps, "maps"), np.asarray(masks)
     if values.ndim != 3 or values.shape != marks.shape:
         raise ValueError(f"maps and masks must both be [N, H, W] but got {values.shape} and {marks.shape}")
     if marks.dtype != np.bool_:
         raise ValueError(f"masks must be bool with True = anomalous but got {marks.dtype}")
-    return _split(values, marks, "pixels")
+    return _ranked(values[~marks], values[marks], "pixels")
 
 
-def _auroc(split: _Split) -> float:
-    # Integer sums: exact however many pixels there are.
-    wins_twice = int(split.below.sum()) + int(split.at_most.sum())
-    return wins_twice / (2 * len(split.normal) * len(split.anomalous))
-
-
-def _precision(split: _Split, thresholds: Floats) -> npt.NDArray[np.float64]:
+def _precision(ranked: Ranked, thresholds: Floats) -> npt.NDArray[np.float64]:
     """Share of anomalous scores among all at or above each threshold."""
-    hits = len(split.anomalous) - np.searchsorted(split.sorted_anomalous, thresholds, side="left")
-    alarms = len(split.normal) - np.searchsorted(split.normal, thresholds, side="left")
+    hits = len(ranked.anomalous) - np.searchsorted(ranked.sorted_anomalous, thresholds, side="left")
+    alarms = len(ranked.normal) - np.searchsorted(ranked.normal, thresholds, side="left")
     precision: npt.NDArray[np.float64] = hits / (hits + alarms)
     return precision
 
 
-def _average_precision(split: _Split) -> float:
+def _average_precision(ranked: Ranked) -> float:
     # Recall changes only at thresholds that equal an anomalous score.
-    thresholds, counts = np.unique(split.sorted_anomalous, return_counts=True)
-    return float(np.dot(counts, _precision(split, thresholds)) / len(split.anomalous))
+    thresholds, counts = np.unique(ranked.sorted_anomalous, return_counts=True)
+    return float(np.dot(counts, _precision(ranked, thresholds)) / len(ranked.anomalous))
 
 
 @dataclass(frozen=True)
@@ -258,7 +292,7 @@ def _regions(masks: npt.ArrayLike) -> _Regions:
     return _Regions(index, np.bincount(index, minlength=count).astype(np.int64))
 
 
-def _aupro(split: _Split, regions: _Regions, max_fpr: float) -> float:
+def _aupro(ranked: Ranked, regions: _Regions, max_fpr: float) -> float:
     """Sums the contribution of each anomalous pixel to the area under the overlap curve.
 
     With a falling threshold, a pixel starts to count at the false positive rate of the scores above it (``start``) and
@@ -266,8 +300,8 @@ def _aupro(split: _Split, regions: _Regions, max_fpr: float) -> float:
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must be above 0 and at most 1 but got {max_fpr}")
-    start = 1 - split.at_most / len(split.normal)
-    end = 1 - split.below / len(split.normal)
+    start = 1 - ranked.at_most / len(ranked.normal)
+    end = 1 - ranked.below / len(ranked.normal)
     ramp = end - start
     climbed = np.clip(max_fpr - start, 0, ramp)
     on_ramp = np.divide(climbed**2, 2 * ramp, out=np.zeros_like(ramp), where=ramp > 0)
@@ -275,9 +309,9 @@ def _aupro(split: _Split, regions: _Regions, max_fpr: float) -> float:
     return float(np.dot(area, 1 / regions.sizes[regions.index]) / (len(regions.sizes) * max_fpr))
 
 
-def _iap(split: _Split, regions: _Regions) -> tuple[float, float]:
-    thresholds = np.sort(_instance_scores(split.anomalous, regions))
-    precision = np.maximum.accumulate(_precision(split, thresholds))
+def _iap(ranked: Ranked, regions: _Regions) -> tuple[float, float]:
+    thresholds = np.sort(_instance_scores(ranked.anomalous, regions))
+    precision = np.maximum.accumulate(_precision(ranked, thresholds))
     # The i-th lowest threshold recalls 1 - i/N of the instances; integer division avoids rounding at exactly 90 %.
     return float(precision.mean()), float(precision[len(precision) // 10])
 

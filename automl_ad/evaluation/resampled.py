@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.evaluation.intervals import cell_draws
+
 Floats = npt.NDArray[np.float64]
 _Values = npt.NDArray[np.floating[Any]]
 _Indices = npt.NDArray[np.integer[Any]]
@@ -52,11 +54,11 @@ def auroc_draws(normal: Floats, anomalous: Floats) -> Floats:
     """The area under the ROC curve of every sample, float64 [B].
 
     Args:
-        normal: [B, K], weight of the normals in each bin; each row has a positive sum.
-        anomalous: [B, K], the same for anomalies; the result is NaN where a row sums to zero.
+        normal: [B, K], weight of the normals in each bin.
+        anomalous: [B, K], the same for anomalies; the result is NaN where a row of either sums to zero.
     """
-    below = np.cumsum(normal, axis=1) - normal / 2
-    return _ratio((anomalous * below).sum(axis=1), normal.sum(axis=1) * anomalous.sum(axis=1))
+    levels = np.arange(normal.shape[1], dtype=np.float64)
+    return cell_draws(levels, levels, normal, anomalous)
 
 
 def average_precision_draws(normal: Floats, anomalous: Floats) -> Floats:

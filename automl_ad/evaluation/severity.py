@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.evaluation.metrics import auroc
 from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.registry import create_family
 
@@ -54,7 +54,7 @@ class Panel:
     def detectabilities(self, images: ImageSet, groups: int) -> list[float]:
         """``detectability`` of each of ``groups`` equal parts of the images, in order, with one run over all images."""
         table = [
-            [_auroc(normal, part) for part in np.split(scorer(images), groups)]
+            [auroc(normal, part) for part in np.split(scorer(images), groups)]
             for scorer, normal in zip(self.scorers, self.reference, strict=True)
         ]
         return [float(value) for value in np.mean(table, axis=0)]
@@ -69,10 +69,6 @@ class Panel:
             for scorer, normal in zip(self.scorers, self.reference, strict=True)
         ]
         return float(np.median(ratios))
-
-
-def _auroc(normal: Floats, anomalous: Floats) -> float:
-    return image_auroc(np.r_[normal, anomalous], np.r_[np.zeros(len(normal)), np.ones(len(anomalous))])
 
 
 @dataclass(frozen=True)

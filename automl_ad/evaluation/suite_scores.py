@@ -13,7 +13,7 @@ from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
 from automl_ad.evaluation.cells import Celled, cell_family, family_weights
 from automl_ad.evaluation.intervals import BootstrapPlan, interval
 from automl_ad.evaluation.localisation import localisation_scores
-from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.evaluation.metrics import auroc
 from automl_ad.evaluation.suite import Suite
 from automl_ad.seeds import derived_rng
 from automl_ad.store.artifacts import load_arrays, save_arrays
@@ -92,12 +92,7 @@ def pooled(first: SuiteScores, second: SuiteScores) -> SuiteScores:
 
 
 def _by_cell(suite: Celled, normal: Scores, anomaly: Scores) -> dict[str, float]:
-    result = {}
-    for cell in suite.cell_names:
-        members = anomaly[suite.members(cell)]
-        labels = np.r_[np.zeros(len(normal)), np.ones(len(members))]
-        result[cell] = image_auroc(np.r_[normal, members], labels)
-    return result
+    return {cell: auroc(normal, anomaly[suite.members(cell)]) for cell in suite.cell_names}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ The greedy rule (Gonzalez 1985; used by PatchCore) always selects the vector far
 vector close to an early choice is never selected. A first, short run on a random subset identifies these; only the
 distant vectors remain candidates for the second run. The usual shortcut, a random subset of candidates, drops exactly
 the rare vectors that the rule should find (image AUROC 0.85 instead of 0.91 on a tile set).
+
+No library offers this: scikit-learn's ``kmeans_plusplus`` draws centres at random instead of taking the farthest, and
+anomalib's ``KCenterGreedy`` goes over all vectors in every round.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.evaluation.metrics import Ranked, image_auroc
 from automl_ad.results import ImageCounts, LeaderJudgement, RerankedTrial, RerankResult
 from automl_ad.selection.decision import SURE
 from automl_ad.selection.lead_model import Ranking, expected_gains_of
@@ -75,9 +75,7 @@ def placements(normals: Floats, defects: Floats) -> Floats:
     Returns:
         float64 [k], 0 to 1; NaN where there is no score.
     """
-    ordered = np.sort(normals)
-    below, up_to = (np.searchsorted(ordered, defects, side) for side in ("left", "right"))
-    return np.where(np.isnan(defects), np.nan, (below + up_to) / (2 * len(normals)))
+    return np.where(np.isnan(defects), np.nan, Ranked.of(normals, defects).wins / len(normals))
 
 
 def posterior(prior: Floats, spread: float | Floats, evidence: Floats) -> Posterior:

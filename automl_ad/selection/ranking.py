@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from automl_ad.evaluation.cells import cell_family
+from automl_ad.evaluation.metrics import Ranked
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.store.records import CandidateRecord
 
@@ -176,8 +177,6 @@ def _wins(own: Floats, others: Floats, comparable: npt.NDArray[np.bool_], itself
         return np.full(own.shape, (len(others) - itself) / 2)
     wins = np.zeros_like(own)
     for column in np.flatnonzero(comparable):
-        ascending = np.sort(others[:, column])
-        below, up_to = (np.searchsorted(ascending, own[:, column], side) for side in ("left", "right"))
-        wins[:, column] = (below + up_to - itself) / 2
+        wins[:, column] = Ranked.of(others[:, column], own[:, column]).wins - itself / 2
     wins[:, ~comparable] = wins[:, comparable].mean(axis=1, keepdims=True)
     return wins

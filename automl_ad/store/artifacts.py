@@ -9,11 +9,12 @@ import tokenize
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from automl_ad.errors import InputError, StoreError
 from automl_ad.store.plain_json import plain
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound="SourcedRecord")
 _MAX_NAME = 100
 _MAX_NAME_BYTES = 240  # File systems stop at 255 bytes, which 100 characters of some scripts exceed.
 _DEVICES = re.compile(r"(CON|NUL|PRN|AUX|(COM|LPT)[1-9]) *(\..*)?", re.IGNORECASE)  # On Windows, with any extension.
@@ -137,6 +138,18 @@ def remove_leftovers(folder: Path) -> None:
             _remove(Path(here, name))
 
 
+def create_folder(folder: Path) -> None:
+    """Creates a folder and those above it, unless it exists.
+
+    Raises:
+        StoreError: It cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be created ({error.strerror}); choose another --workspace") from error
+
+
 def save_arrays(path: Path, **arrays: Any) -> None:
     """Writes named arrays, or what numpy makes arrays of, to an ``.npz`` file, uncompressed.
 
@@ -190,27 +203,44 @@ def read_json(path: Path) -> Any:
         raise _unreadable(path, error) from error
 
 
-def read_record(path: Path, source: str, build: Callable[[Mapping[str, Any]], Record]) -> Record | None:
-    """Reads a JSON file that names the digest of what it depends on.
+class SourcedRecord(ABC):
+    """What is kept in one JSON file and holds for one source alone: the digest of what it depends on."""
 
-    Args:
-        path: The file.
-        source: That digest.
-        build: Makes the record of the file's content.
+    file: ClassVar[str]
+    """Name of the file."""
 
-    Returns:
-        The record; None if there is no file, or one of another source.
+    @abstractmethod
+    def _content(self) -> Mapping[str, Any]:
+        """All of it as JSON-able values; the key ``source`` is taken."""
 
-    Raises:
-        StoreError: The file is damaged.
-    """
-    if not path.is_file():
-        return None
-    content = read_json(path)
-    try:
-        return build(content) if content["source"] == source else None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is damaged; start the study under another --name.") from error
+    @classmethod
+    @abstractmethod
+    def _of_content(cls: type[Record], content: Mapping[str, Any]) -> Record:
+        """The reverse of ``_content``; may raise KeyError, TypeError, ValueError or AttributeError on damage."""
+
+    def save(self, folder: Path, source: str) -> None:
+        """Writes it into a folder.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        write_json(folder / self.file, {"source": source, **self._content()})
+
+    @classmethod
+    def load(cls: type[Record], folder: Path, source: str) -> Record | None:
+        """Reads what ``save`` wrote; None if there is no file, or one of another source.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        path = folder / cls.file
+        if not path.is_file():
+            return None
+        content = read_json(path)
+        try:
+            return cls._of_content(content) if content["source"] == source else None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{path} is damaged; start the study under another --name.") from error
 
 
 def _unreadable(path: Path, error: Exception) -> StoreError:

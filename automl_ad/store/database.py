@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from automl_ad.errors import StoreError
+from automl_ad.store.artifacts import create_folder
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -207,10 +208,7 @@ def _prepare_file(url: URL, must_exist: bool) -> None:
         return
     if must_exist and not path.exists():
         raise StoreError(f"{path} does not exist; run a search first, or name the right --workspace or --storage")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{path.parent} cannot be created ({error.strerror}); choose another --workspace") from error
+    create_folder(path.parent)
 
 
 def sqlite_path(url: URL) -> Path | None:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled import LabelledImage, labelled_images
 from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
 from automl_ad.evaluation.intervals import auroc_interval, kendall, spearman
-from automl_ad.evaluation.metrics import image_auroc
+from automl_ad.evaluation.metrics import Ranked, image_auroc
 from automl_ad.results import AssessedTrial, AssessmentResult, ImageCounts
 from automl_ad.seeds import derived_rng
 from automl_ad.store.artifacts import load_arrays, save_arrays
@@ -140,12 +139,10 @@ def _random_half(labels: Labels, rng: np.random.Generator) -> Labels:
 
 def _aurocs(scores: Floats, labels: Labels) -> Floats:
     """Image AUROC of every row, ties counting one half; 0.5 where a class is missing."""
-    positives, negatives = int(labels.sum()), int((~labels).sum())
-    if positives == 0 or negatives == 0:
+    if labels.all() or not labels.any():
         return np.full(len(scores), 0.5)
-    ranks = stats.rankdata(scores, axis=1)[:, labels].sum(axis=1)
-    result: Floats = (ranks - positives * (positives + 1) / 2) / (positives * negatives)
-    return result
+    pairs = zip(scores[:, ~labels], scores[:, labels], strict=True)
+    return np.array([Ranked.of(normal, anomalous).auroc for normal, anomalous in pairs])
 
 
 def _points(share: float) -> float:

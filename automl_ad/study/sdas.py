@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from automl_ad.methods.space import Effort
-from automl_ad.store.artifacts import read_record, write_atomically, write_json
+from automl_ad.store.artifacts import SourcedRecord, write_atomically
 from automl_ad.study.progress import Event, Listener
 from automl_ad.synthesis.sdas.job import ProgressCallback
 from automl_ad.synthesis.sdas.preparing import Outcome
@@ -18,11 +18,11 @@ from automl_ad.synthesis.sdas.settings import Size
 
 SHARE_OF_BUDGET = 0.15
 """Of a study's time budget, for training, gate and images together."""
-RECORD, SHEET = "sdas.json", "sdas.png"
+SHEET = "sdas.png"
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(SourcedRecord):
     """Whether the suites of a study hold the family.
 
     Attributes:
@@ -30,6 +30,8 @@ class Decision:
         warnings: Why not, and what else the user should know, in sentences.
         facts: What training and gate measured.
     """
+
+    file: ClassVar[str] = "sdas.json"
 
     used: bool
     warnings: Sequence[str] = ()
@@ -41,22 +43,11 @@ class Decision:
         reasons = [] if outcome.reason is None else [f"The family sdas was left out: {outcome.reason}."]
         return cls(outcome.sdas is not None, [*reasons, *outcome.warnings], outcome.facts)
 
-    def save(self, folder: Path, source: str) -> None:
-        """Writes the decision beside the suites; ``source`` is the digest of what these depend on."""
-        content = {"source": source, "used": self.used, "warnings": list(self.warnings), "facts": dict(self.facts)}
-        write_json(folder / RECORD, content)
+    def _content(self) -> Mapping[str, Any]:
+        return {"used": self.used, "warnings": list(self.warnings), "facts": dict(self.facts)}
 
     @classmethod
-    def load(cls, folder: Path, source: str) -> Decision | None:
-        """Reads what ``save`` wrote; None if there is nothing, or the decision of other images or settings.
-
-        Raises:
-            StoreError: The file is damaged.
-        """
-        return read_record(folder / RECORD, source, cls._from)
-
-    @classmethod
-    def _from(cls, content: Mapping[str, Any]) -> Decision:
+    def _of_content(cls, content: Mapping[str, Any]) -> Decision:
         return cls(bool(content["used"]), list(content["warnings"]), dict(content["facts"]))
 
 

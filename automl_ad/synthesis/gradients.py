@@ -12,7 +12,10 @@ Real = npt.NDArray[np.float32]
 def seamless_clone(source: npt.NDArray[np.uint8], target: npt.NDArray[np.uint8], mixed: bool) -> npt.NDArray[np.uint8]:
     """The image with the target's outermost pixels and, inside, gradients closest to the source's.
 
-    The domain is the whole rectangle, so a sine transform solves Poisson's equation exactly and fast.
+    The domain is the whole rectangle, so a sine transform solves Poisson's equation exactly and fast. OpenCV's
+    ``seamlessClone`` is no substitute: it erodes the region by three pixels first, which leaves little of a patch of
+    nine, truncates instead of rounding, and mixes gradients channel by channel, by the difference of the horizontal
+    and the vertical one. On patches of 9 to 41 pixels it is off by up to 15 to 26 grey levels.
 
     Args:
         source: uint8 [H, W, 3], H and W at least 3.

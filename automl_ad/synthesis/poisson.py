@@ -1,4 +1,7 @@
-"""The family ``poisson``: seamlessly cloned patches of other good images (NSA, ECCV 2022)."""
+"""The family ``poisson``: seamlessly cloned patches of other good images (NSA, ECCV 2022).
+
+`automl_ad.synthesis.gradients.seamless_clone` says why ``cv2.seamlessClone`` is not used.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automl_ad.errors import StoreError
-from automl_ad.evaluation.coverage import RECORD, Cell, Coverage
+from automl_ad.evaluation.coverage import Cell, Coverage
 from automl_ad.evaluation.severity import STRENGTHS, DetectabilityCurve
 
 ASKED = (0.7, 0.85, 0.95)
@@ -138,7 +138,7 @@ class TestRecord:
 
     def test_other_programs_can_read_it(self, tmp_path: Path) -> None:
         Coverage.of({"texture": curve(0.5, 0.72), "warp": NOTHING}, ASKED).save(tmp_path, "abc")
-        content = json.loads((tmp_path / RECORD).read_text())
+        content = json.loads((tmp_path / Coverage.file).read_text())
         assert content["families"] == ["texture", "warp"]
         assert content["drawn"]["texture"]["0.7"] == {"strength": pytest.approx(0.793, abs=0.001), "auroc": 0.7}
         assert content["out_of_reach"] == {"texture": [0.85, 0.95]}
@@ -146,6 +146,6 @@ class TestRecord:
 
     @pytest.mark.parametrize("content", ["[]", "null", "{}", '{"source": "abc", "drawn": 3}'])
     def test_a_damaged_one_is_reported(self, tmp_path: Path, content: str) -> None:
-        (tmp_path / RECORD).write_text(content)
+        (tmp_path / Coverage.file).write_text(content)
         with pytest.raises(StoreError, match=r"coverage\.json is damaged; start the study under another --name\."):
             Coverage.load(tmp_path, "abc")

@@ -8,6 +8,9 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from automl_ad.evaluation import metrics
+from automl_ad.evaluation.intervals import cell_draws
+from automl_ad.evaluation.resampled import auroc_draws
+from automl_ad.selection.few_defects import placements
 
 
 def brute_auroc(scores, labels):
@@ -100,10 +103,34 @@ class TestImages:
         assert metrics.image_auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
         assert metrics.image_ap(scores, labels) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
 
+    @given(st.lists(st.integers(-4, 4), min_size=1, max_size=20), st.lists(st.integers(-3, 5), min_size=1, max_size=20))
+    def test_every_auroc_is_the_same_to_the_last_bit(self, normal, anomalous):
+        """Sums of whole and half numbers are exact, so that one division rounds, and equals never become unequal."""
+        good, bad = np.array(normal, float), np.array(anomalous, float)
+        wins_twice = sum(int(b > g) + int(b >= g) for b in anomalous for g in normal)
+        expected = wins_twice / (2 * len(good) * len(bad))
+        levels, bins = np.unique(np.r_[good, bad], return_inverse=True)
+        counts = [
+            np.bincount(each, minlength=len(levels))[None] * 1.0 for each in (bins[: len(good)], bins[len(good) :])
+        ]
+        assert metrics.image_auroc(np.r_[good, bad], np.repeat([0, 1], [len(good), len(bad)])) == expected
+        assert metrics.auroc(good, bad) == expected
+        assert cell_draws(good, bad, np.ones((1, len(good))), np.ones((1, len(bad)))) == [expected]
+        assert auroc_draws(*counts) == [expected]
+        assert placements(good, bad).mean() == pytest.approx(expected)
+
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_non_finite_scores_are_refused(self, bad):
         with pytest.raises(ValueError, match="finite"):
             metrics.image_auroc([0.0, bad, 1.0], [0, 0, 1])
+        for sides in (([bad], [0.0]), ([0.0], [bad])):
+            with pytest.raises(ValueError, match="finite"):
+                metrics.auroc(*sides)
+
+    @pytest.mark.parametrize("sides", [([], [1.0]), ([1.0], [])])
+    def test_a_side_without_scores_is_refused(self, sides):
+        with pytest.raises(ValueError, match="only one kind is present"):
+            metrics.auroc(*sides)
 
     def test_bad_labels_and_shapes_are_refused(self):
         with pytest.raises(ValueError, match="labels must be 0"):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
 from automl_ad.store.records import CandidateRecord
-from automl_ad.study.assess import labelled_floor, summarise
+from automl_ad.study.assess import labelled_floor, labelled_halves, summarise
 
 LABELS = np.array([False, False, False, False, True, True, True, True])
 PERFECT = [0, 1, 2, 3, 4, 5, 6, 7]
@@ -41,6 +43,16 @@ def test_a_choice_that_did_not_finish_has_no_regret_figure() -> None:
     result = summarise("parts", [candidate(0, 0.9)], np.array([PERFECT], float), LABELS, selected=5, baseline=5, seed=0)
     assert result.regret is None
     assert result.default_regret is None
+
+
+def test_candidates_are_compared_on_halves_of_the_images() -> None:
+    """Perfect and inverse scores stay so on any half; a half without one of the kinds tells nothing."""
+    scores = np.array([PERFECT, INVERSE, [0] * 8], float)
+    for halves in islice(labelled_halves(scores, LABELS, np.random.default_rng(0)), 5):
+        assert [each.tolist() for each in halves] == [[1.0, 0.0, 0.5]] * 2
+    few = np.array([True] + [False] * 7)
+    seen, judged = next(labelled_halves(scores, few, np.random.default_rng(0)))
+    assert (seen.tolist(), judged.tolist()) == ([0.5] * 3, [0.0, 1.0, 0.5])
 
 
 def test_the_floor_is_nothing_when_labels_tell_all_and_more_when_they_are_noise() -> None:

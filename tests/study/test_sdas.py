@@ -12,7 +12,7 @@ import torch
 from automl_ad.errors import StoreError
 from automl_ad.methods.space import Effort
 from automl_ad.study.progress import Event
-from automl_ad.study.sdas import RECORD, SHEET, Decision, keep_sheet, model_size, sdas_progress
+from automl_ad.study.sdas import SHEET, Decision, keep_sheet, model_size, sdas_progress
 from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.settings import Size
 
@@ -36,7 +36,7 @@ class TestDecision:
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\xfa"])
     def test_one_that_cannot_be_read_is_reported(self, tmp_path: Path, content: bytes) -> None:
-        (tmp_path / RECORD).write_bytes(content)
+        (tmp_path / Decision.file).write_bytes(content)
         with pytest.raises(StoreError, match=r"sdas\.json cannot be read"):
             Decision.load(tmp_path, "abc")
 
@@ -53,13 +53,13 @@ class TestDecision:
         ],
     )
     def test_a_damaged_one_is_reported(self, tmp_path: Path, content: str) -> None:
-        (tmp_path / RECORD).write_text(content)
+        (tmp_path / Decision.file).write_text(content)
         with pytest.raises(StoreError, match=r"sdas\.json is damaged; start the study under another --name\."):
             Decision.load(tmp_path, "abc")
 
     def test_it_is_written_for_other_programs_as_well(self, tmp_path: Path) -> None:
         Decision(False, ("late",), FACTS | {"distance": float("nan")}).save(tmp_path, "abc")
-        content = json.loads((tmp_path / RECORD).read_text())
+        content = json.loads((tmp_path / Decision.file).read_text())
         facts = FACTS | {"distance": None}
         assert content == {"source": "abc", "used": False, "warnings": ["late"], "facts": facts}
 
