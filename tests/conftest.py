@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         file = item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group("serial" if file in SERIAL_FILES else file))
-
-
-@pytest.fixture(autouse=True)
-def _ordinary_numbers() -> Iterator[None]:
-    """A search flushes denormal numbers to zero in the whole process, which hypothesis rightly refuses."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 def draw_part(rng: np.random.Generator, side: int = 64) -> npt.NDArray[np.uint8]:

@@ -102,3 +102,21 @@ def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequen
     shift = torch.tensor(mean, dtype=images.dtype, device=images.device)
     scale = torch.tensor(std, dtype=images.dtype, device=images.device)
     return (images - shift[:, None, None]) / scale[:, None, None]
+
+
+NO_BACKBONE = "none"
+
+
+class NoBackbone(Backbone):
+    """A backbone without levels: it needs no weights and computes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = self.weights_tag = NO_BACKBONE
+        self.levels = self.channels = self.strides = ()
+
+    def forward(self, images: Tensor, levels: Sequence[int] | None = None) -> list[Tensor]:
+        """See ``Backbone.forward``: always an empty list."""
+        del images
+        self.positions(levels or ())
+        return []

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.base import NO_BACKBONE, Backbone, NoBackbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.backbones.network import TimmBackbone
-from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.vgg import REFLECT_SUFFIX, VggBackbone, is_vgg
 from automl_ad.backbones.weights import WEIGHTS_VARIABLE, Weights, find_weights, require_known
 from automl_ad.errors import InputError, WeightsError

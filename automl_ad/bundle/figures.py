@@ -91,6 +91,19 @@ def marked_sentence(answer: EvaluationResult) -> str:
     )
 
 
+def bias_correction_message(advantage: float) -> str:
+    """Why a proxy score is lower than the mean of its families.
+
+    Args:
+        advantage: In-family bias that was subtracted from it, in AUROC.
+    """
+    return (
+        f"{100 * advantage:.1f} points are subtracted from the proxy score, not from those of its families, to correct "
+        "in-family bias: a candidate that was trained on some synthetic anomalies scores better on all of them, but "
+        "less so on real defects."
+    )
+
+
 def _figure(answer: EvaluationResult, key: str, name: str, unit: str, meaning: str) -> Figure:
     value, bounds = getattr(answer, key), getattr(answer, f"{key}_interval", None)
     if unit.startswith("of "):

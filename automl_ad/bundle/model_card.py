@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from automl_ad.bundle.calibration import Calibration
+from automl_ad.bundle.figures import bias_correction_message
 from automl_ad.bundle.manifest import Manifest
 from automl_ad.bundle.runtime import overkill_threshold
-from automl_ad.reporting.messages import bias_correction_message
 
 GUARANTEES = (0.1, 0.05, 0.02, 0.01, 0.005)
 

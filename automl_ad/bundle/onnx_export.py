@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
+import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +16,6 @@ import torch
 from torch import nn
 
 from automl_ad.bundle.graph import DetectorGraph
-from automl_ad.bundle.silence import silenced
 from automl_ad.errors import BundleError
 from automl_ad.evaluation.aggregation import ScoreAggregation
 from automl_ad.methods.base import BACKBONE_JOINT, Detector
@@ -168,3 +170,17 @@ def _isolated() -> Iterator[None]:
     """Runs the exporter on the CPU and without output, whatever default device or inference mode the caller has set."""
     with silenced(), torch.device("cpu"), torch.inference_mode(False), torch.no_grad():
         yield
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Suppresses stdout, stderr, warnings and logging; restores the previous state on exit."""
+    disabled = logging.root.manager.disable
+    sink = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)

@@ -14,8 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.bundle.onnx_export import BATCH, INPUT, strip
-from automl_ad.bundle.silence import silenced
+from automl_ad.bundle.onnx_export import BATCH, INPUT, silenced, strip
 from automl_ad.errors import BundleError
 
 Precision = Literal["fp32", "fp16", "int8"]

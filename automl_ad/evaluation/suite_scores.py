@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
+from automl_ad.evaluation.aggregation import AGGREGATIONS, localisation_scores, score_all
 from automl_ad.evaluation.cells import Celled, cell_family, family_weights
 from automl_ad.evaluation.intervals import BootstrapPlan, interval
-from automl_ad.evaluation.localisation import localisation_scores
 from automl_ad.evaluation.metrics import auroc
 from automl_ad.evaluation.suite import Suite
 from automl_ad.seeds import derived_rng

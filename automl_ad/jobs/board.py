@@ -18,9 +18,8 @@ from automl_ad.errors import InputError, StoreError
 from automl_ad.jobs import process
 from automl_ad.jobs.folder import JobFolder, jobs_folder
 from automl_ad.jobs.specification import ExportTask, JobKind, JobSpecification, SearchTask, Task, TryTask
-from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.artifacts import StudyFolder, read_note, write_note
 from automl_ad.store.database import default_url
-from automl_ad.store.notes import read_note, write_note
 from automl_ad.store.records import utc_now
 from automl_ad.study.progress import Event, RunState, RunStatus, already_searched, is_locked, is_searched
 from automl_ad.study.settings import StudySettings, changed_settings, requested_settings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automl_ad.errors import InputError
-from automl_ad.store.notes import read_note
+from automl_ad.store.artifacts import read_note
 from automl_ad.study.progress import RunStatus
 
 _ID = re.compile(r"[0-9a-f]{16}")

@@ -8,8 +8,7 @@ from automl_ad.bundle.loading import load_bundle
 from automl_ad.errors import StoreError
 from automl_ad.jobs.folder import JobFolder
 from automl_ad.jobs.specification import ExportTask, JobSpecification, SearchTask, TryTask
-from automl_ad.store.artifacts import StudyFolder
-from automl_ad.store.notes import read_note
+from automl_ad.store.artifacts import StudyFolder, read_note
 from automl_ad.store.plain_json import plain
 from automl_ad.study.progress import Listener
 from automl_ad.study.study import Study

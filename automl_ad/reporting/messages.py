@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from automl_ad.reporting.params import format_members
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from automl_ad.results import CoverageResult, SearchOutcome, WinnerResult
 
 
@@ -49,14 +51,12 @@ def merged_severities_messages(coverage: CoverageResult) -> list[str]:
     return [f"Not every severity is in reach on these images; drawn are {'; '.join(merged)}."] if merged else []
 
 
-def bias_correction_message(advantage: float) -> str:
-    """Why a proxy score is lower than the mean of its families.
+def format_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters by name, those of an average's members as one phrase that names their trials."""
+    return {name: format_members(value) if name == "members" else value for name, value in params.items()}
 
-    Args:
-        advantage: In-family bias that was subtracted from it, in AUROC.
-    """
-    return (
-        f"{100 * advantage:.1f} points are subtracted from the proxy score, not from those of its families, to correct "
-        "in-family bias: a candidate that was trained on some synthetic anomalies scores better on all of them, but "
-        "less so on real defects."
-    )
+
+def format_members(members: Sequence[Mapping[str, Any]]) -> str:
+    """The trials that an average is of, such as ``trials 3 (padim on resnet18) and 7 (patchcore on resnet18)``."""
+    names = [f"{member['trial']} ({member['method']} on {member['settings']['backbone']})" for member in members]
+    return f"trials {', '.join(names[:-1])} and {names[-1]}"

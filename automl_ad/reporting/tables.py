@@ -13,11 +13,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from automl_ad.bundle.figures import figures, marked_sentence, review_sentence
+from automl_ad.bundle.figures import bias_correction_message, figures, marked_sentence, review_sentence
 from automl_ad.formatting import NONE, format_duration, interval, is_number, megabytes, number, percent, score
 from automl_ad.methods.registry import ENSEMBLE
-from automl_ad.reporting.messages import bias_correction_message, certainty_message, coverage_messages, ensemble_message
-from automl_ad.reporting.params import format_params
+from automl_ad.reporting.messages import certainty_message, coverage_messages, ensemble_message, format_params
 from automl_ad.results import (
     AssessedTrial,
     AssessmentResult,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from automl_ad.backbones.none import NO_BACKBONE
+from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.methods.ensemble import Member
 from automl_ad.store.records import CandidateRecord
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.backbones.none import NO_BACKBONE
+from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline
 from automl_ad.store.records import CandidateRecord

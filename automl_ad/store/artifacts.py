@@ -18,11 +18,13 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from automl_ad.errors import InputError, StoreError
 from automl_ad.store.plain_json import plain
 
 Record = TypeVar("Record", bound="SourcedRecord")
+Note = TypeVar("Note")
 _MAX_NAME = 100
 _MAX_NAME_BYTES = 240  # File systems stop at 255 bytes, which 100 characters of some scripts exceed.
 _DEVICES = re.compile(r"(CON|NUL|PRN|AUX|(COM|LPT)[1-9]) *(\..*)?", re.IGNORECASE)  # On Windows, with any extension.
@@ -247,3 +249,22 @@ def _unreadable(path: Path, error: Exception) -> StoreError:
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{path} is missing; run the search again to make it anew")
     return StoreError(f"{path} cannot be read ({type(error).__name__}); delete it and run the search again")
+
+
+def write_note(path: Path, note: object) -> None:
+    """Writes a dataclass as JSON; bytes of file names that are no text become question marks.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    text = json.dumps(TypeAdapter(type(note)).dump_python(note, mode="json"), ensure_ascii=False, indent=1)
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "replace"))
+
+
+def read_note(path: Path, kind: type[Note]) -> Note | None:
+    """Reads what `write_note` wrote; None if it is not there or cannot be read as ``kind``."""
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -8,11 +8,10 @@ from functools import cached_property
 
 import torch
 
-from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.base import NO_BACKBONE, Backbone, NoBackbone
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.joined import JoinedBackbone
-from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.weights import has_local_weights, weights_folder
 from automl_ad.backbones.zoo import EMBEDDED, FILTERS_SUFFIX, load_backbone, network_name
 from automl_ad.errors import WeightsError

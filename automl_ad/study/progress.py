@@ -16,9 +16,8 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from automl_ad.errors import StoreError, StudyError, describe_error_to_user
-from automl_ad.store.artifacts import StudyFolder
+from automl_ad.store.artifacts import StudyFolder, read_note, write_note
 from automl_ad.store.database import sqlite_file
-from automl_ad.store.notes import read_note, write_note
 from automl_ad.store.records import utc_now
 
 

@@ -26,12 +26,11 @@ from automl_ad.store.repository import Repository
 from automl_ad.study.backbones import BackboneSet, load_backbones
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
-from automl_ad.study.devices import resolve_device
 from automl_ad.study.ensembles import add_ensembles
 from automl_ad.study.holdout import HoldoutCheck
 from automl_ad.study.log import log_start
 from automl_ad.study.loop import Clock, open_optuna, search_loop
-from automl_ad.study.process_state import quiet_optuna
+from automl_ad.study.machine import quiet_optuna, resolve_device
 from automl_ad.study.progress import Event, Listener
 from automl_ad.study.rescore import rescore_trials
 from automl_ad.study.settings import StudySettings

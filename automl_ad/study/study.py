@@ -35,10 +35,9 @@ from automl_ad.study.backbones import BackboneSet, load_backbones
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import refit
-from automl_ad.study.devices import resolve_device
 from automl_ad.study.log import TRACEBACK_FILE, study_log
 from automl_ad.study.loop import Clock
-from automl_ad.study.process_state import flushed_denormals
+from automl_ad.study.machine import flushed_denormals, resolve_device
 from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
 from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
 from automl_ad.study.runner import SearchRunner, export_command, feature_cache
@@ -227,6 +226,7 @@ class Study:
             return self._finished(pick.number)
         return self._finished(int(trial))
 
+    @flushed_denormals()
     def export(
         self,
         output: str | Path,
@@ -289,6 +289,7 @@ class Study:
         data = draw_study_data(settings, normals, self.folder, device)
         return StudyContext.of(data, backbones, self.folder, settings)
 
+    @flushed_denormals()
     def rerank(self, defects: str | Path, listener: Listener | None = None) -> RerankResult:
         """Re-ranks the finished trials by a few real defects, apart from the search: nothing of it changes.
 
@@ -304,6 +305,7 @@ class Study:
         records = self._complete()
         return self._reranked(self.context(), records, self._choice(records), Path(defects), listener or ignore_events)
 
+    @flushed_denormals()
     def assess(
         self,
         dataset: str | Path | None = None,

@@ -18,7 +18,7 @@ from automl_ad.results import SynthesisResult
 from automl_ad.seeds import derived_rng, derived_seed
 from automl_ad.store.plain_json import plain
 from automl_ad.study.anomaly_folder import AnomalyFolder, check_output
-from automl_ad.study.devices import resolve_device
+from automl_ad.study.machine import flushed_denormals, resolve_device
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.settings import StudySettings
 from automl_ad.study.suites import prepare_sdas, study_panel
@@ -67,6 +67,7 @@ class SynthesisRequest:
             raise InputError(f"--count {self.count} is not possible; give 1 to {MOST}.")
 
 
+@flushed_denormals()
 def synthesize(
     settings: StudySettings,
     request: SynthesisRequest,

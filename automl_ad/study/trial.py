@@ -25,7 +25,7 @@ from automl_ad.study.configuration import Configuration
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import save_state
 from automl_ad.study.log import save_traceback
-from automl_ad.study.memory import PeakMemory
+from automl_ad.study.machine import PeakMemory
 from automl_ad.training import Budget, Report
 
 if TYPE_CHECKING:

@@ -17,6 +17,8 @@ from automl_ad.synthesis.foreground import Foreground
 
 ATTEMPTS = 5
 MIN_CLOSENESS = 0.8
+REFERENCE_SIDE = 256
+"""Side in pixels of the images that pixel sizes are given for."""
 
 
 class ImageSynthesiser(Protocol):
@@ -190,3 +192,12 @@ def _fallback_spot(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], 
     """A spot of inverted tone, visible on every image."""
     shape = masks.random_ellipse(inside, rng, (0.005, 0.05))
     return Proposal(image ^ np.uint8(128), shape.astype(np.float32))
+
+
+def pixel_scale(shape: Sequence[int]) -> float:
+    """Ratio of the shorter side of an image (H, W, ...) to 256 pixels.
+
+    >>> pixel_scale((512, 1024, 3))
+    2.0
+    """
+    return min(shape[:2]) / REFERENCE_SIDE

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.synthesis import masks
-from automl_ad.synthesis.base import BlendedFamily, Proposal
+from automl_ad.synthesis.base import REFERENCE_SIDE, BlendedFamily, Proposal
 from automl_ad.synthesis.colour import colour_jitter
-from automl_ad.synthesis.scale import REFERENCE_SIDE
 
 PATCH_AREA = (0.003, 0.15)
 PATCH_ASPECT = (0.3, 3.3)

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.synthesis import masks
-from automl_ad.synthesis.base import BlendedFamily, Proposal
-from automl_ad.synthesis.scale import pixel_scale
+from automl_ad.synthesis.base import BlendedFamily, Proposal, pixel_scale
+from automl_ad.synthesis.colour import STRONGEST_CHANGE, brightness_shifted, random_tint, shift_direction, shifted
 from automl_ad.synthesis.strokes import dots, lines, walk
-from automl_ad.synthesis.tone import STRONGEST_CHANGE, brightness_shifted, random_tint, shift_direction, shifted
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -6,11 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.synthesis import masks
-from automl_ad.synthesis.base import BlendedFamily, Proposal
-from automl_ad.synthesis.grain import grain_angle
-from automl_ad.synthesis.scale import pixel_scale
-from automl_ad.synthesis.strokes import lines, walk
-from automl_ad.synthesis.tone import brightness_shifted
+from automl_ad.synthesis.base import BlendedFamily, Proposal, pixel_scale
+from automl_ad.synthesis.colour import brightness_shifted
+from automl_ad.synthesis.strokes import grain_angle, lines, walk
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

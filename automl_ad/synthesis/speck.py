@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import BlendedFamily, Proposal
-from automl_ad.synthesis.tone import random_tint
+from automl_ad.synthesis.colour import random_tint
 
 AREA = (0.0002, 0.004)
 """Area of one speck as a share of the product."""

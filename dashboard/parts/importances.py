@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from automl_ad.study.process_state import quiet_optuna
+from automl_ad.study.machine import quiet_optuna
 
 if TYPE_CHECKING:
     from automl_ad.reporting.trial_table import TrialRow

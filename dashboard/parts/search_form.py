@@ -17,7 +17,7 @@ from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.formatting import format_duration
 from automl_ad.methods.names import METHODS
 from automl_ad.store.artifacts import check_study_name
-from automl_ad.study.devices import device_names
+from automl_ad.study.machine import device_names
 from automl_ad.study.settings import PRESETS, SEARCH_OPTIONS, load_study_file, preset_path
 from parts import state
 from parts.access import checked_folder

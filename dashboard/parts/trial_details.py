@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from automl_ad.bundle.figures import bias_correction_message
 from automl_ad.formatting import NONE, format_duration, megabytes, milliseconds, score, score_with_interval
-from automl_ad.reporting.messages import bias_correction_message
-from automl_ad.reporting.params import format_params
+from automl_ad.reporting.messages import format_params
 from parts.score_charts import HOME, cell_heat
 from parts.show import show_chart
 from parts.trial_frame import marks

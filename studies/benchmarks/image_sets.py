@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.base import NO_BACKBONE, Backbone, NoBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
-from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.data.folder import find_images
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled import labelled_images

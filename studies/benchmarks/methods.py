@@ -22,7 +22,7 @@ from automl_ad.backbones.zoo import load_backbone
 from automl_ad.evaluation.aggregation import AGGREGATIONS, ScoreAggregation
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.names import METHODS
-from automl_ad.study.memory import PeakMemory
+from automl_ad.study.machine import PeakMemory
 
 USUAL = {
     "padim": "max+sigma4",

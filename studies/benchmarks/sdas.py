@@ -28,7 +28,7 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.formatting import percent
 from automl_ad.store.artifacts import load_arrays, read_json
-from automl_ad.study.devices import resolve_device
+from automl_ad.study.machine import resolve_device
 from automl_ad.study.study import Study
 from automl_ad.study.suites import draw_study_data, prepare_sdas, study_panel
 from automl_ad.synthesis.foreground import Foreground

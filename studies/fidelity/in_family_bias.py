@@ -11,7 +11,7 @@ from facts import Facts
 from over_sets import over_sets
 from rules import mean
 
-from automl_ad.backbones.none import NO_BACKBONE
+from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.backbones.zoo import EMBEDDED
 
 

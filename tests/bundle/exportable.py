@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.base import Backbone, NoBackbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.network import TimmBackbone
-from automl_ad.backbones.none import NoBackbone
 from automl_ad.backbones.weights import Weights
 from automl_ad.bundle.onnx_export import export_graph
 from automl_ad.data.image_set import ImageSet

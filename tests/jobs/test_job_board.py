@@ -20,8 +20,7 @@ from automl_ad.errors import InputError, StoreError, StudyError
 from automl_ad.jobs import JobBoard, JobState, board, process
 from automl_ad.jobs.folder import JobFolder
 from automl_ad.jobs.specification import ExportTask, JobSpecification
-from automl_ad.store.artifacts import StudyFolder
-from automl_ad.store.notes import write_note
+from automl_ad.store.artifacts import StudyFolder, write_note
 from automl_ad.store.records import utc_now
 from automl_ad.study.progress import Event, RunStatus, read_progress
 from automl_ad.study.settings import preset_path

@@ -12,7 +12,7 @@ import pytest
 from automl_ad.errors import StudyError
 from automl_ad.jobs import runner, tasks
 from automl_ad.jobs.folder import JobFolder
-from automl_ad.store.notes import write_note
+from automl_ad.store.artifacts import write_note
 from automl_ad.study.progress import Event, Listener, RunStatus
 
 Work = Callable[[Listener], dict[str, Any]]

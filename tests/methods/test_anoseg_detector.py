@@ -10,9 +10,9 @@ import pytest
 import torch
 from handmade import Squares, draw_discs, plant_squares
 
+from automl_ad.backbones.base import NoBackbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
-from automl_ad.backbones.none import NoBackbone
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.metrics import pixel_auroc, resize_maps
 from automl_ad.methods.anoseg import detector as module

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from automl_ad.backbones.base import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.joined import JoinedBackbone
-from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import InputError
 from automl_ad.methods.base import Extractors, FeatureSpec

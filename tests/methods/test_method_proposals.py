@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from automl_ad.backbones.none import NO_BACKBONE
+from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.errors import InputError
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.dfr import DfrSettings

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
-from automl_ad.backbones.none import NO_BACKBONE
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.study_images import read_study_images
 from automl_ad.methods.features import FeatureDetector

@@ -66,7 +66,9 @@ class TestSameAnswer:
     def test_scores_are_the_same(self, answer: dict[str, Any], key: str, recorded: str) -> None:
         for trial in answer["ranking"]:
             expected = GOLDEN[recorded][str(trial["number"])]
-            assert trial[key] == (expected if expected is None else pytest.approx(expected, abs=TOLERANCE)), trial["number"]
+            assert trial[key] == (expected if expected is None else pytest.approx(expected, abs=TOLERANCE)), trial[
+                "number"
+            ]
 
     def test_the_choice_is_the_same(self, answer: dict[str, Any]) -> None:
         assert answer["winner"]["trial"] == GOLDEN["winner"]

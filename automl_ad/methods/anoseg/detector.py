@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from automl_ad.backbones.none import NO_BACKBONE
+from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.anoseg.losses import LossWeights, Segmentation, joint_loss
 from automl_ad.methods.anoseg.networks import PUBLISHED_WIDTH, STRIDE, AnoSegHead, Score

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from automl_ad.reporting.params import format_members, format_params
+from automl_ad.reporting.messages import format_members, format_params
 
 
 def member(trial: int, method: str, backbone: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from automl_ad.backbones.base import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.extractor import FeatureExtractor
-from automl_ad.backbones.none import NO_BACKBONE, NoBackbone
 from automl_ad.backbones.zoo import build_backbone
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import InputError

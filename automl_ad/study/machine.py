@@ -1,0 +1,110 @@
+"""The machine that a search runs on: devices, peak memory, and state of the process that is restored after use."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import torch
+
+from automl_ad.errors import OptionError
+
+
+def device_names() -> list[str]:
+    """What may be asked for on this machine: ``auto``, ``cpu`` and every visible GPU."""
+    return ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is the first visible GPU, else the CPU.
+
+    Raises:
+        OptionError: The name is unknown or there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise OptionError("device", f"{name!r} is not a device; use auto, cpu or cuda:N.") from error
+    if device.type not in {"cpu", "cuda"}:
+        raise OptionError("device", f"{name!r} is not supported; use auto, cpu or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(
+            "device", f"{name!r} is not here ({torch.cuda.device_count()} GPUs visible); use auto or cpu."
+        )
+    return device
+
+
+class PeakMemory:
+    """Measures the peak of this process, and of the GPU where one is used, from construction on.
+
+    On Linux the kernel's high-water mark is reset; elsewhere the mark of the whole process life is reported.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:  # not Linux, or not permitted: the mark of the whole process stands in
+            return
+
+    def megabytes(self) -> float:
+        """Peak so far, host and device added."""
+        device = torch.cuda.max_memory_allocated(self.device) / 1e6 if self.device.type == "cuda" else 0.0
+        return _host_megabytes() + device
+
+
+def _host_megabytes() -> float:
+    try:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return _lifetime_megabytes()
+
+
+def _lifetime_megabytes() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Lets torch treat denormal numbers as zero: near-constant channels make products ten times slower otherwise."""
+    before = _denormals_are_flushed()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Lets Optuna report errors alone, since progress is shown by other means.
+
+    The sampler's ``group`` has been called experimental for years; the warning is left out as well.
+    """
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _denormals_are_flushed() -> bool:
+    """Torch tells no other way whether denormal numbers count as zero."""
+    return float(torch.tensor([1e-300], dtype=torch.float64) * 1e-20) == 0.0
