@@ -1,4 +1,4 @@
-"""What the audit found, with the pictures that it means, and a mark for those that are to be left out."""
+"""What the audit found, with the images that it means, and a mark for those that are to be left out."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from parts.wording import as_code, counted, plain
 _PER_ROW = 4
 _MOST_GROUPS = 12
 _SOME = 6
-_ALT = "A good picture of the study: "
+_ALT = "A good image of the study: "
 Item = TypeVar("Item")
 
 
 def show_figures(report: AuditResult) -> None:
     """Counts, sizes and pixel formats."""
     with st.container(horizontal=True, gap="large"):
-        st.metric("Readable pictures", f"{report.images:,}", width="content")
+        st.metric("Readable images", f"{report.images:,}", width="content")
         st.metric("Of these distinct", f"{report.distinct:,}", width="content")
         st.metric("Unreadable files", f"{len(report.unreadable):,}", width="content")
         st.metric("Unlike the others", f"{len(report.suspects):,}", width="content")
     left, right = st.columns(2)
     with left:
-        sizes = [{"Size, width × height in pixels": _size(name), "Pictures": n} for name, n in report.sizes.items()]
+        sizes = [{"Size, width × height in pixels": _size(name), "Images": n} for name, n in report.sizes.items()]
         st.dataframe(sizes, hide_index=True)
     with right:
-        modes = [{"Pixel format": name, "Pictures": n} for name, n in report.modes.items()]
+        modes = [{"Pixel format": name, "Images": n} for name, n in report.modes.items()]
         st.dataframe(modes, hide_index=True)
 
 
 def show_advice(report: AuditResult, folder: Path) -> None:
     """What the library advises, or that nothing is odd."""
     if not report.advice:
-        st.success("Nothing looks odd about these pictures.", icon=":material/check_circle:")
+        st.success("Nothing looks odd about these images.", icon=":material/check_circle:")
         return
     lines = [f"- {plain(_short(sentence[:1].upper() + sentence[1:], folder))}" for sentence in report.advice]
     st.warning("\n".join(lines), icon=":material/info:")
@@ -49,7 +49,7 @@ def show_advice(report: AuditResult, folder: Path) -> None:
 
 
 def show_some(folder: Path) -> None:
-    """A few pictures, spread evenly over the folder, to see that it is the right one."""
+    """A few images, spread evenly over the folder, to see that it is the right one."""
     paths = find_images(folder)
     chosen = [paths[round(place * (len(paths) - 1) / (_SOME - 1))] for place in range(min(_SOME, len(paths)))]
     shown = [(path, small_picture(path)) for path in dict.fromkeys(chosen)]
@@ -64,7 +64,7 @@ def show_some(folder: Path) -> None:
 
 
 def suspects_marked(report: AuditResult, folder: Path) -> list[str]:
-    """Shows pictures that look unlike the others.
+    """Shows images that look unlike the others.
 
     Args:
         report: The audit.
@@ -83,10 +83,10 @@ def suspects_marked(report: AuditResult, folder: Path) -> list[str]:
 
 
 def duplicates_marked(report: AuditResult, folder: Path) -> list[str]:
-    """Shows groups of files with the same picture, side by side; arguments and outcome as of `suspects_marked`."""
+    """Shows groups of files with the same image, side by side; arguments and outcome as of `suspects_marked`."""
     marked = []
     for number, group in enumerate(report.duplicates[:_MOST_GROUPS], 1):
-        st.markdown(f"**Group {number}**: {counted(len(group), 'file')} with the same picture")
+        st.markdown(f"**Group {number}**: {counted(len(group), 'file')} with the same image")
         for row in _rows(group[: 2 * _PER_ROW]):
             for column, path in zip(st.columns(_PER_ROW), row, strict=False):
                 with column:

@@ -1,4 +1,4 @@
-"""What an exported bundle is and promises, how to get it, and the code that runs it."""
+"""What an exported bundle is and guarantees, how to get it, and the code that runs it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def bundle_name(study: str, trial: int | str, precision: str) -> str:
 def _figures(facts: BundleResult, path: Path) -> None:
     with st.container(horizontal=True, gap="large"):
         st.metric("Detector", candidate(facts.method, facts.backbone), width="content")
-        st.metric("Latency here, one picture", milliseconds(facts.speed.latency_ms), width="content")
+        st.metric("Latency here, one image", milliseconds(facts.speed.latency_ms), width="content")
         st.metric("Graph", megabytes(facts.size_mb), width="content")
         st.metric("Zip file", megabytes(path.stat().st_size / 1e6), width="content")
         st.metric("Guaranteed overkill", f"at most {percent(facts.overkill)}", width="content")
@@ -85,7 +85,7 @@ def _figures(facts: BundleResult, path: Path) -> None:
 def _parity(parity: ParityResult) -> str:
     changed = parity.decisions_changed
     return (
-        f"Parity: on {counted(parity.images, 'picture')} the graph's scores differ from PyTorch's by at most "
+        f"Parity: on {counted(parity.images, 'image')} the graph's scores differ from PyTorch's by at most "
         f"{parity.relative:.1g} of the scores' range; {counted(changed, 'decision') if changed else 'no decision'} "
         "changed."
     )

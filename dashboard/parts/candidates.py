@@ -22,7 +22,7 @@ _KEY = "chosen_candidates"
 
 
 def proposal(rows: Sequence[TrialRow]) -> list[int]:
-    """Trials worth a look side by side: the leader, the default, and the best of another method.
+    """Trials worth a look side by side: the leader, the baseline, and the best of another method.
 
     Args:
         rows: Of a study, ranked.
@@ -34,7 +34,7 @@ def proposal(rows: Sequence[TrialRow]) -> list[int]:
     default = next((row for row in complete if row.default), leader)
     other = next((row for row in complete if row.method not in (leader.method, default.method)), None)
     wanted = [row.number for row in (leader, default, other) if row is not None]
-    # Where these are fewer than three, as when the default leads, the best ranked fill up.
+    # Where these are fewer than three, as when the baseline leads, the best ranked fill up.
     return list(dict.fromkeys([*wanted, *(row.number for row in complete)]))[: max(3, len(set(wanted)))]
 
 

@@ -1,4 +1,4 @@
-"""What all charts share: a figure with its description in words, quiet axes, and marks that stay fast in thousands."""
+"""What all charts share: a figure with its description as text, quiet axes, and marks that stay fast in thousands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNSELECTED = {"marker": {"opacity": 0.35}}
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture of numbers, and the same in words.
+    """An image of numbers, and the same as text.
 
     Attributes:
         figure: For plotly; without traces when there is nothing to draw, and the caption then says why.

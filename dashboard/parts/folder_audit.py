@@ -1,4 +1,4 @@
-"""The audit of an image folder, made once for each content, and small pictures of its files."""
+"""The audit of an image folder, made once for each content, and small images of its files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from automl_ad.results import AuditResult
 from parts import state
 
 SIDE = 320
-"""Longest side of a small picture in pixels."""
+"""Longest side of a small image in pixels."""
 
 
 def audited(folder: Path, exclude: tuple[str, ...] = ()) -> AuditResult:
-    """What is odd about a folder; a folder whose files did not change is not looked at twice.
+    """What is unusual about a folder; a folder whose files did not change is not looked at twice.
 
     Args:
-        folder: Folder of good pictures.
-        exclude: Pictures left out, relative to it.
+        folder: Folder of good images.
+        exclude: Images left out, relative to it.
 
     Raises:
         InputError: There is no such folder, or no image in it.
@@ -46,7 +46,7 @@ def _encoded(path: Path) -> bytes:
     return encoded(shrunk(read_image(path, white_level_of([path])), SIDE), SIDE)
 
 
-@st.cache_data(show_spinner="Looking at the pictures …", max_entries=8)
+@st.cache_data(show_spinner="Looking at the images …", max_entries=8)
 def _audited(folder: str, exclude: tuple[str, ...], content: str) -> AuditResult:
     del content  # only tells one state of the folder from another
     return audit(Path(folder), exclude)

@@ -19,13 +19,13 @@ WISHES = (0.01, 0.02, 0.05)
 
 @dataclass(frozen=True)
 class Wish:
-    """A promise that can be asked for.
+    """A guarantee that can be asked for.
 
     Attributes:
         share: At most this share of good parts is rejected, 0 to 1.
         label: In words.
         supported: Whether the good parts are many enough.
-        why: What the promise rests on, or what it would need.
+        why: What the guarantee rests on, or what it would need.
     """
 
     share: float
@@ -35,7 +35,7 @@ class Wish:
 
 
 def wishes(smallest: float) -> list[Wish]:
-    """The usual promises, and the smallest that can be had where it is none of them.
+    """The usual guarantees, and the smallest that can be had where it is none of them.
 
     Args:
         smallest: Share that the good parts support, 1/(n+1).
@@ -48,24 +48,24 @@ def wishes(smallest: float) -> list[Wish]:
         smallest,
         f"at most {percent(rounded_up(smallest))} (smallest)",
         True,
-        f"{counted(normals, 'good part')} can promise no less.",
+        f"{counted(normals, 'good part')} can guarantee no less.",
     )
     return sorted([*usual, best], key=lambda wish: wish.share)
 
 
 def out_of_reach(beyond: Sequence[Wish], normals: int) -> str:
-    """What promises that cannot be kept would need, in one sentence.
+    """What guarantees that cannot be kept would need, in one sentence.
 
     Args:
         beyond: They, at least one.
         normals: Good parts that there are.
     """
     needs = [f"{_needed(wish.share)} for {wish.label}" for wish in beyond]
-    return f"Good parts of the proxy suite that a promise takes: {listed(needs)}; there are {normals}."
+    return f"Good parts of the proxy suite that a guarantee takes: {listed(needs)}; there are {normals}."
 
 
 def rounded_up(share: float) -> float:
-    """A share to a tenth of a percent, not below itself: a promise must not be shown better than it is."""
+    """A share to a tenth of a percent, not below itself: a guarantee must not be shown better than it is."""
     return math.ceil(round(share * 1000, 9)) / 1000
 
 
@@ -74,18 +74,18 @@ def _wish(share: float, smallest: float, normals: int) -> Wish:
     why = (
         f"{counted(normals, 'good part')} can support this."
         if supported
-        else f"It takes {_needed(share)} good parts of the proxy suite to promise this; there are {normals}."
+        else f"It takes {_needed(share)} good parts of the proxy suite to guarantee this; there are {normals}."
     )
     return Wish(share, f"at most {percent(share, 0)}", supported, why)
 
 
 def _needed(share: float) -> int:
-    """Good parts that a promise takes."""
+    """Good parts that a guarantee takes."""
     return math.ceil(round(1 / share - 1, 9))
 
 
 def on_grid(threshold: float, low: float, high: float, step: float) -> float:
-    """The place of a slider at or above a threshold: rounding down would break the promise.
+    """The place of a slider at or above a threshold: rounding down would break the guarantee.
 
     Args:
         threshold: Raw score.

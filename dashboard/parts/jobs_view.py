@@ -21,9 +21,9 @@ STAGES = {
     "suite": "Drawing synthetic anomalies for the proxy suite",
     "sdas": "Learning to draw defects",
     "search": "Trying candidates",
-    "average": "Averaging the best",
+    "average": "Building ensembles of the best",
     "certify": "Checking the best again",
-    "try": "Looking at your pictures",
+    "try": "Looking at your images",
 }
 
 

@@ -1,4 +1,4 @@
-"""Pictures side by side: what is seen, what was drawn, and what each candidate marks."""
+"""Images side by side: what is seen, what was drawn, and what each candidate marks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Shown:
     Attributes:
         number: Of its trial.
         title: What stands above its column.
-        threshold: Scores above it are rejected, at the promise chosen.
+        threshold: Scores above it are rejected, at the guarantee chosen.
     """
 
     number: int
@@ -66,7 +66,7 @@ def verdict(kind: str, rejected: bool) -> str:
 
 
 def picture_rows(comparison: Comparison, rows: Sequence[PictureRow], candidates: Sequence[Shown]) -> None:
-    """One line a picture: the image, the mask, and each candidate's heatmap with score, p and verdict."""
+    """One line an image: the image, the mask, and each candidate's heatmap with score, p and verdict."""
     widths = [1.6, *[2] * (2 + len(candidates))]
     for place, title in zip(
         st.columns(widths), ["", "Image", "What was drawn", *(c.title for c in candidates)], strict=True
@@ -87,7 +87,7 @@ def picture_rows(comparison: Comparison, rows: Sequence[PictureRow], candidates:
 
 
 def judgement(row: PictureRow, candidate: Shown) -> str:
-    """Score, p and verdict of one candidate on one picture, as Markdown."""
+    """Score, p and verdict of one candidate on one image, as Markdown."""
     score = row.scores[candidate.number]
     words = verdict(row.kind, score > candidate.threshold)
     strong = f"**{words}**" if words in ("escapes", "rejected: false alarm") else words
@@ -95,14 +95,14 @@ def judgement(row: PictureRow, candidate: Shown) -> str:
 
 
 def described(row: PictureRow) -> str:
-    """A picture in words."""
+    """An image as text."""
     if row.kind == "normal":
         return f"good part {row.index}"
     return f"anomaly {row.index}: {row.family}, severity {row.severity:g}"
 
 
 def layer(comparison: Comparison, row: PictureRow, what: Layer, side: int | None = 224) -> None:
-    """One picture, or why it cannot be shown."""
+    """One image, or why it cannot be shown."""
     if what == "mask" and row.kind == "normal":
         st.caption("nothing: a good part")
         return
@@ -125,9 +125,9 @@ def _about(comparison: Comparison, row: PictureRow, candidates: Sequence[Shown])
         enlarged(comparison, row, candidates)
 
 
-@st.dialog("Picture", width="large")
+@st.dialog("Image", width="large")
 def enlarged(comparison: Comparison, row: PictureRow, candidates: Sequence[Shown]) -> None:
-    """A picture at its working size, with everything beside it."""
+    """An image at its working size, with everything beside it."""
     st.markdown(f"**{plain(described(row))}**")
     places: dict[Layer, str] = {"image": "Image", "mask": "What was drawn"}
     places.update({candidate.number: candidate.title for candidate in candidates})

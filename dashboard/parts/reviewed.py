@@ -12,7 +12,7 @@ from automl_ad.study.study import Study
 
 
 def comparison(study: Study, numbers: Sequence[int]) -> Comparison:
-    """Trials on the pictures of the proxy suite."""
+    """Trials on the images of the proxy suite."""
     return _comparison(_identity(study), tuple(numbers), study)
 
 

@@ -1,4 +1,4 @@
-"""The proxy suite as pictures: a block for each family, a column for each severity."""
+"""The proxy suite as images: a block for each family, a column for each severity."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KINDS = {
     "speck": "tiny specks or pinholes",
     "missing": "a chip that the background fills, or a patch worn smooth",
     "warp": "a spot bent, swollen or twisted",
-    "sdas": "drawn by a diffusion model that learned from the good pictures",
+    "sdas": "drawn by a diffusion model that learned from the good images",
 }
 
 
@@ -76,9 +76,7 @@ def _family(comparison: Comparison, family: str, layer: Layer, most: int | None)
     drawn = coverage.cells.get(family, {}) if coverage else {}
     for column, severity in zip(st.columns(max(len(cells), 1)), sorted(cells), strict=True):
         with column:
-            st.markdown(
-                f"Severity {severity:g} · {counted(len(cells[severity]), 'picture')}{_reached(drawn, severity)}"
-            )
+            st.markdown(f"Severity {severity:g} · {counted(len(cells[severity]), 'image')}{_reached(drawn, severity)}")
             _pictures(comparison, cells[severity][:most], layer)
 
 

@@ -87,7 +87,7 @@ def intervals(rows: Sequence[TrialRow], most: int = 15) -> Chart:
 
     Args:
         rows: Of a study, ranked.
-        most: Candidates shown; the default and the tied ones always are.
+        most: Candidates shown; the baseline and the tied ones always are.
     """
     placed = [row for row in scored_rows(rows) if row.interval]
     shown = [row for place, row in enumerate(placed) if place < most or row.tied or row.default]

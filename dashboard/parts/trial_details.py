@@ -37,12 +37,12 @@ def trial_details(row: TrialRow) -> None:
 
 
 def figures_of(row: TrialRow) -> dict[str, str]:
-    """Scores and costs in words, with units and intervals."""
+    """Scores and costs as text, with units and intervals."""
     place = NONE if row.rank is None else f"{row.rank} (beats {100 * (row.rank_score or 0):.0f} % of the others)"
     return {
         "rank": place,
         "proxy score": score_with_interval(row.proxy_score, row.interval),
-        "final check": score(row.certify_score),
+        "hold-out check": score(row.certify_score),
         "latency of one image": milliseconds(row.latency_ms),
         "size": megabytes(row.size_mb),
         "peak memory": megabytes(row.peak_mb),
@@ -72,9 +72,9 @@ def _cells(row: TrialRow) -> None:
         return
     texts = {cell: f"{score(value)} · {score(row.located.get(cell))}" for cell, value in row.cells.items()}
     means = {cell: (value + row.located.get(cell, value)) / 2 for cell, value in row.cells.items()}
-    show_chart(cell_heat(means, "Mean of image and located AUROC", row.home, texts), key=f"cells_{row.number}")
+    show_chart(cell_heat(means, "Mean of image and localisation AUROC", row.home, texts), key=f"cells_{row.number}")
     st.caption(
-        "In each cell: image AUROC (how often an anomaly scores above a good part) · located AUROC (how often the "
+        "In each cell: image AUROC (how often an anomaly scores above a good part) · localisation AUROC (how often the "
         "highest value on the anomaly itself lies above the highest of a good part). The proxy score is their mean."
     )
     if row.home:

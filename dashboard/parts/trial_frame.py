@@ -9,28 +9,28 @@ import pandas as pd
 import streamlit as st
 
 from automl_ad.formatting import interval
-from parts.wording import one_line
+from parts.wording import method_name, one_line
 
 if TYPE_CHECKING:
     from automl_ad.reporting.trial_table import TrialRow
 
 MARKS = {
-    "winner": "the search's proposal",
-    "default": "the training-free default, which stands guard",
-    "tied": "it may well be better than the winner on real defects",
-    "picked": "your choice",
+    "winner": ("winner", "the search's choice"),
+    "default": ("baseline", "the training-free baseline"),
+    "tied": ("tied", "may be better than the winner on real defects"),
+    "picked": ("picked", "your choice"),
 }
-"""What is marked in the table, and what it means."""
+"""By attribute of a row, the mark in the table and what it means."""
 
 
 def marks(row: TrialRow) -> str:
     """The marks of a trial: "winner, tied"."""
-    return ", ".join(mark for mark in MARKS if getattr(row, mark))
+    return ", ".join(mark for attribute, (mark, _) in MARKS.items() if getattr(row, attribute))
 
 
 def legend() -> str:
     """What the marks mean, as Markdown."""
-    return " · ".join(f"**{mark}**: {meaning}" for mark, meaning in MARKS.items())
+    return " · ".join(f"**{mark}**: {meaning}" for mark, meaning in MARKS.values())
 
 
 def ranked_frame(rows: Sequence[TrialRow]) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def ranked_frame(rows: Sequence[TrialRow]) -> pd.DataFrame:
             "rank": pd.array([row.rank for row in rows], dtype="Int64"),
             "trial": [row.number for row in rows],
             "marks": [marks(row) or ("" if row.state == "complete" else row.state) for row in rows],
-            "method": [row.method for row in rows],
+            "method": [method_name(row.method) for row in rows],
             "backbone": [row.backbone or "" for row in rows],
             "proxy": _numbers(row.proxy_score for row in rows),
             "interval": [interval(row.interval) for row in rows],
@@ -67,11 +67,11 @@ def ranked_columns() -> dict[str, Any]:
             "proxy score",
             format="%.3f",
             width=85,
-            help="0 to 1: mean of image and located AUROC on synthetic anomalies. It ranks; it is no accuracy.",
+            help="0 to 1: mean of image and localisation AUROC on synthetic anomalies. It ranks; it is no accuracy.",
         ),
         "interval": column.TextColumn("90 % interval", width=112),
         "certify": column.NumberColumn(
-            "final check",
+            "hold-out check",
             format="%.3f",
             width=90,
             help="The same for the best few, with other images and anomalies added.",

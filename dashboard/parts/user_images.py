@@ -1,4 +1,4 @@
-"""Pictures that a reader brings to try candidates with, kept in the workspace under what is known of them."""
+"""Images that a reader brings to try candidates with, kept in the workspace under what is known of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_TYPE = 40
 
 @dataclass(frozen=True)
 class Shelf:
-    """The pictures brought for one study.
+    """The images brought for one study.
 
     Attributes:
         folder: Holds ``good``, ``defect`` (sub-folders name the types) and ``unlabelled``.
@@ -42,7 +42,7 @@ class Shelf:
         return cls(workspace / "uploads" / "try" / study)
 
     def add(self, files: Sequence[tuple[str, bytes]], label: str, kind: str = "") -> int:
-        """Stores pictures.
+        """Stores images.
 
         Args:
             files: Names as the browser sent them, and contents.
@@ -53,21 +53,21 @@ class Shelf:
             How many were stored.
 
         Raises:
-            InputError: There are too many, or one is too large or no picture.
+            InputError: There are too many, or one is too large or no image.
             StoreError: The disk is full.
         """
         if label not in LABELS:
-            raise InputError(f"A picture is {', '.join(LABELS[:-1])} or {LABELS[-1]}, but not {label[:20]!r}.")
+            raise InputError(f"An image is {', '.join(LABELS[:-1])} or {LABELS[-1]}, but not {label[:20]!r}.")
         room = LIMITS.files - sum(self.counts().values())
         if len(files) > room:
-            raise InputError(f"{LIMITS.files} pictures are kept at most, there is room for {room}; remove some first.")
+            raise InputError(f"{LIMITS.files} images are kept at most, there is room for {room}; remove some first.")
         target = self.folder / label
         if label == "defect" and folder_name(kind):
             target /= folder_name(kind)
         return len(store_images(files, target, LIMITS))
 
     def counts(self) -> Counter[str]:
-        """How many pictures there are by label, the type of the defect behind a slash: ``defect/scratch``."""
+        """How many images there are by label, the type of the defect behind a slash: ``defect/scratch``."""
         found: Counter[str] = Counter()
         for label in LABELS:
             for path in self._pictures(label):
@@ -80,7 +80,7 @@ class Shelf:
         return list_images(folder) if folder.is_dir() else []
 
     def clear(self) -> None:
-        """Removes all pictures."""
+        """Removes all images."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -91,9 +91,9 @@ def folder_name(kind: str) -> str:
 
 
 def in_words(counts: Counter[str]) -> str:
-    """What is on the shelf: "3 pictures: good 1, defect (scratch) 2"."""
+    """What is on the shelf: "3 images: good 1, defect (scratch) 2"."""
     named = (f"{_spoken(name)} {count}" for name, count in sorted(counts.items()))
-    return f"{counted(sum(counts.values()), 'picture')}: {', '.join(named)}"
+    return f"{counted(sum(counts.values()), 'image')}: {', '.join(named)}"
 
 
 def _spoken(name: str) -> str:

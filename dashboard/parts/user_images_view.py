@@ -1,4 +1,4 @@
-"""What candidates made of a reader's own pictures: maps side by side, and the order that real defects give."""
+"""What candidates made of the user's own images: maps side by side, and the order that real defects give."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from parts.wording import candidate, plain
 if TYPE_CHECKING:
     from automl_ad.reporting.trial_table import TrialRow
 
-ORDERS = ("as given", "oddest first", "least odd first")
+ORDERS = ("as given", "most anomalous first", "least anomalous first")
 
 
 def in_order(pictures: Sequence[Mapping[str, Any]], order: str) -> list[Mapping[str, Any]]:
-    """Pictures by how odd the candidates find them; those without a score come last."""
+    """Images by how anomalous the candidates find them; those without a score come last."""
     if order == ORDERS[0]:
         return list(pictures)
     known = [picture for picture in pictures if _odds(picture)]
@@ -30,7 +30,7 @@ def in_order(pictures: Sequence[Mapping[str, Any]], order: str) -> list[Mapping[
 
 
 def show_tried(folder: Path, result: Mapping[str, Any], pictures: Sequence[Mapping[str, Any]]) -> None:
-    """One line a picture: the picture itself, then each candidate's heatmap with score, p and verdict.
+    """One line an image: the image itself, then each candidate's heatmap with score, p and verdict.
 
     Args:
         folder: Of the job, which the files lie below.
@@ -42,7 +42,7 @@ def show_tried(folder: Path, result: Mapping[str, Any], pictures: Sequence[Mappi
     for words, numbers in _said(trials).items():
         st.caption(f"Trial {listed(numbers)}: {plain(words)}")
     widths = [1.6, *[2] * (1 + len(trials))]
-    titles = ["", "Picture", *(f"{trial['number']}: {_name(trial)}" for trial in trials)]
+    titles = ["", "Image", *(f"{trial['number']}: {_name(trial)}" for trial in trials)]
     for place, title in zip(st.columns(widths), titles, strict=True):
         place.markdown(f"**{plain(title)}**" if title else "")
     for picture in pictures:
@@ -53,7 +53,7 @@ def reranked(result: Mapping[str, Any], rows: Sequence[TrialRow]) -> pd.DataFram
     """The order by real defects beside the search's.
 
     Args:
-        result: Of the job, with defects among its pictures.
+        result: Of the job, with defects among its images.
         rows: Of the study, ranked.
     """
     known, figures = {row.number: row for row in rows}, result["real"]["trials"]
@@ -80,7 +80,7 @@ def sorted_by_search(rows: Sequence[TrialRow], figures: Sequence[Mapping[str, An
 
 
 def _said(trials: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """What each trial promises, or why it could not be tried, and of which trials that is true."""
+    """What each trial guarantees, or why it could not be tried, and of which trials that is true."""
     said: dict[str, list[int]] = {}
     for trial in trials:
         words = trial["promise"] if trial["error"] is None else f"could not be tried: {trial['error']}"
@@ -99,7 +99,7 @@ def _line(
         places[1].caption(plain(picture["error"]))
         return
     with places[1]:
-        _picture(folder, picture["image"], f"your picture {picture['name']}")
+        _picture(folder, picture["image"], f"your image {picture['name']}")
     for place, trial in zip(places[2:], trials, strict=True):
         heard = picture["trials"].get(str(trial["number"]))
         with place:
@@ -124,7 +124,7 @@ def _picture(folder: Path, name: str, alt: str) -> None:
     except OSError:
         content = None
     if content is None:
-        st.caption("This picture is gone: try again.")
+        st.caption("This image is gone: try again.")
     else:
         st.image(content, width="stretch", alt=alt)
 

@@ -55,5 +55,11 @@ def moment(when: datetime | None) -> str:
 
 
 def candidate(method: str | None, backbone: str | None) -> str:
-    """A candidate in words: ``padim on resnet18``."""
-    return f"{method or NONE} on {backbone}" if backbone else str(method or NONE)
+    """A candidate as text: ``padim on resnet18``."""
+    name = method_name(method)
+    return f"{name} on {backbone}" if backbone else name
+
+
+def method_name(method: str | None) -> str:
+    """A method as it is shown; databases call an ensemble ``average``."""
+    return "ensemble" if method == "average" else method or NONE

@@ -1,4 +1,4 @@
-"""Candidates side by side on the same pictures."""
+"""Candidates side by side on the same images."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ study = current_study()
 
 
 def _wished(numbers: Sequence[int]) -> Wish:
-    """The promise at which pictures are called rejected."""
+    """The guarantee at which images are called rejected."""
     offered = {wish.label: wish for wish in wishes(operating_points(study, numbers[0]).smallest_overkill)}
     possible = [label for label, wish in offered.items() if wish.supported]
     label = st.selectbox(
-        "Overkill promised",
+        "Overkill guaranteed",
         possible,
         index=len(possible) - 1,
         key="compare_promise",
-        help="Each candidate rejects what scores above the threshold that keeps this promise on its own good parts.",
+        help="Each candidate rejects what scores above the threshold that keeps this guarantee on its own good parts.",
     )
     return offered[str(label)]
 
 
 def _choices(found: Comparison, numbers: Sequence[int]) -> tuple[list[PictureRow], Wish, int]:
-    """One row of widgets: which pictures, in which order, how many a page, and at which promise."""
+    """One row of widgets: which images, in which order, how many a page, and at which guarantee."""
     places = st.columns([4, 3, 3, 5, 3])
     with places[0]:
         order = st.selectbox("Order by", list(ORDERS), key="compare_order", on_change=_first_page)
@@ -61,7 +61,7 @@ def _choices(found: Comparison, numbers: Sequence[int]) -> tuple[list[PictureRow
         wish = _wished(numbers)
     with places[4]:
         size = st.segmented_control(
-            "Pictures a page", [12, 24], default=12, required=True, key="compare_size", on_change=_first_page
+            "Images a page", [12, 24], default=12, required=True, key="compare_size", on_change=_first_page
         )
     return found.ordered(ORDERS[str(order)], family, severity), wish, int(size or 12)
 
@@ -85,9 +85,9 @@ def _leaf(rows: Sequence[PictureRow], size: int) -> list[PictureRow]:
     shown = list(rows[page * size : (page + 1) * size])
     words, back, onward = st.columns([5, 1, 1], vertical_alignment="center")
     if shown:
-        words.caption(f"Pictures {page * size + 1} to {page * size + len(shown)} of {len(rows)}")
+        words.caption(f"Images {page * size + 1} to {page * size + len(shown)} of {len(rows)}")
     else:
-        words.caption("No picture of this kind: choose another family or severity.")
+        words.caption("No image of this kind: choose another family or severity.")
     back.button("Previous", on_click=_turn, args=(-1,), disabled=page == 0, width="stretch")
     onward.button("Next", on_click=_turn, args=(1,), disabled=page == last, width="stretch")
     return shown
@@ -108,8 +108,8 @@ def _side_by_side(numbers: Sequence[int], rows: Sequence[TrialRow]) -> None:
         return
     colour_legend()
     st.caption(
-        "p: share of the candidate's own good parts, this picture counted among them, that score at least as high. A "
-        f"verdict is that at a threshold that promises at most {percent(rounded_up(wish.share))} overkill; "
+        "p: share of the candidate's own good parts, this image counted among them, that score at least as high. A "
+        f"verdict is that at a threshold that guarantees at most {percent(rounded_up(wish.share))} overkill; "
         f"{counted(found.suite.normals, 'good part')} stand behind it."
     )
     picture_rows(found, _leaf(pictures, size), candidates)
@@ -132,5 +132,5 @@ def _page() -> None:
     _side_by_side(numbers, [row for row in rows if row.number in numbers])
 
 
-page_head("Compare", "what each candidate marks on the same pictures.", study.name)
+page_head("Compare", "what each candidate marks on the same images.", study.name)
 _page()

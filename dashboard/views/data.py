@@ -1,4 +1,4 @@
-"""What a study searches on: what is odd about its pictures, how they are divided, and the proxy suite drawn on them."""
+"""What a study searches on: anything unusual about its images, its splits, and the proxy suite drawn on them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ from parts.suite_view import show_suite
 from parts.wording import as_code, counted, plain
 
 _PARTS = {
-    "fit": "what detectors learn from",
-    "proxy": "the normal side of the proxy suite, and what its anomalies are drawn on: ranks the trials",
-    "certify": "other pictures and other anomalies: with those of the proxy suite, they check the best few again",
+    "fit": ("train", "what detectors learn from"),
+    "proxy": (
+        "validation",
+        "the normal side of the proxy suite, and what its anomalies are drawn on: ranks the trials",
+    ),
+    "certify": ("hold-out", "other images and other anomalies: with those of the proxy suite, the hold-out check"),
 }
+"""Splits by the names that databases keep: how they are called, and what they are for."""
 
 
 def _pictures(study: Study, settings: StudySettings) -> None:
@@ -40,16 +44,14 @@ def _pictures(study: Study, settings: StudySettings) -> None:
     show_advice(report, settings.images)
     if settings.exclude:
         names = ", ".join(as_code(name) for name in settings.exclude)
-        st.caption(f"{counted(len(settings.exclude), 'picture')} left out of this study: {names}")
+        st.caption(f"{counted(len(settings.exclude), 'image')} left out of this study: {names}")
     marked: list[str] = []
     if report.suspects:
         st.subheader("Unlike the others", anchor=False)
-        st.caption(
-            "A defect among the good pictures teaches every candidate to accept it. Mark those that are not good."
-        )
+        st.caption("A defect among the good images teaches every candidate to accept it. Mark those that are not good.")
         marked += suspects_marked(report, settings.images)
     if report.duplicates:
-        st.subheader("The same picture more than once", anchor=False)
+        st.subheader("The same image more than once", anchor=False)
         st.caption("They count once, whatever you do: near-duplicates are never divided between learning and judging.")
         marked += duplicates_marked(report, settings.images)
     if report.suspects or report.duplicates:
@@ -58,7 +60,7 @@ def _pictures(study: Study, settings: StudySettings) -> None:
 
 def _search_without(study: Study, settings: StudySettings, marked: Sequence[str]) -> None:
     st.divider()
-    st.markdown(f"{counted(len(set(marked)), 'picture')} marked to be left out." if marked else "No picture is marked.")
+    st.markdown(f"{counted(len(set(marked)), 'image')} marked to be left out." if marked else "No image is marked.")
     if st.button("Start a new search without these", type="primary", disabled=not marked):
         taken = {summary.name for summary in summaries(state.workspace(), state.storage())}
         open_form(_form_values(settings, next_name(study.name, taken), marked))
@@ -84,11 +86,12 @@ def _splits(study: Study) -> None:
     splits = study.repository.get_study(study.name).splits
     total = sum(len(members) for members in splits.values())
     rows = [
-        {"Part": name, "Pictures": len(members), "Share": percent(len(members) / total, 0), "For": _PARTS.get(name, "")}
+        {"Split": part, "Images": len(members), "Share": percent(len(members) / total, 0), "For": purpose}
         for name, members in splits.items()
+        for part, purpose in (_PARTS.get(name, (name, "")),)
     ]
     st.markdown(
-        f"The {counted(total, 'readable picture')} of this study are divided by content: no picture is in two parts, "
+        f"The {counted(total, 'readable image')} of this study are divided by content: no image is in two parts, "
         "and near-duplicates stay together."
     )
     st.table(rows)
@@ -103,7 +106,7 @@ def _suite(study: Study) -> None:
     sheet = study.folder.suite / "sdas.png"
     if sheet.is_file():
         with st.expander("What the diffusion model drew (family sdas)"):
-            st.image(str(sheet), alt="Contact sheet of the pictures that the diffusion model was judged by")
+            st.image(str(sheet), alt="Contact sheet of the images that the diffusion model was judged by")
 
 
 def _page() -> None:
@@ -114,7 +117,7 @@ def _page() -> None:
     if warnings:
         with st.expander(f"{counted(len(warnings), 'warning')} of the search", icon=":material/warning:"):
             st.markdown("\n".join(f"- {plain(_short(text, settings.images))}" for text in warnings))
-    pictures, splits, suite = st.tabs(["Good pictures", "Splits", "Proxy suite"], key="data_tab", on_change="rerun")
+    pictures, splits, suite = st.tabs(["Good images", "Splits", "Proxy suite"], key="data_tab", on_change="rerun")
     if pictures.open:
         with pictures:
             _pictures(study, settings)

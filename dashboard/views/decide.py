@@ -73,12 +73,12 @@ def _threshold(row: TrialRow) -> None:
         promised = percent(rounded_up(point.promised))
         st.caption(
             f"Of the next good parts at most {promised} are rejected on average, as far as these "
-            f"{len(points.normals)} can promise."
+            f"{len(points.normals)} can guarantee."
         )
         st.caption(
             "The slider is for looking: neither the pick nor the bundle takes this threshold along. These good parts "
             "also helped to rank the candidates, so the bundle sets its own from all good images, each judged by a "
-            "detector that had not seen it; Export says what it promises."
+            "detector that had not seen it; Export says what it guarantees."
         )
         _histogram(points, threshold)
     with right:
@@ -86,10 +86,10 @@ def _threshold(row: TrialRow) -> None:
 
 
 def _presets(points: OperatingPoints, key: str) -> None:
-    """Buttons for the usual promises; those that cannot be kept say what they would need."""
+    """Buttons for the usual guarantees; those that cannot be kept say what they would need."""
     offers = wishes(points.smallest_overkill)
     low, high = points.range
-    st.markdown("Overkill to promise")
+    st.markdown("Overkill (false positive rate on good parts) to guarantee")
     with st.container(horizontal=True, gap="small"):
         for wish in offers:
             value = on_grid(points.threshold_for(wish.share).value, low, high, step_of(points))
@@ -121,7 +121,7 @@ def _histogram(points: OperatingPoints, threshold: float) -> None:
 def _escapes(points: OperatingPoints, point: OperatingPoint) -> None:
     cells = {cell: share.value for cell, share in point.cells.items()}
     texts = {cell: f"{share.count} of {share.of}" for cell, share in point.cells.items()}
-    st.markdown("**Escapes by family and severity**")
+    st.markdown("**Escapes (false negative rate) by family and severity**")
     show_chart(cell_heat(cells, "Share that escapes", points.home, texts, bad=True), key="escapes_chart")
     shares = point.families.values()
     frame = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Writes a candidate as a bundle, and hands it over with its promise and the code to run it."""
+"""Writes a candidate as a bundle, and hands it over with its guarantee and the code to run it."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _order(study: Study, rows: list[TrialRow]) -> None:
         started = st.form_submit_button("Build the bundle", type="primary", icon=":material/inventory_2:")
     fits = study.settings.folds + 1
     st.caption(
-        f"The candidate is fitted {fits} times, to all good pictures and to {fits - 1} parts of them, so that its "
-        "promise rests on pictures that it had not seen; then its graph is written and checked. This takes half a "
+        f"The candidate is fitted {fits} times, to all good images and to {fits - 1} parts of them, so that its "
+        "guarantee rests on images that it had not seen; then its graph is written and checked. This takes half a "
         f"minute, or about {fits} times as long as the fit of its trial where that is more."
     )
     if started and number is not None and precision is not None:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from automl_ad.reporting.overview import StudyOverview
 
 _WELCOME = """
-You have good pictures of a product and no defects. automl-ad tries many anomaly detectors on them, judges each by
+You have good images of a product and no defects. automl-ad tries many anomaly detectors on them, judges each by
 synthetic defects, and says how sure it is. Then you look at what the candidates mark, choose one, and export it.
 
-1. **Start a search** from a folder of good pictures: at least 12 that differ, better 30 or more.
-2. **Watch and compare** the candidates on the same pictures, also while the search runs.
+1. **Start a search** from a folder of good images: at least 12 that differ, better 30 or more.
+2. **Watch and compare** the candidates on the same images, also while the search runs.
 3. **Decide**, and **export** the one you choose as a bundle for your line.
 """
 _TOLD_FOR = timedelta(hours=12)
@@ -105,7 +105,7 @@ def _list() -> None:
 def _page() -> None:
     nothing = not _found() and not _to_tell(_searches(), set())
     page_head(
-        "Studies", f"One study is one search over one folder of good pictures. Workspace: {as_code(state.workspace())}"
+        "Studies", f"One study is one search over one folder of good images. Workspace: {as_code(state.workspace())}"
     )
     if is_open():
         _form()

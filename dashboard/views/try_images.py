@@ -1,4 +1,4 @@
-"""Own pictures before the candidates: what they mark, and what real defects say of their order."""
+"""Own images before the candidates: what they mark, and what real defects say of their order."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ shelf = Shelf.of(workspace(), study.name)
 
 
 def _bring() -> None:
-    """The form that takes pictures."""
+    """The form that takes images."""
     with st.form("bring", clear_on_submit=True):
         files = st.file_uploader(
-            f"Pictures, at most {LIMITS.files} in all and {megabytes(LIMITS.file_bytes / 2**20)} each",
+            f"Images, at most {LIMITS.files} in all and {megabytes(LIMITS.file_bytes / 2**20)} each",
             type=_TYPES,
             accept_multiple_files=True,
             max_upload_size=LIMITS.file_bytes >> 20,
@@ -52,14 +52,14 @@ def _bring() -> None:
 
 def _add(files: Sequence[Any], label: str, kind: str) -> None:
     if not files:
-        st.warning("No picture is chosen: drop some into the field first.")
+        st.warning("No image is chosen: drop some into the field first.")
         return
     try:
         added = shelf.add([(file.name, file.getvalue()) for file in files], label, kind)
     except AutomlAdError as error:
         problem(error)
     else:
-        st.toast(f"{counted(added, 'picture')} added.")
+        st.toast(f"{counted(added, 'image')} added.")
 
 
 def _shelf() -> bool:
@@ -69,7 +69,7 @@ def _shelf() -> bool:
         given = Path(study.settings.images) / "test"  # of a data set in MVTec layout, as the demo parts are
         where = f" Some to try lie in {as_code(given)}." if given.is_dir() else ""
         st.info(
-            "No picture yet: choose some above and press **Add**. A few real defects, if you have any, say more than "
+            "No image yet: choose some above and press **Add**. A few real defects, if you have any, say more than "
             f"many good parts.{where}"
         )
         return False
@@ -95,7 +95,7 @@ def _outcome(rows: Sequence[TrialRow]) -> None:
     if not tried:
         return
     st.divider()
-    job = follow_job(tried[0].id, "Trying your pictures")
+    job = follow_job(tried[0].id, "Trying your images")
     if job.state == "done" and job.result:
         _real(job.result, rows)
         _maps(job, job.result)
@@ -105,7 +105,7 @@ def _real(result: Mapping[str, Any], rows: Sequence[TrialRow]) -> None:
     """The order by real defects, apart from the search."""
     real = result["real"]
     if real is None:
-        st.caption("No defect is among the pictures, so nothing is re-ranked.")
+        st.caption("No defect is among the images, so nothing is re-ranked.")
         return
     st.subheader(f"Re-ranked by {counted(real['defects'], 'real defect')}: apart from the search", anchor=False)
     st.dataframe(
@@ -120,13 +120,13 @@ def _real(result: Mapping[str, Any], rows: Sequence[TrialRow]) -> None:
 def _maps(job: JobState, result: Mapping[str, Any]) -> None:
     st.subheader("What the candidates mark", anchor=False)
     st.caption(
-        "As the search fitted them, to a part of the good pictures. A bundle is fitted to all of them and sets its own "
+        "As the search fitted them, to a part of the good images. A bundle is fitted to all of them and sets its own "
         "threshold, so that a close verdict may change."
     )
     left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
     labels = list(dict.fromkeys(picture["label"] for picture in result["pictures"]))
     with left:
-        label = st.selectbox("Pictures", [None, *labels], format_func=lambda name: name or "all", key="try_shown")
+        label = st.selectbox("Images", [None, *labels], format_func=lambda name: name or "all", key="try_shown")
     with middle:
         order = str(st.selectbox("Order", ORDERS, key="try_order"))
     chosen = [picture for picture in result["pictures"] if label in (None, picture["label"])]
@@ -157,5 +157,5 @@ def _page() -> None:
     _outcome(rows)
 
 
-page_head("Try", "your own pictures, judged by the candidates.", study.name)
+page_head("Try", "your own images, judged by the candidates.", study.name)
 _page()

@@ -25,7 +25,7 @@ def page(searched: automl_ad.Study, in_workspace: Callable[[Path], None]) -> App
 
 
 def test_each_picture_is_shown_with_every_candidate(page: AppTest, searched: automl_ad.Study) -> None:
-    # A colour bar, then an image and two heatmaps a picture, and what was drawn on each anomaly.
+    # A colour bar, then an image and two heatmaps an image, and what was drawn on each anomaly.
     rows = Comparison(searched, [0, 1]).ordered("disagreement")[:12]
     drawn = sum(row.kind == "anomaly" for row in rows)
     assert len(page.image) == 1 + 12 * 3 + drawn
@@ -35,12 +35,12 @@ def test_each_picture_is_shown_with_every_candidate(page: AppTest, searched: aut
 
 def test_pages_turn_and_begin_anew_when_the_order_changes(page: AppTest, searched: automl_ad.Study) -> None:
     total = len(Comparison(searched, [0, 1]).pictures)
-    assert f"Pictures 1 to 12 of {total}" in text(page)
-    assert f"Pictures 13 to 24 of {total}" in text(press(page, "Next"))
+    assert f"Images 1 to 12 of {total}" in text(page)
+    assert f"Images 13 to 24 of {total}" in text(press(page, "Next"))
     page.selectbox(key="compare_order").select("worst miss")
-    assert "Pictures 1 to 12 of " in text(run(page))
+    assert "Images 1 to 12 of " in text(run(page))
     page.session_state["compare_size"] = 24
-    assert "Pictures 1 to 24 of " in text(run(page))
+    assert "Images 1 to 24 of " in text(run(page))
 
 
 def test_a_family_and_a_severity_can_be_chosen(page: AppTest) -> None:
@@ -111,7 +111,7 @@ def test_far_down_only_marked_or_asked_for_candidates_are_offered() -> None:
     rows = [made_row(number) for number in range(1, 300)] + [made_row(0)]
     assert {0, 250} < set(offered(rows, [250]))
     assert 260 not in offered(rows, [250])
-    assert in_one_line(rows[-1]) == "0: padim on embedded, proxy score 0.900, 10.0 ms (default)"
+    assert in_one_line(rows[-1]) == "0: padim on embedded, proxy score 0.900, 10.0 ms (baseline)"
 
 
 def test_a_decision_has_a_word_for_each_kind_of_picture() -> None:

@@ -17,7 +17,7 @@ ODD = "<img src=x onerror=alert(1)>.png"
 
 @pytest.fixture
 def odd(workspace: Path, parts: Path, tmp_path: Path) -> Path:
-    """The dashboard's workspace with the unfinished study ``odd``: one suspect and one picture that is there twice."""
+    """The dashboard's workspace with the unfinished study ``odd``: one suspect and one image that is there twice."""
     folder = tmp_path / "odd"
     shutil.copytree(parts / "train" / "good", folder)
     shutil.copy(folder / "000.png", folder / ODD)
@@ -84,10 +84,10 @@ def test_marked_pictures_are_left_out_of_the_next_search(odd: Path, monkeypatch:
 
 def test_splits_say_how_many_and_what_for(finished: Path) -> None:
     app = _app("parts", "Splits")
-    assert "24 readable pictures" in _text(app)
+    assert "24 readable images" in _text(app)
     table = app.table[0].value
-    assert list(table["Part"]) == ["fit", "proxy", "certify"]
-    assert sum(table["Pictures"]) == 24
+    assert list(table["Split"]) == ["train", "validation", "hold-out"]
+    assert sum(table["Images"]) == 24
 
 
 def test_the_proxy_suite_is_shown_by_family_and_severity(finished: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_promise_moves_the_threshold_and_those_out_of_reach_say_so(page: AppTe
     points = OperatingPoints(study, 1)
     buttons = {button.label: button for button in page.button}
     assert buttons["at most 1 %"].disabled  # far fewer than 99 good parts
-    assert "Good parts of the proxy suite that a promise takes: 99 for at most 1 %, " in text(page)
+    assert "Good parts of the proxy suite that a guarantee takes: 99 for at most 1 %, " in text(page)
     page.slider[0].set_value(points.range[1])
     run(page)
     smallest = next(label for label in buttons if label.endswith("(smallest)"))
@@ -100,7 +100,7 @@ def test_promises_depend_on_the_number_of_good_parts() -> None:
         ("at most 2.5 % (smallest)", True),
         ("at most 5 %", True),
     ]
-    assert few[1].why == "It takes 49 good parts of the proxy suite to promise this; there are 40."
+    assert few[1].why == "It takes 49 good parts of the proxy suite to guarantee this; there are 40."
 
 
 def test_the_grid_of_the_slider_never_lowers_a_threshold() -> None:

@@ -51,7 +51,7 @@ def test_a_selected_trial_is_shown_in_detail(page: AppTest, searched: automl_ad.
     number = searched.trials()[1].number
     shown = text(page)
     assert f"Trial {number}: " in shown
-    assert "Mean of image and located AUROC by family and severity" in shown
+    assert "Mean of image and localisation AUROC by family and severity" in shown
     figures = page.table[0].value["value"]
     assert figures["proxy score"].replace("\\", "").startswith(f"{searched.trials()[1].proxy_score:.3f} (90 %")
     assert len(charts(page)) == 1
@@ -133,9 +133,9 @@ def test_a_filter_with_a_limit_leaves_out_what_is_not_known() -> None:
 
 def test_the_tables_hold_marks_reasons_and_numbers() -> None:
     rows = [made_row(0, tied=True, rank=1), made_row(2, None, state="failed", reason="Out of\nmemory.", total_s=1.5)]
-    assert marks(rows[0]) == "default, tied"
+    assert marks(rows[0]) == "baseline, tied"
     frame = ranked_frame(rows)
-    assert frame["marks"].tolist() == ["default, tied", "failed"]
+    assert frame["marks"].tolist() == ["baseline, tied", "failed"]
     assert frame["rank"].isna().tolist() == [False, True]
     ended = ended_frame(rows)
     assert ended[["trial", "after", "reason"]].to_numpy().tolist() == [[2, 1.5, "Out of memory."]]

@@ -67,7 +67,7 @@ def tried(study: automl_ad.Study, shelf: Shelf, monkeypatch: pytest.MonkeyPatch,
 
 def test_an_empty_shelf_says_what_to_do(study: automl_ad.Study) -> None:
     page = open_page("try_images", study="parts")
-    assert "No picture yet" in text(page)
+    assert "No image yet" in text(page)
     assert next(button for button in page.button if button.label == "Try them").disabled
 
 
@@ -78,7 +78,7 @@ def test_pictures_are_added_counted_and_removed(study: automl_ad.Study, shelf: S
     page.text_input[0].set_value("../deep scratch")
     press(page, "Add")
     assert shelf.counts() == {"defect/deep_scratch": 2}
-    assert "2 pictures: defect (deep_scratch) 2" in text(page)
+    assert "2 images: defect (deep_scratch) 2" in text(page)
     press(page, "Remove all")
     assert not shelf.folder.exists()
 
@@ -115,7 +115,7 @@ def test_defects_re_rank_the_candidates_apart_from_the_search(
     table = page.dataframe[0].value
     assert table["trial"].tolist() == board.result["real"]["order"]
     assert sorted(table["by the search"].tolist()) == [1, 2]
-    assert len(page.image) == 1 + 5 * 3  # a colour bar; each picture with two heatmaps
+    assert len(page.image) == 1 + 5 * 3  # a colour bar; each image with two heatmaps
     page.selectbox(key="try_shown").select("good")
     run(page)
     assert len(page.image) == 1 + 2 * 3
@@ -129,11 +129,11 @@ def test_without_defects_nothing_is_re_ranked(
     page = open_page("try_images", study="parts")
     assert "nothing is re-ranked" in text(page)
     shutil.rmtree(study.folder.workspace / "jobs" / JOB / "thumbnails")
-    assert "This picture is gone" in text(run(page))
+    assert "This image is gone" in text(run(page))
     assert board.result is not None
     board.result["pictures"][0]["image"] = "../../automl_ad.db"
     page = run(open_page("try_images", study="parts"))
-    assert "This picture is gone" in text(page)
+    assert "This image is gone" in text(page)
 
 
 def test_the_shelf_has_an_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -160,15 +160,15 @@ def test_the_shelf_in_words(tmp_path: Path) -> None:
     shelf.add([("a.png", picture())], "defect", "dent")
     shelf.add([("a.png", picture())], "defect")
     shelf.add([("a.png", picture())], "good")
-    assert in_words(shelf.counts()) == "3 pictures: defect 1, defect (dent) 1, good 1"
+    assert in_words(shelf.counts()) == "3 images: defect 1, defect (dent) 1, good 1"
 
 
 def test_pictures_are_ordered_by_how_odd_they_are() -> None:
     odds = [[0.5, 0.2], [None], [0.1], [0.9]]
     pictures = [{"trials": {str(n): {"p": p} for n, p in enumerate(values)}} for values in odds]
     assert in_order(pictures, "as given") == pictures
-    assert [pictures.index(one) for one in in_order(pictures, "oddest first")] == [2, 0, 3, 1]
-    assert [pictures.index(one) for one in in_order(pictures, "least odd first")] == [3, 0, 2, 1]
+    assert [pictures.index(one) for one in in_order(pictures, "most anomalous first")] == [2, 0, 3, 1]
+    assert [pictures.index(one) for one in in_order(pictures, "least anomalous first")] == [3, 0, 2, 1]
 
 
 def test_no_page_without_candidates(study: automl_ad.Study) -> None:

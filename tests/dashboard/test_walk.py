@@ -1,4 +1,4 @@
-"""A walk through the dashboard in a real browser, from an empty workspace to a bundle that judges a picture."""
+"""A walk through the dashboard in a real browser, from an empty workspace to a bundle that judges an image."""
 
 from __future__ import annotations
 
@@ -149,11 +149,11 @@ def _look_at_trials(page: Page) -> None:
 
 def _compare(page: Page) -> None:
     _open(page, "Compare")
-    _see(page, "Pictures 1 to 12 of")
+    _see(page, "Images 1 to 12 of")
     pictures = page.get_by_test_id("stMain").locator("img[alt]")
     playwright.expect(pictures.nth(12)).to_be_visible(timeout=_SOON)
     _press(page, "Next")
-    _see(page, "Pictures 13 to 24 of")
+    _see(page, "Images 13 to 24 of")
 
 
 def _decide(page: Page) -> int:
@@ -209,8 +209,8 @@ def test_the_first_request_of_all_meets_the_token(browser: Any, finished: Path) 
         page = browser.new_page()
         page.goto(f"{address}/data?study=parts")
         _see(page, "This dashboard asks for the access token")
-        assert page.get_by_text("Good pictures").count() == 0
+        assert page.get_by_text("Good images").count() == 0
         page.goto(f"{address}/data?study=parts&token=a-token-for-others")
-        _see(page, "Good pictures")
+        _see(page, "Good images")
         assert "token" not in page.url
         page.close()
