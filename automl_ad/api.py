@@ -212,7 +212,7 @@ def synthesize(
 
 
 def audit(images: str | Path, *, exclude: Sequence[str | Path] = ()) -> AuditResult:
-    """What is odd about an image folder: unreadable files, duplicates, suspects, sizes.
+    """What is unusual about an image folder: unreadable files, duplicates, suspects, sizes.
 
     Args:
         images: Folder of good images, searched recursively, or a data set in MVTec layout (``train/good`` is read).

@@ -358,7 +358,7 @@ def synthesize(
 
 @app.command()
 def audit(images: _Images, as_json: _Json = False) -> None:
-    """Say what is odd about an image folder."""
+    """Report what is unusual about an image folder."""
     _existing(images, "IMAGES")
     with _library() as api:
         answer = api.audit(images)
@@ -401,13 +401,13 @@ def dashboard(
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if code:
-        _note(f"The dashboard's server ended with exit code {code}; what it said stands above.")
+        _note(f"The dashboard's server ended with exit code {code}; see its output above.")
         raise typer.Exit(FAULT)
 
 
 @app.command()
 def doctor(workspace: _Workspace = None, weights_dir: _WeightsDir = None, as_json: _Json = False) -> None:
-    """Show versions, devices, backbones at hand, writable places, and what would be slow and why."""
+    """Show versions, devices, available backbones, writable places, and what would be slow and why."""
     with redirect_stdout(sys.stderr):
         # Not through the library's front door: that imports torch, whose absence is the doctor's to explain.
         from automl_ad.diagnosis import doctor as examine

@@ -39,7 +39,7 @@ class PictureRow:
         mask_share: Share of the pixels that was drawn over, 0 to 1.
         scores: By trial number the raw score, higher = more anomalous; scales differ between trials.
         p: By trial number the conformal p-value among that trial's validation normals, (1 + k) / (1 + n), where k of
-            the n score at least as high; small = odd. It means the same for all trials. A normal is one of the n
+            the n score at least as high; small = anomalous. It means the same for all trials. A normal is one of the n
             itself.
     """
 
@@ -94,7 +94,7 @@ class Comparison:
                 scale. ``worst_miss``: anomalies, by the smallest p-value that any of the trials gives: the first are
                 those that all of them take for normal; among equals the ones that are easier to see come first.
                 ``worst_false_alarm``: normals, by the smallest p-value that any of the trials gives, among equals those
-                that are odd to all.
+                that are anomalous to all.
             family: Only anomalies of this family; the question of false alarms has no families and ignores it.
             severity: Only anomalies of this severity; likewise.
         """

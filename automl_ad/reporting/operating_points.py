@@ -28,13 +28,13 @@ class Share:
         count: How many.
         of: Out of how many, at least 1.
         interval: 90 % interval of Clopper and Pearson, (low, high), each 0 to 1.
-        home: Whether it is of a family that the candidate learned from, and so looks better than it is.
+        in_family: Whether it is of a family that the candidate learned from, and therefore too low (in-family bias).
     """
 
     count: int
     of: int
     interval: tuple[float, float]
-    home: bool = False
+    in_family: bool = False
 
     @property
     def value(self) -> float:
@@ -42,10 +42,10 @@ class Share:
         return self.count / self.of
 
     @classmethod
-    def counted(cls, marks: npt.NDArray[np.bool_], home: bool = False) -> Share:
+    def counted(cls, marks: npt.NDArray[np.bool_], in_family: bool = False) -> Share:
         """The share of marks that are True; at least one mark."""
         count, of = int(marks.sum()), len(marks)
-        return cls(count, of, exact_interval(count, of), home)
+        return cls(count, of, exact_interval(count, of), in_family)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class OperatingPoint:
     Attributes:
         threshold: On the raw scale of the candidate's scores.
         overkill: Of the normals, those called anomalous.
-        promised: The overkill, 0 to 1, that the normals let one promise for this threshold: (1 + k) / (1 + n).
+        guaranteed: The overkill, 0 to 1, that the normals guarantee for this threshold: (1 + k) / (1 + n).
         cells: Escapes by family and severity: anomalies not called anomalous.
         families: Escapes by family.
         total: Escapes over the families that the candidate did not learn from; over all if there is no other.
@@ -63,7 +63,7 @@ class OperatingPoint:
 
     threshold: float
     overkill: Share
-    promised: float
+    guaranteed: float
     cells: Mapping[str, Share]
     families: Mapping[str, Share]
     total: Share
@@ -90,14 +90,14 @@ class OperatingPoints:
     """The scores of one candidate on the proxy suite, and what thresholds would make of them.
 
     The normals also chose the score aggregation and took part in ranking the candidate, so what is shown here is a
-    preview: a bundle takes its promise from out-of-fold scores of all good images.
+    preview: a bundle computes its guarantee from out-of-fold scores of all good images.
 
     Attributes:
         number: The trial.
         normals: float64 [n], scores of the validation normals, higher = more anomalous.
         anomalies: float64 [M], scores of the synthetic anomalies.
         cells: For each anomaly its family and severity.
-        home: Families that the candidate learned from.
+        learned_from: Families that the candidate learned from.
     """
 
     def __init__(self, study: Study, number: int) -> None:
@@ -114,7 +114,7 @@ class OperatingPoints:
         self.normals = files.normals
         self.anomalies = files.anomalies
         self.cells = list(suite.cells)
-        self.home = record.learned_from
+        self.learned_from = record.learned_from
 
     @property
     def range(self) -> tuple[float, float]:
@@ -125,7 +125,7 @@ class OperatingPoints:
 
     @property
     def smallest_overkill(self) -> float:
-        """The smallest overkill, 0 to 1, that so many normals can promise."""
+        """The smallest overkill, 0 to 1, that so many normals can guarantee."""
         return smallest_overkill(len(self.normals))
 
     def at(self, threshold: float) -> OperatingPoint:
@@ -143,18 +143,18 @@ class OperatingPoints:
             (1 + int(above.sum())) / (1 + len(above)),
             {cell: self._share(missed[np.array(self.cells) == cell], cell_family(cell)) for cell in names},
             {family: self._share(missed[families == family], family) for family in dict.fromkeys(families.tolist())},
-            Share.counted(missed[np.isin(self.cells, unlearned_cells(list(names), self.home))]),
+            Share.counted(missed[np.isin(self.cells, unlearned_cells(list(names), self.learned_from))]),
         )
 
     def threshold_for(self, overkill: float) -> Threshold:
-        """The smallest threshold that promises at most the overkill asked for, as bundles choose it.
+        """The smallest threshold that guarantees at most the requested overkill, as bundles choose it.
 
         Args:
             overkill: Share of good parts that may be called anomalous, between 0 and 1.
 
         Returns:
-            The threshold with its promise in a sentence; when the normals are too few, that of the smallest share that
-            they support.
+            The threshold with its guarantee in a sentence; when the normals are too few, that of the smallest share
+            that they support.
 
         Raises:
             ValueError: ``overkill`` is not between 0 and 1.
@@ -175,4 +175,4 @@ class OperatingPoints:
         return Histogram(edges, np.histogram(self.normals, edges)[0], np.histogram(self.anomalies, edges)[0], by_family)
 
     def _share(self, missed: npt.NDArray[np.bool_], family: str) -> Share:
-        return Share.counted(missed, family in self.home)
+        return Share.counted(missed, family in self.learned_from)

@@ -28,8 +28,8 @@ class StudyOverview:
         created_at: When it was begun, aware, UTC.
         images: Folder of its images.
         state: ``searching`` while a process is at it; else ``finished`` when it has an answer.
-        counts: Number of searched trials in each state, averages apart; states without trials are left out.
-        progress: What its newest search said last; None if that is not known.
+        counts: Number of searched trials in each state, ensembles left out; states without trials are left out.
+        progress: Status of its newest search; None if it is not known.
         leader: The winner, or else the candidate that leads, in words; empty when there is none yet.
         picked: The trial that a user chose; None if none is, or the choice was taken back.
         warnings: How many warnings the study carries.

@@ -102,7 +102,7 @@ def _figures(user_images: UserImages, result: UserImageResults, seed: int) -> di
 
 
 def _share(marks: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    return {key: value for key, value in asdict(Share.counted(marks)).items() if key != "home"}
+    return {key: value for key, value in asdict(Share.counted(marks)).items() if key != "in_family"}
 
 
 def _note(defects: int, good: int, normals: int) -> str:

@@ -204,7 +204,7 @@ def synthesis_report(answer: SynthesisResult) -> Iterator[Part]:
 
 
 def audit_report(answer: AuditResult) -> Iterator[Part]:
-    """What is odd about an image folder."""
+    """What is unusual about an image folder."""
     yield _heading(f"{answer.images} readable images")
     yield from _pairs("Sizes (height x width)", answer.sizes, str)
     yield from _pairs("Pixel formats", answer.modes, str)

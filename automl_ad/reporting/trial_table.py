@@ -32,17 +32,17 @@ class TrialRow:
         method: Name of the detector's kind.
         backbone: Name of the feature extractor.
         params: The method's parameters, the working size as ``side`` among them.
-        rule: Name of the scoring rule that the proxy score uses.
+        rule: Name of the score aggregation that the proxy score uses.
         rank: Place among the usable trials, 1 the best; None for those that are not complete or exceed a limit.
         rank_score: What it is ranked by, 0 to 1: the share of the others that it beats, over families and severities.
-        proxy_score: Mean of image and located AUROC over families that it did not learn from, less ``advantage``; 0 to
-            1.
+        proxy_score: Mean of image and localisation AUROC over families that it did not learn from, less ``advantage``;
+            0 to 1.
         interval: 90 % interval of the proxy score, (low, high).
         families: Proxy score by family.
         cells: Image AUROC by family and severity.
-        located: Located AUROC by family and severity; empty for trials of early versions.
-        rules: Mean image AUROC by scoring rule.
-        home: Families that it learned from: these do not rank it.
+        located: Localisation AUROC by family and severity; empty for trials of early versions.
+        rules: Mean image AUROC by score aggregation.
+        learned_from: Families that it learned from: these do not rank it.
         advantage: What was taken off its proxy score, in AUROC.
         certify_score: The same on the proxy and certify suites together, if it was checked again.
         certify_cells: Image AUROC on the certify suite by family and severity.
@@ -57,7 +57,7 @@ class TrialRow:
         worker: Who ran it, as ``host:pid``.
         within_limits: Whether it is complete and within the user's limits of latency and size.
         winner: Whether the search proposes it.
-        default: Whether it is the training-free default.
+        default: Whether it is the training-free baseline.
         tied: Whether it may well be better than the winner on real defects, or is it.
         picked: Whether a user's choice of it counts.
     """
@@ -76,7 +76,7 @@ class TrialRow:
     cells: Mapping[str, float]
     located: Mapping[str, float]
     rules: Mapping[str, float]
-    home: frozenset[str]
+    learned_from: frozenset[str]
     advantage: float
     certify_score: float | None
     certify_cells: Mapping[str, float]
@@ -153,7 +153,7 @@ class TrialTable:
                 self._picked = pick.number if pick else None
                 self._records = self._repository.candidates(self._name)
             else:
-                # After those at hand, not after the revision: a search may have gone on between the two looks.
+                # After those already read, not after the revision: a search may have gone on between the two looks.
                 newest = self._records[-1].number if self._records else None
                 self._records = [*self._records, *self._repository.candidates(self._name, since=newest)]
             self._arrange()
@@ -227,7 +227,7 @@ def _row(record: CandidateRecord, marks: _Marks, rank: int | None = None, rank_s
         cells=record.image_auroc,
         located=record.localisation_auroc,
         rules=record.aggregations,
-        home=record.learned_from,
+        learned_from=record.learned_from,
         advantage=record.advantage,
         certify_score=record.holdout_score,
         certify_cells=record.holdout_auroc,

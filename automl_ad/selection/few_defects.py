@@ -32,7 +32,7 @@ NORMALS_NOISE = 0.02
 
 @dataclass(frozen=True)
 class Posterior:
-    """What is expected of each candidate once the evidence is heard.
+    """The expected image AUROC of each candidate, given the evidence.
 
     Attributes:
         prior: float64 [T], what was expected before, moved by a common offset to the level of the evidence; at most 1.
@@ -109,18 +109,18 @@ def posterior(prior: Floats, spread: float | Floats, evidence: Floats) -> Poster
         Never NaN, in the order of ``prior``.
     """
     deviations = np.broadcast_to(np.asarray(spread, dtype=np.float64), prior.shape)
-    heard = ~np.isnan(evidence).any(axis=1)
-    if not heard.any() or not evidence.shape[1]:
+    scored = ~np.isnan(evidence).any(axis=1)
+    if not scored.any() or not evidence.shape[1]:
         return Posterior(prior.copy(), prior.copy(), deviations.copy())
-    known, variance = evidence[heard], np.square(deviations)
+    known, variance = evidence[scored], np.square(deviations)
     seen, moved = np.zeros(len(prior)), np.zeros(len(prior))
     noise = residual_variance(known) / known.shape[1] + NORMALS_NOISE**2
-    weights = 1 / (variance[heard] + noise)
+    weights = 1 / (variance[scored] + noise)
     precision = float(weights.sum())
-    gaps = known.mean(axis=1) - prior[heard]
+    gaps = known.mean(axis=1) - prior[scored]
     offset = float((weights * gaps).sum() / precision)
-    seen[heard] = variance[heard] * weights
-    moved[heard] = gaps - offset
+    seen[scored] = variance[scored] * weights
+    moved[scored] = gaps - offset
     before = prior + offset
     means = before + seen * moved
     over = max(0.0, float(max(before.max(), means.max())) - 1)

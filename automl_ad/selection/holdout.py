@@ -76,18 +76,18 @@ def _family_draws(cells: Sequence[str], seed: int) -> Floats:
 
 
 def shortlist(
-    ranking: Sequence[tuple[CandidateRecord, float]], count: int, default: int, averages: Collection[int]
+    ranking: Sequence[tuple[CandidateRecord, float]], count: int, baseline: int, ensembles: Collection[int]
 ) -> list[CandidateRecord]:
-    """The best few candidates of a ranking, the averages, and the default wherever it stands.
+    """The best few candidates of a ranking, the ensembles, and the baseline whatever its rank.
 
     Args:
         ranking: Records and rank scores, the best first.
-        count: How many of those that are no averages.
-        default: Trial number of the default.
-        averages: Trial numbers of the averages that compete.
+        count: How many, ensembles left out.
+        baseline: Trial number of the baseline.
+        ensembles: Trial numbers of the ensembles that compete.
     """
     singles = [record.number for record, _ in ranking if record.method != ENSEMBLE]
-    chosen = {*singles[:count], default, *averages}
+    chosen = {*singles[:count], baseline, *ensembles}
     return [record for record, _ in ranking if record.number in chosen]
 
 

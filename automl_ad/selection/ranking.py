@@ -65,7 +65,7 @@ def limits_exceeded(record: CandidateRecord, limits: Limits) -> dict[str, float]
 
 
 def usable(records: Sequence[CandidateRecord], limits: Limits) -> list[CandidateRecord]:
-    """Complete candidates within the user's limits; averages only if the user wants them."""
+    """Complete candidates within the user's limits; ensembles only if the user wants them."""
     complete = [r for r in records if r.state == "complete" and (limits.ensemble or r.method != ENSEMBLE)]
     return [record for record in complete if all(over <= 0 for over in limits_exceeded(record, limits).values())]
 

@@ -18,7 +18,7 @@ class Configuration:
     """What a trial tries.
 
     Attributes:
-        method: Method name, or that of an average.
+        method: Method name, or that of an ensemble.
         side: Working size.
         settings: The method's parameters, as JSON-able values, defaults included.
     """

@@ -49,7 +49,7 @@ def _judged(context: StudyContext, record: CandidateRecord, means: Sequence[Mapp
     if not path.is_file():
         return record  # one trial's lost file must not cost the others their answer
     scores = SuiteScores.load(path)
-    suite, home = context.data.at(int(record.params["side"])).proxy, record.learned_from
+    suite, learned = context.data.at(int(record.params["side"])).proxy, record.learned_from
     others = [each for each in means if each is not record.aggregations]
-    result = proxy_score(scores, suite, context.plan, home, others, advantage=record.advantage)
+    result = proxy_score(scores, suite, context.plan, learned, others, advantage=record.advantage)
     return replace(record, **score_fields(result))

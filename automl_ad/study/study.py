@@ -90,7 +90,7 @@ class Study:
             settings: What to search.
             folder: Where the study keeps its files.
             storage: Database URL; the workspace's SQLite file when None.
-            listener: Told the progress.
+            listener: Called with progress.
             defects: Folder of a few real defects that re-rank the trials when the search has ended; see `rerank`.
 
         Raises:
@@ -239,7 +239,7 @@ class Study:
         Args:
             output: Folder, or file ending in ``.zip``.
             trial: ``best``, ``picked`` or a trial number.
-            listener: Told what is going on.
+            listener: Called with progress.
             precision: Numbers that the graph computes with: ``fp32``, ``fp16`` or ``int8``.
 
         Raises:
@@ -275,7 +275,7 @@ class Study:
 
         Raises:
             InputError: The images changed since, or cannot be read.
-            WeightsError: A backbone's weights changed since, or are not at hand.
+            WeightsError: A backbone's weights changed since, or are not available.
         """
         settings, known = self.settings, self._record()
         normals = read_study_images(settings)
@@ -295,7 +295,7 @@ class Study:
 
         Args:
             defects: Folder of 1 to 20 pictures of defects.
-            listener: Told the progress.
+            listener: Called with progress.
 
         Raises:
             InputError: The pictures cannot be used.
@@ -317,7 +317,7 @@ class Study:
 
         Args:
             dataset: Labelled images in MVTec layout.
-            listener: Told the progress.
+            listener: Called with progress.
             defects: Folder of 1 to 20 pictures of defects, instead of ``dataset`` or beside it.
 
         Returns:
@@ -367,9 +367,9 @@ class Study:
         return records
 
     def _choice(self, records: list[CandidateRecord]) -> Choice:
-        """The trial that the search chose; before it has, the default, as nothing else has been through a final check.
+        """The trial that the search chose; before it has, the baseline, as nothing else was in a hold-out check.
 
-        Where the default is not usable, the first of the ranking.
+        Where the baseline is not usable, the first of the ranking.
         """
         outcome = self.outcome()
         if outcome is not None:
@@ -386,7 +386,7 @@ class Study:
         """Refuses to go on with other weights than those that the search saw."""
         for name, tag in known.items():
             if backbones.tags.get(name) != tag:
-                state = "changed" if name in backbones.tags else "are not at hand"
+                state = "changed" if name in backbones.tags else "are not available"
                 raise WeightsError(
                     f"The weights of backbone {name} {state}: study {self.name} was searched with them; "
                     "name the folder that holds them with AUTOML_AD_WEIGHTS."

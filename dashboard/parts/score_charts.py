@@ -11,7 +11,7 @@ from automl_ad.formatting import percent, score
 from parts.chart import Chart, listed, nothing, quiet
 from parts.palette import ANOMALY, BAD_SCALE, GOOD_SCALE, INK, NORMAL
 
-HOME = "⌂"
+IN_FAMILY = "⌂"
 """Marks a family that a candidate learned from."""
 _SEVERITY = "severity (0.95 is easy to see, 0.7 hard)"
 
@@ -53,7 +53,7 @@ def histogram(
 def cell_heat(
     cells: Mapping[str, float],
     title: str,
-    home: Collection[str] = (),
+    learned_from: Collection[str] = (),
     texts: Mapping[str, str] | None = None,
     bad: bool = False,
 ) -> Chart:
@@ -62,7 +62,7 @@ def cell_heat(
     Args:
         cells: 0 to 1 by cell, such as ``texture/0.85``.
         title: What the number is.
-        home: Families that the candidate learned from.
+        learned_from: Families that the candidate learned from.
         texts: What stands in each cell; the number with three digits when None.
         bad: Whether a high number is bad, as of escapes, and 0 the best; else it is a rank statistic, 0.5 being chance.
     """
@@ -73,7 +73,7 @@ def cell_heat(
     table = [[cells.get(f"{family}/{severity}") for severity in severities] for family in families]
     words = texts or {cell: f"{value:.3f}" for cell, value in cells.items()}
     text = [[words.get(f"{family}/{severity}", "") for severity in severities] for family in families]
-    names = [f"{family} {HOME}" if family in home else family for family in families]
+    names = [f"{family} {IN_FAMILY}" if family in learned_from else family for family in families]
     figure = go.Figure(
         go.Heatmap(
             z=table,
@@ -93,20 +93,20 @@ def cell_heat(
     )
     quiet(figure, _SEVERITY, "", 110 + 34 * len(families))
     figure.update_xaxes(type="category", tickangle=0).update_yaxes(autorange="reversed", type="category")
-    return Chart(figure, _cells_in_words(cells, title, home, percent if bad else score))
+    return Chart(figure, _cells_in_words(cells, title, learned_from, percent if bad else score))
 
 
 def _cells_in_words(
-    cells: Mapping[str, float], title: str, home: Collection[str], written: Callable[[float], str]
+    cells: Mapping[str, float], title: str, learned_from: Collection[str], written: Callable[[float], str]
 ) -> str:
     lowest, highest = min(cells, key=lambda cell: cells[cell]), max(cells, key=lambda cell: cells[cell])
     words = (
         f"{title} by family and severity: lowest {written(cells[lowest])} ({_spoken(lowest)}), highest "
         f"{written(cells[highest])} ({_spoken(highest)})."
     )
-    learned = [family for family in dict.fromkeys(cell.split("/")[0] for cell in cells) if family in home]
+    learned = [family for family in dict.fromkeys(cell.split("/")[0] for cell in cells) if family in learned_from]
     if learned:
-        words += f" {HOME} marks what the candidate learned from ({listed(learned)}): it plays at home there."
+        words += f" {IN_FAMILY} marks what the candidate learned from ({listed(learned)}): in-family bias raises its scores there."
     return words
 
 

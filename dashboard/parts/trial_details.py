@@ -11,7 +11,7 @@ import streamlit as st
 from automl_ad.bundle.figures import bias_correction_message
 from automl_ad.formatting import NONE, format_duration, megabytes, milliseconds, score, score_with_interval
 from automl_ad.reporting.messages import format_params
-from parts.score_charts import HOME, cell_heat
+from parts.score_charts import IN_FAMILY, cell_heat
 from parts.show import show_chart
 from parts.trial_frame import marks
 from parts.wording import as_code, candidate, counted, plain
@@ -72,15 +72,17 @@ def _cells(row: TrialRow) -> None:
         return
     texts = {cell: f"{score(value)} · {score(row.located.get(cell))}" for cell, value in row.cells.items()}
     means = {cell: (value + row.located.get(cell, value)) / 2 for cell, value in row.cells.items()}
-    show_chart(cell_heat(means, "Mean of image and localisation AUROC", row.home, texts), key=f"cells_{row.number}")
+    show_chart(
+        cell_heat(means, "Mean of image and localisation AUROC", row.learned_from, texts), key=f"cells_{row.number}"
+    )
     st.caption(
         "In each cell: image AUROC (how often an anomaly scores above a good part) · localisation AUROC (how often the "
         "highest value on the anomaly itself lies above the highest of a good part). The proxy score is their mean."
     )
-    if row.home:
+    if row.learned_from:
         st.caption(
-            f"{HOME} It learned from anomalies of {counted(len(row.home), 'family')}; these count neither for its "
-            "proxy score nor for its rank."
+            f"{IN_FAMILY} It learned from anomalies of {counted(len(row.learned_from), 'family')}; these count neither for "
+            "its proxy score nor for its rank (in-family bias)."
         )
     if row.advantage:
         st.caption(bias_correction_message(row.advantage))

@@ -70,7 +70,7 @@ def _threshold(row: TrialRow) -> None:
         threshold = st.slider("Threshold (raw score)", low, high, step=step, format="%.4g", key=key)
         point = points.at(threshold)
         st.markdown(f"**{plain(spoken(point))}**")
-        promised = percent(rounded_up(point.promised))
+        promised = percent(rounded_up(point.guaranteed))
         st.caption(
             f"Of the next good parts at most {promised} are rejected on average, as far as these "
             f"{len(points.normals)} can guarantee."
@@ -122,7 +122,7 @@ def _escapes(points: OperatingPoints, point: OperatingPoint) -> None:
     cells = {cell: share.value for cell, share in point.cells.items()}
     texts = {cell: f"{share.count} of {share.of}" for cell, share in point.cells.items()}
     st.markdown("**Escapes (false negative rate) by family and severity**")
-    show_chart(cell_heat(cells, "Share that escapes", points.home, texts, bad=True), key="escapes_chart")
+    show_chart(cell_heat(cells, "Share that escapes", points.learned_from, texts, bad=True), key="escapes_chart")
     shares = point.families.values()
     frame = pd.DataFrame(
         {
@@ -130,15 +130,15 @@ def _escapes(points: OperatingPoints, point: OperatingPoint) -> None:
             "share": [percent(share.value) for share in shares],
             "90 % interval": [bounds_in_words(share) for share in shares],
         },
-        index=pd.Index([_family(name, share.home) for name, share in point.families.items()], name="family"),
+        index=pd.Index([_family(name, share.in_family) for name, share in point.families.items()], name="family"),
     )
     st.table(frame)
-    if points.home:
+    if points.learned_from:
         st.caption("Families that the candidate learned from look better than they are; the total leaves them out.")
 
 
-def _family(name: str, home: bool) -> str:
-    return f"{plain(name)} (learned from)" if home else plain(name)
+def _family(name: str, learned_from: bool) -> str:
+    return f"{plain(name)} (learned from)" if learned_from else plain(name)
 
 
 def _reasons(table: TrialTable) -> None:

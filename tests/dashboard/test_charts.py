@@ -12,7 +12,7 @@ from parts.chart import MANY, Chart, listed
 from parts.importances import FEWEST, importances, varied
 from parts.palette import method_colour, method_symbol
 from parts.parameter_charts import importance_chart, parallel_coordinates
-from parts.score_charts import HOME, cell_heat, histogram
+from parts.score_charts import IN_FAMILY, cell_heat, histogram
 from parts.trial_charts import history, intervals, pareto, timeline
 
 
@@ -151,7 +151,7 @@ def test_the_histogram_says_where_the_threshold_lies() -> None:
 def test_the_heat_table_marks_home_families_and_leaves_gaps() -> None:
     chart = cell_heat({"texture/0.7": 0.8, "texture/0.95": 1.0, "cutpaste/0.7": 0.9}, "Image AUROC", {"cutpaste"})
     heat = chart.figure.data[0]
-    assert list(heat.y) == ["texture", f"cutpaste {HOME}"]
+    assert list(heat.y) == ["texture", f"cutpaste {IN_FAMILY}"]
     assert list(heat.x) == ["0.7", "0.95"]
     assert [list(row) for row in heat.z] == [[0.8, 1.0], [0.9, None]]
     assert "lowest 0.800 (texture at severity 0.7)" in chart.caption

@@ -13,7 +13,7 @@ _EMPTY: dict[str, Any] = {
     **dict.fromkeys(item.name for item in fields(TrialRow)),
     **{name: {} for name in ("params", "families", "cells", "located", "rules", "certify_cells")},
     **dict.fromkeys(("within_limits", "winner", "default", "tied", "picked"), False),
-    "home": frozenset(),
+    "learned_from": frozenset(),
 }
 
 

@@ -18,7 +18,7 @@ def points(
 ) -> OperatingPoints:
     """Operating points of scores made by hand."""
     made = OperatingPoints.__new__(OperatingPoints)
-    made.number, made.cells, made.home = 0, cells, frozenset(home)
+    made.number, made.cells, made.learned_from = 0, cells, frozenset(home)
     made.normals, made.anomalies = np.array(normals, np.float64), np.array(anomalies, np.float64)
     return made
 
@@ -29,7 +29,7 @@ CELLS = ["texture/0.7", "texture/0.7", "texture/0.95", "poisson/0.7"]
 def test_counts_by_hand() -> None:
     point = points([1, 2, 3, 4], [2, 5, 3, 3.5], CELLS).at(3)
     assert (point.overkill.count, point.overkill.of, point.overkill.value) == (1, 4, 0.25)
-    assert point.promised == 2 / 5
+    assert point.guaranteed == 2 / 5
     assert {cell: (share.count, share.of) for cell, share in point.cells.items()} == {
         "texture/0.7": (1, 2),
         "texture/0.95": (1, 1),  # at the threshold is not above it
@@ -45,9 +45,9 @@ def test_counts_by_hand() -> None:
 
 def test_a_family_that_was_learned_from_is_marked_and_does_not_count() -> None:
     point = points([1, 2], [0, 0, 0, 5], CELLS, ("texture",)).at(3)
-    assert [share.home for share in point.cells.values()] == [True, True, False]
-    assert point.families["texture"].home
-    assert not point.total.home
+    assert [share.in_family for share in point.cells.values()] == [True, True, False]
+    assert point.families["texture"].in_family
+    assert not point.total.in_family
     assert (point.total.count, point.total.of) == (0, 1)
     everywhere = points([1, 2], [0, 0, 0, 5], CELLS, ("texture", "poisson")).at(3)
     assert (everywhere.total.count, everywhere.total.of) == (3, 4)
@@ -57,7 +57,7 @@ def test_a_guarantee_says_what_so_many_normals_support() -> None:
     made = points(list(range(19)), [30.0], ["texture/0.7"])
     assert made.smallest_overkill == 1 / 20
     kept, refused = made.threshold_for(0.1), made.threshold_for(0.01)
-    assert (kept.supported, made.at(kept.value).promised) == (True, 0.1)
+    assert (kept.supported, made.at(kept.value).guaranteed) == (True, 0.1)
     assert (refused.supported, refused.overkill) == (False, 0.05)
     assert "99 images are needed" in refused.message
 
@@ -73,7 +73,7 @@ def test_a_guaranteed_threshold_is_kept_on_the_normals_themselves(
     threshold = made.threshold_for(wanted)
     assert threshold == overkill_threshold(normals, wanted)
     point = made.at(threshold.value)
-    assert point.promised <= threshold.overkill + 1e-12
+    assert point.guaranteed <= threshold.overkill + 1e-12
     missed = int((p_values(anomalies, normals) > threshold.overkill).sum())
     assert point.total.count == missed  # the slider and the p-values of the pictures tell the same
 

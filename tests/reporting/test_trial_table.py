@@ -73,7 +73,7 @@ def test_rows_say_what_is_known(repository: Repository) -> None:
     failed, learner = table.by_number(3), table.by_number(7)
     assert (failed.state, failed.reason) == ("failed", "Out of memory.")
     assert (failed.rank, failed.rank_score, failed.proxy_score, failed.interval) == (None, None, None, None)
-    assert learner.home == {"texture"}
+    assert learner.learned_from == {"texture"}
     assert set(learner.cells) == set(CELLS)
     assert len(learner.rules) == 16
     assert table.by_number(0).default
