@@ -14,6 +14,7 @@ from pathlib import Path
 
 from automl_ad.bundle.evaluating import evaluate as _evaluate
 from automl_ad.bundle.loading import Bundle, load_bundle
+from automl_ad.bundle.runtime import Images
 from automl_ad.data.audit import audit as _audit
 from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.folder import excluded_names
@@ -259,7 +260,7 @@ def evaluate(
 
 def predict(
     bundle: str | Path | Bundle,
-    images: str | Path | Sequence[str | Path],
+    images: Images,
     output: str | Path | None = None,
     *,
     overkill: float | None = None,
@@ -269,11 +270,12 @@ def predict(
 ) -> PredictionResult:
     """Scores images and decides which are anomalous.
 
-    The same as `Bundle.predict`, which also takes arrays and returns plain values.
+    The same as `Bundle.predict`, which returns plain values.
 
     Args:
         bundle: Path of a bundle, or one already loaded.
-        images: A file, a folder (searched recursively) or a list of files.
+        images: A file, a folder (searched recursively), a list of files or arrays, or one uint8 [H, W, 3] or
+            [N, H, W, 3] array in RGB.
         output: Folder for one heatmap and one mask an image; None for neither.
         overkill: Share of good parts that may be rejected (false positive rate), 0 to 1; the bundle's when None.
         review: Share of good parts that may be reviewed or rejected; the bundle's when None.

@@ -106,7 +106,10 @@ def _cells_in_words(
     )
     learned = [family for family in dict.fromkeys(cell.split("/")[0] for cell in cells) if family in learned_from]
     if learned:
-        words += f" {IN_FAMILY} marks what the candidate learned from ({listed(learned)}): in-family bias raises its scores there."
+        words += (
+            f" {IN_FAMILY} marks what the candidate learned from ({listed(learned)}): in-family bias raises its scores "
+            "there."
+        )
     return words
 
 

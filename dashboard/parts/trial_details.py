@@ -81,8 +81,8 @@ def _cells(row: TrialRow) -> None:
     )
     if row.learned_from:
         st.caption(
-            f"{IN_FAMILY} It learned from anomalies of {counted(len(row.learned_from), 'family')}; these count neither for "
-            "its proxy score nor for its rank (in-family bias)."
+            f"{IN_FAMILY} It learned from anomalies of {counted(len(row.learned_from), 'family')}; these count neither "
+            "for its proxy score nor for its rank (in-family bias)."
         )
     if row.advantage:
         st.caption(bias_correction_message(row.advantage))
