@@ -209,8 +209,8 @@ def test_the_first_request_of_all_meets_the_token(browser: Any, finished: Path) 
         page = browser.new_page()
         page.goto(f"{address}/data?study=parts")
         _see(page, "This dashboard asks for the access token")
-        assert page.get_by_text("Good images").count() == 0
+        assert page.get_by_role("tab", name="Good images").count() == 0
         page.goto(f"{address}/data?study=parts&token=a-token-for-others")
-        _see(page, "Good images")
+        playwright.expect(page.get_by_role("tab", name="Good images")).to_be_visible(timeout=_SOON)
         assert "token" not in page.url
         page.close()

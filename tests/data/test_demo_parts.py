@@ -37,7 +37,7 @@ def test_the_layout_is_mvtec_with_a_mask_for_each_defect(dataset: Path) -> None:
 def test_the_good_parts_pass_the_audit(dataset: Path) -> None:
     report = audit(dataset)
     assert report.images == 30
-    assert report.duplicates == []
+    assert report.duplicates == ()
     assert len(report.suspects) <= 1
 
 

@@ -18,4 +18,4 @@ def study(search_parts: Callable[..., automl_ad.Study], tmp_path_factory: pytest
 @pytest.fixture
 def numbers(study: automl_ad.Study) -> list[int]:
     """The complete trials of the study, best first."""
-    return [row["number"] for row in study.trials() if row["state"] == "complete"]
+    return [trial.number for trial in study.trials() if trial.state == "complete"]

@@ -99,9 +99,9 @@ def test_shares_tell_their_interval() -> None:
 def test_a_real_trial(study: Study, numbers: list[int]) -> None:
     made = OperatingPoints(study, numbers[0])
     kept = load_arrays(study.folder.trial(numbers[0]) / "scores.npz")
-    rule = study.show(numbers[0])["rule"]
+    rule = study.show(numbers[0]).rule
     np.testing.assert_array_equal(made.normals, kept[f"normal/{rule}"])
     np.testing.assert_array_equal(made.anomalies, kept[f"anomaly/{rule}"])
-    assert set(made.at(0.0).cells) == set(study.show(numbers[0])["cells"])
+    assert set(made.at(0.0).cells) == set(study.show(numbers[0]).cells)
     with pytest.raises(StudyError):
         OperatingPoints(study, 999)
