@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from filelock import FileLock
 
 import automl_ad
 from automl_ad.study.settings import preset_path
@@ -32,12 +34,15 @@ SERIAL_FILES = frozenset(
 """Files whose tests start a browser or servers, or measure time: two of them at once would disturb each other."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In several processes, one of them runs all tests of a file, and one runs all serial files."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("serial" if file in SERIAL_FILES else file))
+@pytest.fixture(autouse=True)
+def _one_at_a_time(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Among the processes of pytest-xdist, one at a time runs a test of the serial files."""
+    file = request.node.nodeid.partition("::")[0]
+    if file not in SERIAL_FILES or "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    with FileLock(tmp_path_factory.getbasetemp().parent / "serial.lock"):
+        yield
 
 
 def draw_part(rng: np.random.Generator, side: int = 64) -> npt.NDArray[np.uint8]:
