@@ -2,98 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from automl_ad.errors import StudyError
-from automl_ad.results import SearchOutcome
-from automl_ad.selection.ranking import BASELINE_TRIAL, ranked, usable
-from automl_ad.store.records import CandidateRecord, Revision, State, StudyRecord
+from automl_ad.results import SearchOutcome, TrialResult
+from automl_ad.selection.ranking import ranked, usable
+from automl_ad.store.records import CandidateRecord, Revision, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study.settings import StudySettings
+from automl_ad.study.study import trial_fields
 
 PARETO_KEYS = ("proxy_score", "latency_ms", "size_mb")
 _HIGHER_IS_BETTER = frozenset({"proxy_score", "rank_score", "certify_score"})
 
 
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial as the table shows it.
+class TrialRow(TrialResult):
+    """One trial as the table shows it: the trial, its rank and what else is kept of it.
 
     Attributes:
-        number: The trial's number.
-        state: running, complete, pruned or failed.
-        method: Name of the detector's kind.
-        backbone: Name of the feature extractor.
-        params: The method's parameters, the working size as ``side`` among them.
-        rule: Name of the score aggregation that the proxy score uses.
         rank: Place among the usable trials, 1 the best; None for those that are not complete or exceed a limit.
         rank_score: What it is ranked by, 0 to 1: the share of the others that it beats, over families and severities.
-        proxy_score: Mean of image and localisation AUROC over families that it did not learn from, less ``advantage``;
-            0 to 1.
-        interval: 90 % interval of the proxy score, (low, high).
-        families: Proxy score by family.
         cells: Image AUROC by family and severity.
         located: Localisation AUROC by family and severity; empty for trials of early versions.
         rules: Mean image AUROC by score aggregation.
         learned_from: Families that it learned from: these do not rank it.
-        advantage: What was taken off its proxy score, in AUROC.
-        certify_score: The same on the proxy and certify suites together, if it was checked again.
-        certify_cells: Image AUROC on the certify suite by family and severity.
-        latency_ms: Milliseconds for one image.
-        size_mb: Megabytes of the fitted detector.
-        peak_mb: Highest memory in use, in megabytes.
-        fit_s: Seconds to fit.
-        total_s: Seconds for the whole trial.
-        reason: Why it failed or was pruned.
+        certify_cells: Image AUROC on the hold-out suite by family and severity.
         started_at: When it began, aware, UTC.
         ended_at: When its result was known, aware, UTC.
         worker: Who ran it, as ``host:pid``.
         within_limits: Whether it is complete and within the user's limits of latency and size.
-        winner: Whether the search proposes it.
-        default: Whether it is the training-free baseline.
-        tied: Whether it may well be better than the winner on real defects, or is it.
-        picked: Whether a user's choice of it counts.
     """
 
-    number: int
-    state: State
-    method: str
-    backbone: str | None
-    params: Mapping[str, Any]
-    rule: str | None
-    rank: int | None
-    rank_score: float | None
-    proxy_score: float | None
-    interval: tuple[float, float] | None
-    families: Mapping[str, float]
-    cells: Mapping[str, float]
-    located: Mapping[str, float]
-    rules: Mapping[str, float]
-    learned_from: frozenset[str]
-    advantage: float
-    certify_score: float | None
-    certify_cells: Mapping[str, float]
-    latency_ms: float | None
-    size_mb: float | None
-    peak_mb: float | None
-    fit_s: float | None
-    total_s: float | None
-    reason: str | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    worker: str | None
-    within_limits: bool
-    winner: bool
-    default: bool
-    tied: bool
-    picked: bool
+    rank: int | None = None
+    rank_score: float | None = None
+    cells: Mapping[str, float] = Field(default_factory=dict)
+    located: Mapping[str, float] = Field(default_factory=dict)
+    rules: Mapping[str, float] = Field(default_factory=dict)
+    learned_from: frozenset[str] = frozenset()
+    certify_cells: Mapping[str, float] = Field(default_factory=dict)
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    worker: str | None = None
+    within_limits: bool = False
 
 
 class TrialTable:
@@ -195,57 +151,26 @@ class TrialTable:
         placed = {record.number for record, _ in order}
         answer = self._study.answer
         self._outcome = None if answer is None else SearchOutcome.model_validate(answer)
-        winner = None if self._outcome is None else self._outcome.winner.trial
-        tied = frozenset[int]() if self._outcome is None else frozenset(self._outcome.tied)
-        marks = _Marks(winner, tied, self._picked)
-        rows = [_row(record, marks, rank, score) for rank, (record, score) in enumerate(order, 1)]
-        rows += [_row(record, marks) for record in self._records if record.number not in placed]
+        rows = [self._row(record, rank, score) for rank, (record, score) in enumerate(order, 1)]
+        rows += [self._row(record) for record in self._records if record.number not in placed]
         self.rows, self._by_number = rows, {row.number: row for row in rows}
 
-
-@dataclass(frozen=True)
-class _Marks:
-    winner: int | None
-    tied: Collection[int]
-    picked: int | None
-
-
-def _row(record: CandidateRecord, marks: _Marks, rank: int | None = None, rank_score: float | None = None) -> TrialRow:
-    number = record.number
-    return TrialRow(
-        number=number,
-        state=record.state,
-        method=record.method,
-        backbone=record.backbone,
-        params=record.params,
-        rule=record.rule,
-        rank=rank,
-        rank_score=rank_score,
-        proxy_score=record.proxy_score,
-        interval=record.interval,
-        families=record.families,
-        cells=record.image_auroc,
-        located=record.localisation_auroc,
-        rules=record.aggregations,
-        learned_from=record.learned_from,
-        advantage=record.advantage,
-        certify_score=record.holdout_score,
-        certify_cells=record.holdout_auroc,
-        latency_ms=record.latency_ms,
-        size_mb=record.size_mb,
-        peak_mb=record.peak_mb,
-        fit_s=record.fit_s,
-        total_s=record.total_s,
-        reason=record.reason,
-        started_at=record.started_at,
-        ended_at=record.ended_at,
-        worker=record.worker,
-        within_limits=rank is not None,
-        winner=number == marks.winner,
-        default=number == BASELINE_TRIAL,
-        tied=number in marks.tied,
-        picked=number == marks.picked,
-    )
+    def _row(self, record: CandidateRecord, rank: int | None = None, rank_score: float | None = None) -> TrialRow:
+        # Not validated again, since the database holds nothing else: a table of thousands is read while people wait.
+        return TrialRow.model_construct(
+            **trial_fields(record, self._outcome, self._picked),
+            rank=rank,
+            rank_score=rank_score,
+            cells=record.image_auroc,
+            located=record.localisation_auroc,
+            rules=record.aggregations,
+            learned_from=record.learned_from,
+            certify_cells=record.holdout_auroc,
+            started_at=record.started_at,
+            ended_at=record.ended_at,
+            worker=record.worker,
+            within_limits=rank is not None,
+        )
 
 
 def _undominated(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -267,18 +267,8 @@ def _place(folder: StudyFolder, url: str) -> str:
 
 
 def _winner(record: CandidateRecord) -> WinnerResult:
-    return WinnerResult(
-        trial=record.number,
-        method=record.method,
-        backbone=record.backbone,
-        params=dict(record.params),
-        rule=record.rule,
-        proxy_score=record.proxy_score,
-        advantage=record.advantage,
-        interval=record.interval,
-        latency_ms=record.latency_ms,
-        size_mb=record.size_mb,
-    )
+    shared = {name: getattr(record, name) for name in WinnerResult.model_fields if name != "trial"}
+    return WinnerResult(trial=record.number, **shared)
 
 
 def _scored_as_now(record: CandidateRecord) -> bool:

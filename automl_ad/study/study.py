@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from automl_ad.bundle.export import ExportImages, bundle_contents
 from automl_ad.bundle.precision import Precision
@@ -161,7 +163,7 @@ class Study:
         rest = [record for record in records if record.number not in placed]
         pick = self._repository.newest_pick(self.name)
         picked = None if pick is None else pick.number
-        return [_trial_result(record, outcome, picked) for record in order + rest]
+        return [TrialResult(**trial_fields(record, outcome, picked)) for record in order + rest]
 
     def show(self, number: int) -> TrialDetails:
         """Everything known of one trial.
@@ -408,30 +410,26 @@ class Study:
         return self._repository.get_study(self.name)
 
 
-def _trial_result(record: CandidateRecord, outcome: SearchOutcome | None, picked: int | None) -> TrialResult:
-    return TrialResult(
-        number=record.number,
-        state=record.state,
-        method=record.method,
-        backbone=record.backbone,
-        params=dict(record.params),
-        rule=record.rule,
-        proxy_score=record.proxy_score,
-        interval=record.interval,
-        families=dict(record.families),
-        advantage=record.advantage,
-        certify_score=record.holdout_score,
-        latency_ms=record.latency_ms,
-        size_mb=record.size_mb,
-        peak_mb=record.peak_mb,
-        fit_s=record.fit_s,
-        total_s=record.total_s,
-        reason=record.reason,
-        winner=outcome is not None and record.number == outcome.winner.trial,
-        default=record.number == BASELINE_TRIAL,
-        tied=outcome is not None and record.number in outcome.tied,
-        picked=record.number == picked,
-    )
+_SHARED = sorted(TrialResult.model_fields.keys() & ({item.name for item in fields(CandidateRecord)} | {"interval"}))
+"""What a trial's result takes from its record under the same name."""
+
+
+def trial_fields(record: CandidateRecord, outcome: SearchOutcome | None, picked: int | None) -> dict[str, Any]:
+    """The fields of a `TrialResult`.
+
+    Args:
+        record: The trial.
+        outcome: Of its search; None before that has ended.
+        picked: Number of the trial that the user's choice names.
+    """
+    return {
+        **{name: getattr(record, name) for name in _SHARED},
+        "certify_score": record.holdout_score,
+        "winner": outcome is not None and record.number == outcome.winner.trial,
+        "default": record.number == BASELINE_TRIAL,
+        "tied": outcome is not None and record.number in outcome.tied,
+        "picked": record.number == picked,
+    }
 
 
 def _holdout(record: CandidateRecord) -> HoldoutResult | None:

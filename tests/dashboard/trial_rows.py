@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from automl_ad.reporting.trial_table import TrialRow
 
 START = datetime(2026, 1, 2, 8, tzinfo=timezone.utc)
-_EMPTY: dict[str, Any] = {
-    **dict.fromkeys(item.name for item in fields(TrialRow)),
-    **{name: {} for name in ("params", "families", "cells", "located", "rules", "certify_cells")},
-    **dict.fromkeys(("within_limits", "winner", "default", "tied", "picked"), False),
-    "learned_from": frozenset(),
-}
 
 
 def made_row(number: int, score: float | None = 0.9, **given: Any) -> TrialRow:
@@ -34,4 +27,4 @@ def made_row(number: int, score: float | None = 0.9, **given: Any) -> TrialRow:
         "worker": "bench:1",
         "default": number == 0,
     }
-    return TrialRow(**(_EMPTY | usual | {"number": number} | given))
+    return TrialRow(**(usual | {"number": number} | given))
