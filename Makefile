@@ -1,5 +1,5 @@
 # Everything happens in .venv, which is made on first use with PYTHON (any of 3.10 to 3.12):
-#   make demo     draws parts, searches, exports a bundle and judges a picture with it
+#   make demo     draws parts, searches, exports a bundle and predicts an image with it
 #   make test     runs the tests, one process a core
 #   make coverage runs the tests and shows how much of the code they reach; fails below 95 %
 #   make lint     checks style, format and types

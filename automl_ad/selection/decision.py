@@ -126,7 +126,7 @@ class _Expectations:
         if finalist is self.baseline:
             return IDENTITY_LEADS
         ensemble = self.contains_baseline(finalist) and self.baseline is not None
-        return self.lead_models.average if ensemble else self.lead_models.single
+        return self.lead_models.ensemble if ensemble else self.lead_models.single
 
     def lead(self, finalist: Finalist) -> float:
         """Its lead over the baseline in the hold-out check; without a baseline, over the leader."""

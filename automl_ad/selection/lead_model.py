@@ -56,21 +56,21 @@ class LeadModels(NamedTuple):
 
     Attributes:
         single: Single candidates.
-        average: Ensembles that contain the baseline: they cannot fall as far behind it.
+        ensemble: Ensembles that contain the baseline: they cannot fall as far behind it.
     """
 
     single: LeadModel
-    average: LeadModel
+    ensemble: LeadModel
 
     @property
     def telling(self) -> bool:
         """Whether any lead is worth something."""
-        return self.single.share > 0 or self.average.share > 0
+        return self.single.share > 0 or self.ensemble.share > 0
 
 
-NETWORK_LEADS = LeadModels(single=LeadModel(-0.02, 0.28, 0.036), average=LeadModel(-0.017, 0.54, 0.016))
+NETWORK_LEADS = LeadModels(single=LeadModel(-0.02, 0.28, 0.036), ensemble=LeadModel(-0.017, 0.54, 0.016))
 """Where pretrained networks are searched; estimated on the real sets of docs/benchmarks.md."""
-FILTER_LEADS = LeadModels(single=LeadModel(-0.03, 0.0, 0.071), average=LeadModel(0.0, 0.0, 0.054))
+FILTER_LEADS = LeadModels(single=LeadModel(-0.03, 0.0, 0.071), ensemble=LeadModel(0.0, 0.0, 0.054))
 """Where only the built-in filters are searched; on the same sets no lead was found again."""
 IDENTITY_LEADS = LeadModel(0.0, 1.0, 0.0)
 """Of the baseline itself."""
@@ -106,11 +106,11 @@ def expected_gains(
     reference = ranks.max() if baseline is None else ranks[baseline]
     gains = lead_models.single.start + RANK_RANGE * np.minimum(0.0, ranks - reference)
     spreads = np.full(len(ranks), lead_models.single.spread)
-    for lead_model, kind in ((lead_models.single, ~ensembles), (lead_models.average, ensembles)):
+    for lead_model, kind in ((lead_models.single, ~ensembles), (lead_models.ensemble, ensembles)):
         rows = kind & ~np.isnan(leads)
         gains[rows], spreads[rows] = lead_model.gain(leads[rows]), lead_model.spread
     if baseline is not None:  # as uncertain as the ensembles that contain it
-        gains[baseline], spreads[baseline] = 0.0, lead_models.average.spread
+        gains[baseline], spreads[baseline] = 0.0, lead_models.ensemble.spread
     return gains, spreads
 
 

@@ -81,7 +81,7 @@ def collect(dataset: Path, seed: int, arguments: argparse.Namespace) -> Facts:
 
 
 def _competing(records: list[CandidateRecord], certified: Sequence[int]) -> list[CandidateRecord]:
-    """All but averages that an earlier run of the same search formed of what led then."""
+    """All but ensembles that an earlier run of the same search formed of what led then."""
     return [record for record in records if record.method != ENSEMBLE or record.number in certified]
 
 

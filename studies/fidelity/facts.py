@@ -31,14 +31,14 @@ class Facts:
     Attributes:
         set: Name of the image set.
         seed: Of the study.
-        trials: Complete and usable ones, averages among them: number, method, backbone, params, rule,
+        trials: Complete and usable ones, ensembles among them: number, method, backbone, params, rule,
             advantage and latency_ms.
         cells: Names of the cells of the proxy suite, family/severity.
         default: Place, among the trials, of the training-free default; None where it failed.
         seconds: From the start to the end of the last trial (search), and to the start of the first (suite).
         appearance: Image AUROC of statistics of whole pictures, by name.
         image_cells: float64 [T, C], image AUROC of every cell under the trial's rule.
-        localisation_cells: float64 [T, C], located AUROC of every cell.
+        localisation_cells: float64 [T, C], localisation AUROC of every cell.
         home: bool [T, C], whether the trial learned from the family of the cell.
         proxy: float64 [T], the proxy score as the table shows it.
         good: float64 [T, n], scores of the good images of the proxy suite under the trial's own rule.
@@ -48,7 +48,7 @@ class Facts:
             defects; NaN where the trial's training was not kept.
         shown: int64 [k], which of the labelled images these defects are.
         finalists: int64 [F], places of those that were checked again, in the order of the ranking.
-        values: float64 [F], theirs in the final check.
+        values: float64 [F], theirs in the hold-out check.
         draws: float64 [F, B], the same in samples of images and families.
     """
 
@@ -78,8 +78,8 @@ class Facts:
         return np.array([image_auroc(row, self.labels) for row in self.scores])
 
     @property
-    def averages(self) -> Flags:
-        """Which trials are averages of others, bool [T]."""
+    def ensembles(self) -> Flags:
+        """Which trials are ensembles of others, bool [T]."""
         return np.array([trial["method"] == ENSEMBLE for trial in self.trials])
 
     @property

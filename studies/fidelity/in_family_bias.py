@@ -15,7 +15,7 @@ from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.backbones.zoo import EMBEDDED
 
 
-def home_advantage(all_facts: Sequence[Facts]) -> list[dict[str, Any]]:
+def in_family_bias(all_facts: Sequence[Facts]) -> list[dict[str, Any]]:
     """By method and family, how much better trials look where they learned from the family, in points.
 
     Of each trial that learned from a family: its mean AUROC there less its mean elsewhere; less the same difference,
@@ -49,8 +49,8 @@ def overrated(all_facts: Sequence[Facts], rng: np.random.Generator) -> list[dict
     found: dict[tuple[str, str], list[tuple[str, float, float]]] = defaultdict(list)
     for facts in all_facts:
         gap = mean(facts, ()) - facts.real_aurocs
-        apart = ~facts.home.any(1) & ~facts.averages
-        for row in np.flatnonzero(facts.home.any(1) & ~facts.averages):
+        apart = ~facts.home.any(1) & ~facts.ensembles
+        for row in np.flatnonzero(facts.home.any(1) & ~facts.ensembles):
             trial, after = facts.trials[row], 100 * float(gap[row] - gap[apart].mean())
             before = after + 100 * float(facts.advantages[row])
             found[str(trial["method"]), _ground(trial)].append((facts.set, before, after))

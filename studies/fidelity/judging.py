@@ -10,7 +10,7 @@ import numpy as np
 from certainty import certainties
 from choices import CHOICES, decided, decision, hedges, known_outlooks
 from facts import Facts, Flags
-from in_family_bias import home_advantage, overrated
+from in_family_bias import in_family_bias, overrated
 from leads import lead_models, leads
 from over_sets import means_of_sets, over_sets
 from rules import RULES, Rule, family, ranks
@@ -32,37 +32,40 @@ FIVE = 5
 """Candidates that a tied set should hold at most."""
 NEAR = 0.005
 """Image AUROC by which a tied candidate may fall short of the best one and still count as it."""
+DEFAULT_SETTINGS = ", default settings"
+"""Ends the name of a row that always takes the same method."""
 
 
 def judge(all_facts: Sequence[Facts], seed: int) -> dict[str, Any]:
     """Every rule and every way to choose on every study; what a rule learns, it learns from the other sets.
 
     Returns:
-        ``rules``: by name, figures and the regret of each study, in points. ``saved``: by how many points the product's
-        regret is lower than others'. ``studies``: what belongs to a study and not to a rule. ``home``: how much better
-        trials look on families that they learned from. ``after``: what the proxy makes of them by the families that
-        count, before and after their advantage is taken off. ``defects``: what a few real defects change. ``leads``:
-        what a lead in the final check was worth. ``certainties``: how sure the search was, and how often it was right.
-        ``kinship``: what averages are worth by what their members share.
+        ``rules``: by name, figures and the regret of each study, in points. ``saved``: by how many points the final
+        choice's regret is lower than others'. ``studies``: what belongs to a study and not to a rule.
+        ``in_family_bias``: how much better trials look on families that they learned from. ``after``: what the proxy
+        makes of them by the families that count, before and after the bias correction. ``defects``: what a few real
+        defects change. ``leads``: what a lead in the hold-out check was worth. ``certainties``: the stated
+        probabilities of improvement, and how often they were right. ``shared_members``: regret of ensembles by what
+        their members share.
     """
     named = {**RULES, **{f"{name} alone": family(name) for name in _families(all_facts)}}
     rng = np.random.default_rng(seed)
-    rows = {"product's choice": [_fixed(facts, decided(True)(facts)) for facts in all_facts]}
-    rows["leads learned from other sets"] = [_fixed(facts, _learned(facts, all_facts)) for facts in all_facts]
+    rows = {"final choice": [_fixed(facts, decided(True)(facts)) for facts in all_facts]}
+    rows["lead models of the other sets"] = [_fixed(facts, _learned(facts, all_facts)) for facts in all_facts]
     rows |= {name: [_fixed(facts, choice(facts)) for facts in all_facts] for name, choice in CHOICES.items()}
     rows |= {name: [_followed(facts, rule, all_facts) for facts in all_facts] for name, rule in named.items()}
-    rows |= {f"default of {m}": [_default(facts, m) for facts in all_facts] for m in _methods(all_facts)}
+    rows |= {f"{m}{DEFAULT_SETTINGS}": [_default(facts, m) for facts in all_facts] for m in _methods(all_facts)}
     rows["random choice"] = [_random(facts) for facts in all_facts]
-    rows["true labels of half"] = [{"regret": _floor(facts, seed)} for facts in all_facts]
+    rows["labels of half of the test images"] = [{"regret": _floor(facts, seed)} for facts in all_facts]
     return {
         "rules": {name: _summary(found, all_facts, rng) for name, found in rows.items()},
-        "saved": {name: _saved(rows["product's choice"], rows[name], all_facts, rng) for name in _baselines(rows)},
+        "saved": {name: _saved(rows["final choice"], rows[name], all_facts, rng) for name in _baselines(rows)},
         "studies": [_study(facts, seed) for facts in all_facts],
-        "home": home_advantage(all_facts),
+        "in_family_bias": in_family_bias(all_facts),
         "after": overrated(all_facts, rng),
         "leads": _leads(all_facts),
         "certainties": certainties(all_facts),
-        "kinship": _kinship(all_facts, rng),
+        "shared_members": _shared_members(all_facts, rng),
         "defects": {str(count): _few_defects(all_facts, count, seed) for count in FEW},
     }
 
@@ -84,9 +87,9 @@ def _learned(facts: Facts, all_facts: Sequence[Facts]) -> int:
 
 
 def _followed(facts: Facts, rule: Rule, all_facts: Sequence[Facts]) -> dict[str, float]:
-    """What the first of a rule costs, averages left out, and how its order fits that of the real defects."""
+    """What the first of a rule costs, ensembles left out, and how its order fits that of the real defects."""
     others = facts.others(all_facts)
-    single = ~facts.averages
+    single = ~facts.ensembles
     values, real = rule(facts, others)[single], facts.real_aurocs
     chosen = int(np.flatnonzero(single)[np.round(values, 9).argmax()])
     top = np.argsort(-real[single], kind="stable")[: max(3, round(TOP_SHARE * int(single.sum())))]
@@ -186,7 +189,7 @@ def _held(facts: Facts) -> Flags:
     return held
 
 
-def _kinship(all_facts: Sequence[Facts], rng: np.random.Generator) -> list[dict[str, Any]]:
+def _shared_members(all_facts: Sequence[Facts], rng: np.random.Generator) -> list[dict[str, Any]]:
     rows, sets = [regrets(facts) for facts in all_facts], [facts.set for facts in all_facts]
     keys = [(size, kind) for size in SIZES for kind in KINDS if any((size, kind) in row for row in rows)]
     return [
@@ -206,7 +209,11 @@ def _summary(found: Sequence[dict[str, float]], all_facts: Sequence[Facts], rng:
 
 
 def _baselines(rows: Mapping[str, Any]) -> list[str]:
-    return [name for name in rows if name.startswith("default of") or name in ("random choice", "true labels of half")]
+    return [
+        name
+        for name in rows
+        if name.endswith(DEFAULT_SETTINGS) or name in ("random choice", "labels of half of the test images")
+    ]
 
 
 def _saved(

@@ -1,4 +1,4 @@
-"""What a lead over the default in the final check was worth on real defects, by kind of candidate."""
+"""What a lead over the baseline in the hold-out check was worth on real defects, by kind of candidate."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from facts import Facts, Floats
 from automl_ad.selection.lead_model import LeadModel, LeadModels
 
 Pair = tuple[str, float, float]
-"""Name of the set, lead in the final check, gain on real defects."""
+"""Name of the set, lead in the hold-out check, gain on real defects."""
 _LEAST_SPREAD = 1e-6
 """Image AUROC: two finalists lie on a line by chance, not by knowledge."""
 
 
 def lead_models(all_facts: Sequence[Facts]) -> LeadModels:
     """Least squares over all finalists of a kind; every set weighs alike."""
-    single, average = ([pair for facts in all_facts for pair in pairs(facts, kind)] for kind in (False, True))
-    return LeadModels(single=line(single), average=line(average))
+    single, ensemble = ([pair for facts in all_facts for pair in pairs(facts, kind)] for kind in (False, True))
+    return LeadModels(single=line(single), ensemble=line(ensemble))
 
 
-def pairs(facts: Facts, average: bool) -> list[Pair]:
+def pairs(facts: Facts, ensemble: bool) -> list[Pair]:
     """Of each finalist of a kind but the default."""
     found, real, chosen = finalists(facts), facts.real_aurocs, hedges(facts)
-    guard = next((finalist for finalist in found if finalist.number == facts.default), None)
-    if guard is None:
+    baseline = next((finalist for finalist in found if finalist.number == facts.default), None)
+    if baseline is None:
         return []
     return [
-        (facts.set, each.value - guard.value, float(real[each.number] - real[guard.number]))
+        (facts.set, each.value - baseline.value, float(real[each.number] - real[baseline.number]))
         for each in found
-        if each is not guard and (each.number in chosen) == average
+        if each is not baseline and (each.number in chosen) == ensemble
     ]
 
 

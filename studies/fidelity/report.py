@@ -37,22 +37,24 @@ def markdown(judged: Mapping[str, Any], command: str) -> str:
         _table(_STUDY_HEADS, [_study_cells(row) for row in judged["studies"]]),
         _tied_words(judged["studies"]),
         _cost_words(judged["studies"]),
-        "## How sure, and how often right",
+        "## Probability of improvement",
         _CERTAINTY,
         _table(_CERTAINTY_HEADS, _certainty_rows(judged["certainties"])),
-        "## What whole pictures tell",
+        "## Statistics of whole images",
         _APPEARANCE,
         _table(["set", *STATISTICS], _appearance_rows(judged["studies"])),
-        "## What a lead in the final check is worth",
+        "## What a lead in the hold-out check is worth",
         _LEADS,
         _table(_LEAD_HEADS, [_lead_cells(*pair) for pair in judged["leads"].items()]),
-        "## Averages by what their members share",
-        _KINSHIP,
-        _table(["members", "that", "regret", "95 % interval"], [_kin_cells(row) for row in judged["kinship"]]),
+        "## Ensembles by shared members",
+        _SHARED,
+        _table(
+            ["members", "share", "regret", "95 % interval"], [_shared_cells(row) for row in judged["shared_members"]]
+        ),
         "## A few real defects",
         _table(["real defects", "sets", "regret before", "regret after"], _defect_rows(judged["defects"])),
-        "## Home advantage",
-        _home_words(judged["home"]),
+        "## In-family bias",
+        _bias_words(judged["in_family_bias"]),
         _AFTER,
         _table(_OVERRATED_HEADS, [_overrated_cells(row) for row in judged["after"]]),
     ]
@@ -66,31 +68,31 @@ _PREFACE = (
 )
 _AFTER = (
     "Over the families that a trial did not learn from: how far above its real image AUROC its proxy score lies than "
-    "those of trials that learned from none, in points. Before and after what is known of its kind is taken off."
+    "those of trials that learned from none, in points, before and after the bias correction."
 )
 _OVERRATED_HEADS = ["method", "on", "before", "95 % interval", "after", "trials"]
 _CERTAINTY = (
-    "What the search says the probability is that on real defects the winner is at least as good as another candidate, "
-    "by lines learned from the other sets, and how often it is."
+    "The probability that the winner is at least as good as another candidate on real defects, by lead models of the "
+    "other sets, and how often it was."
 )
-_CERTAINTY_HEADS = ["the winner beside", "probabilities", "their mean", "right", "pairs"]
+_CERTAINTY_HEADS = ["the winner and", "probabilities", "mean probability", "at least as good", "pairs"]
 _APPEARANCE = (
-    "Image AUROC of how far a statistic of the whole picture lies from that of the good training pictures. Where it is "
+    "Image AUROC of the distance of a whole-image statistic from that of the good training images. Where it is "
     "high, defective parts look or were photographed otherwise as a whole, which no synthetic anomaly shows."
 )
 _LEADS = (
-    "Of finalists, in points of image AUROC: the gain over the default on real defects is `start` and a `share` of the "
-    "lead over it in the final check, give or take `spread`: a lead above `break-even` is worth something. The last "
-    "column says where that lies when one of the sets is left out: the lowest and the highest."
+    "Of finalists, in points of image AUROC: gain over the baseline on real defects = `start` + `share` x lead in "
+    "the hold-out check, with standard deviation `spread`. A lead above `break-even` has a positive expected gain; the "
+    "last column is its range when one set is left out."
 )
 _LEAD_HEADS = ["kind", "start", "share", "spread", "break-even", "without one set"]
-_KINSHIP = (
-    "All averages of the default with published settings of other methods or backbones, chosen by nobody: image scores "
-    "in units of those of good images, averaged."
+_SHARED = (
+    "Image scores of the baseline and of the default settings of other methods or backbones, standardised and "
+    "averaged; all combinations, none selected."
 )
-_RULE_HEADS = ["rule", "regret", "95 % interval", "worst set", "Spearman", "of the top third", "Kendall"]
+_RULE_HEADS = ["way to choose", "regret", "95 % interval", "worst set", "Spearman", "of the top third", "Kendall"]
 _STUDY_HEADS = ["set", "seed", "candidates", "good", "defective", "best", "chosen", "method"]
-_STUDY_HEADS += ["default kept", "certainty", "tied", "holds the best", "search, s"]
+_STUDY_HEADS += ["baseline kept", "probability of improvement", "tied", "holds the best", "search, s"]
 
 
 def _rule_cells(name: str, row: Mapping[str, Any]) -> list[str]:
@@ -110,7 +112,7 @@ def _lead_cells(kind: str, row: Mapping[str, float]) -> list[str]:
     return [kind, points[0], number(row["share"], 2), *points[1:], apart]
 
 
-def _kin_cells(row: Mapping[str, Any]) -> list[str]:
+def _shared_cells(row: Mapping[str, Any]) -> list[str]:
     return [str(row["size"]), row["members"], number(row["mean"], 1), interval(row["interval"], 1)]
 
 
@@ -124,7 +126,7 @@ def _study_cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _certainty_rows(found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[list[str]]:
-    rows = [["its rival, that is the default or the next best", "", row] for row in found["rival"]]
+    rows = [["its rival: the baseline or the next best", "", row] for row in found["rival"]]
     rows += [["every other finalist", f"{row['from']:.0%} to {row['to']:.0%}", row] for row in found["finalists"]]
     return [[name, edges, f"{row['said']:.0%}", f"{row['right']:.0%}", str(row["count"])] for name, edges, row in rows]
 
@@ -155,7 +157,7 @@ def _defect_rows(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     return [[count, str(row["sets"]), number(row["before"], 2), number(row["after"], 2)] for count, row in rows.items()]
 
 
-def _home_words(rows: Sequence[Mapping[str, Any]]) -> str:
+def _bias_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "No candidate learned from synthetic anomalies."
     heads = ["method", "learned from", "points", "trials"]

@@ -24,7 +24,7 @@ _RIDGE = 3.0
 
 
 def ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The rule of the product's table: trimmed ranks over image and located cells, home games left out."""
+    """The rule of the product's table: trimmed ranks over image and localisation cells, in-family cells left out."""
     del others
     table = np.concatenate([facts.image_cells, facts.localisation_cells], 1)
     return rank_scores(table, np.concatenate([facts.home, facts.home], 1), facts.advantages)
@@ -36,14 +36,14 @@ def image_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
     return rank_scores(facts.image_cells, facts.home, facts.advantages)
 
 
-def located_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The same over located AUROC alone."""
+def localisation_ranks(facts: Facts, others: Sequence[Facts]) -> Floats:
+    """The same over localisation AUROC alone."""
     del others
     return rank_scores(facts.localisation_cells, facts.home, facts.advantages)
 
 
 def mean(facts: Facts, others: Sequence[Facts]) -> Floats:
-    """The proxy score: the mean of image and located AUROC over the families that a trial did not learn from.
+    """The proxy score: the mean of image and localisation AUROC over the families that a trial did not learn from.
 
     All count for one that learned from all. Its advantage is taken off.
     """
@@ -164,13 +164,13 @@ def _placed(values: Floats) -> Floats:
 
 
 RULES: dict[str, Rule] = {
-    "ranks of image and located AUROC": ranks,
+    "ranks of image and localisation AUROC": ranks,
     "ranks of image AUROC": image_ranks,
-    "ranks of located AUROC": located_ranks,
+    "ranks of localisation AUROC": localisation_ranks,
     "mean of both": mean,
     "mean of image AUROC": image_mean,
     "mean of the worse families": worst_families,
-    "mean of middling cells": middle,
+    "mean of cells that are neither trivial nor hopeless": middle,
     "Borda": borda,
     "prior alone": prior,
     "ranks with prior": mixed,

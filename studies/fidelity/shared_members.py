@@ -1,4 +1,4 @@
-"""What averages are worth whose members share a method, a backbone, both or nothing; no proxy has a say in it."""
+"""What ensembles are worth whose members a method, a backbone, both or nothing; no proxy has a say in it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.registry import ENSEMBLE
 
 SIZES = (2, 3)
-KINDS = ("share nothing", "share a method", "share a backbone", "share both")
+KINDS = ("nothing", "a method", "a backbone", "both")
 
 
 def regrets(facts: Facts) -> dict[tuple[int, str], float]:
-    """Mean regret, in points, of all averages of the default with published settings, by size and by what is shared.
+    """Mean regret, in points, of all ensembles of the baseline with default settings, by size and by what is shared.
 
     Members are the first trial of each method and backbone. Each member's image scores are taken in units of its scores
     of the good images of the proxy suite, as the product does it with maps.
@@ -26,7 +26,7 @@ def regrets(facts: Facts) -> dict[tuple[int, str], float]:
     units, best = _in_units(facts), facts.real_aurocs.max()
     found: dict[tuple[int, str], list[float]] = {}
     for size in SIZES:
-        for members in _averages(facts, size):
+        for members in _ensembles(facts, size):
             real = image_auroc(units[list(members)].mean(0), facts.labels)
             found.setdefault((size, shared(facts, members)), []).append(100 * float(best - real))
     return {key: float(np.mean(values)) for key, values in found.items()}
@@ -38,7 +38,7 @@ def shared(facts: Facts, members: Sequence[int]) -> str:
     return KINDS[alike[0] + 2 * alike[1]]
 
 
-def _averages(facts: Facts, size: int) -> Iterator[tuple[int, ...]]:
+def _ensembles(facts: Facts, size: int) -> Iterator[tuple[int, ...]]:
     assert facts.default is not None
     first: dict[tuple[str, str], int] = {}
     for place in sorted(range(len(facts.trials)), key=lambda place: facts.trials[place]["number"]):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from automl_ad.selection.decision import EQUAL, TIED, Decision, Finalist, decide, limitations
 from automl_ad.selection.lead_model import FILTER_LEADS, NETWORK_LEADS, LeadModel, LeadModels, lead_models_for
 
-PLAIN = LeadModels(single=LeadModel(-0.02, 0.2, 0.04), average=LeadModel(-0.01, 0.5, 0.02))
+PLAIN = LeadModels(single=LeadModel(-0.02, 0.2, 0.04), ensemble=LeadModel(-0.01, 0.5, 0.02))
 """A single candidate breaks even at a lead of 0.1, an average at 0.02."""
 SIGMA = (0.158655, 0.841345, 0.977250)
 """The normal distribution at -1, 1 and 2."""
@@ -40,7 +40,7 @@ class TestDefault:
         assert (decision.winner, decision.default_kept) == (winner, winner == 0)
 
     def test_among_equals_it_stays(self) -> None:
-        even = LeadModels(single=LeadModel(0.0, 1.0, 0.1), average=LeadModel(0.0, 1.0, 0.1))
+        even = LeadModels(single=LeadModel(0.0, 1.0, 0.1), ensemble=LeadModel(0.0, 1.0, 0.1))
         assert decide([finalist(4, 0.7), finalist(0, 0.7)], 0, (), even).default_kept
 
     @pytest.mark.parametrize("rivals", [0, 1, 10])
@@ -96,8 +96,8 @@ class TestOutlook:
         assert LeadModel(-0.01, 0.0, 0.02).break_even == float("inf")
 
     def test_on_real_sets_averages_fall_less_far_behind_than_single_candidates(self) -> None:
-        assert 0 < NETWORK_LEADS.average.break_even < NETWORK_LEADS.single.break_even < 0.2
-        assert NETWORK_LEADS.average.spread < NETWORK_LEADS.single.spread
+        assert 0 < NETWORK_LEADS.ensemble.break_even < NETWORK_LEADS.single.break_even < 0.2
+        assert NETWORK_LEADS.ensemble.spread < NETWORK_LEADS.single.spread
 
     def test_with_the_built_in_filters_alone_no_lead_is_large_enough(self) -> None:
         assert lead_models_for(["embedded", "none", None]) == FILTER_LEADS

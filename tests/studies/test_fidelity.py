@@ -10,7 +10,7 @@ from appearance import STATISTICS
 from certainty import certainties
 from choices import decided, decision, ensemble_of, guarded, leader
 from facts import Facts
-from in_family_bias import home_advantage, overrated
+from in_family_bias import in_family_bias, overrated
 from judging import judge
 from leads import lead_models
 from report import markdown, write_report
@@ -35,7 +35,7 @@ def facts(
     noise: float = 0.0,
     learned: dict[int, str] | None = None,
 ) -> Facts:
-    """A study whose trials have these image AUROCs on real defects, and these values in every cell and the final check.
+    """A study whose trials have these image AUROCs on real defects, and these in every cell and the hold-out check.
 
     Ten good images and ten defects: an AUROC is given in steps of a tenth, of which a defect is one.
     """
@@ -113,21 +113,25 @@ def test_facts_of_another_version_are_refused(tmp_path: Path) -> None:
 
 def test_regret_is_what_the_chosen_trial_lacks_of_the_best_in_points() -> None:
     judged = judge([facts([0.6, 0.9, 1.0], [0.5, 0.8, 0.7])], 0)
-    assert judged["rules"]["product's choice"]["regret"]["mean"] == pytest.approx(10)
-    assert judged["rules"]["default of patchcore"]["regret"]["mean"] == pytest.approx(40)
-    assert judged["rules"]["default of padim"]["regret"]["mean"] == pytest.approx(10)  # the first of its trials
+    assert judged["rules"]["final choice"]["regret"]["mean"] == pytest.approx(10)
+    assert judged["rules"]["patchcore, default settings"]["regret"]["mean"] == pytest.approx(40)
+    assert judged["rules"]["padim, default settings"]["regret"]["mean"] == pytest.approx(10)  # the first of its trials
     assert judged["rules"]["random choice"]["regret"]["mean"] == pytest.approx(100 * (1 - 2.5 / 3))
-    assert judged["saved"]["default of patchcore"]["mean"] == pytest.approx(30)
+    assert judged["saved"]["patchcore, default settings"]["mean"] == pytest.approx(30)
 
 
 def test_a_perfect_proxy_has_no_regret_and_orders_as_the_defects_do() -> None:
-    row = judge([facts([0.6, 0.8, 0.9, 1.0], [0.5, 0.6, 0.7, 0.8])], 0)["rules"]["ranks of image and located AUROC"]
+    row = judge([facts([0.6, 0.8, 0.9, 1.0], [0.5, 0.6, 0.7, 0.8])], 0)["rules"][
+        "ranks of image and localisation AUROC"
+    ]
     assert row["regret"]["mean"] == 0
     assert row["spearman"]["mean"] == row["kendall"]["mean"] == row["top_spearman"]["mean"] == pytest.approx(1)
 
 
 def test_a_reversed_proxy_orders_the_other_way_round() -> None:
-    row = judge([facts([0.9, 0.8, 0.7, 0.6], [0.5, 0.6, 0.7, 0.8])], 0)["rules"]["ranks of image and located AUROC"]
+    row = judge([facts([0.9, 0.8, 0.7, 0.6], [0.5, 0.6, 0.7, 0.8])], 0)["rules"][
+        "ranks of image and localisation AUROC"
+    ]
     assert row["regret"]["mean"] == pytest.approx(30)
     assert row["spearman"]["mean"] == pytest.approx(-1)
 
@@ -136,7 +140,7 @@ def test_sets_weigh_alike_however_many_seeds_they_have() -> None:
     good, bad = [0.6, 1.0], [1.0, 0.6]  # the proxy is right in the first set and wrong in the second
     values = [0.5, 0.8]
     studies = [facts(good, values, name="a", seed=seed) for seed in range(3)] + [facts(bad, values, name="b")]
-    row = judge(studies, 0)["rules"]["product's choice"]
+    row = judge(studies, 0)["rules"]["final choice"]
     assert row["regret"]["mean"] == pytest.approx(20)
     assert row["worst"] == {"set": "b", "regret": pytest.approx(40)}
     low, high = row["regret"]["interval"]
@@ -158,10 +162,10 @@ def test_what_has_learned_from_a_family_is_not_ranked_by_it() -> None:
     assert np.argmax(borda(in_family, ())) == 1  # a rule that does not know of it is taken in
 
 
-def test_home_advantage_is_the_gain_over_others_on_the_family_learned_from() -> None:
+def test_in_family_bias_is_the_gain_over_others_on_the_family_learned_from() -> None:
     study = facts([0.6, 0.8, 0.7], [0.6, 0.6, 0.7], learned={1: "texture"}, methods=["patchcore", "destseg", "padim"])
     study.image_cells[1, :2] = 0.9  # 30 points above its 0.6 elsewhere; the others are the same everywhere
-    assert home_advantage([study]) == [
+    assert in_family_bias([study]) == [
         {"method": "destseg", "family": "texture", "points": pytest.approx(30), "trials": 1}
     ]
 
@@ -260,7 +264,7 @@ def test_sets_weigh_alike_in_it() -> None:
 def test_where_nothing_is_known_of_leads_the_default_stays() -> None:
     found = lead_models([facts([0.5, 0.9], [0.6, 0.9])])
     assert decision(facts([0.5, 0.9], [0.6, 0.9]), lead_models=found).winner == 0
-    assert found.average.break_even == np.inf
+    assert found.ensemble.break_even == np.inf
 
 
 def test_a_study_on_the_built_in_filters_keeps_its_default() -> None:
@@ -270,23 +274,23 @@ def test_a_study_on_the_built_in_filters_keeps_its_default() -> None:
     assert decision(study).winner == 0
 
 
-def test_averages_can_be_left_out() -> None:
+def test_ensembles_can_be_left_out() -> None:
     study = facts([0.6, 0.7, 0.9], [0.6, 0.59, 0.8], methods=["patchcore", "padim", "average"])
     assert decision(study).winner == ensemble_of(2)(study) == leader(True)(study) == 2
-    assert decision(study, averages=False).winner == leader(False)(study) == 0
+    assert decision(study, ensembles=False).winner == leader(False)(study) == 0
 
 
-def test_averages_are_told_apart_by_what_their_members_share() -> None:
+def test_ensembles_are_told_apart_by_what_their_members_share() -> None:
     study = facts([0.8, 0.6, 0.9, 0.7, 0.9], [0.5] * 5, methods=["patchcore", "patchcore", "padim", "padim", "average"])
     for trial, backbone in zip(study.trials, ["a", "b", "a", "b", "a & b"], strict=True):
         trial["backbone"] = backbone
     assert [shared(study, members) for members in ((0, 3), (0, 1), (0, 2), (0, 1, 2))] == list(KINDS)
     found = regrets(study)
     # A defect that one of two members sees stands level with the good images: half of it counts.
-    assert found[2, "share nothing"] == pytest.approx(100 * (0.9 - (0.8 + 0.7) / 2))
-    assert found[2, "share a method"] == pytest.approx(100 * (0.9 - (0.8 + 0.6) / 2))
-    assert found[2, "share a backbone"] == pytest.approx(100 * (0.9 - (0.8 + 0.9) / 2))
-    assert set(found) == {(2, kind) for kind in KINDS[:3]} | {(3, "share both")}
+    assert found[2, "nothing"] == pytest.approx(100 * (0.9 - (0.8 + 0.7) / 2))
+    assert found[2, "a method"] == pytest.approx(100 * (0.9 - (0.8 + 0.6) / 2))
+    assert found[2, "a backbone"] == pytest.approx(100 * (0.9 - (0.8 + 0.9) / 2))
+    assert set(found) == {(2, kind) for kind in KINDS[:3]} | {(3, "both")}
 
 
 def test_without_a_default_there_is_nothing_to_average() -> None:
@@ -312,7 +316,7 @@ def test_the_report_says_what_was_judged(tmp_path: Path) -> None:
     judged = judge([facts([0.6, 0.9, 1.0], [0.5, 0.9, 0.7]), facts([0.6, 1.0], [0.5, 0.8], name="nuts")], 0)
     page = write_report(judged, "fidelity DATA", tmp_path).read_text()
     assert page == markdown(judged, "fidelity DATA")
-    assert "| product's choice | 5.0 |" in page
+    assert "| final choice | 5.0 |" in page
     assert "| nuts | 0 |" in page
     assert "half a point of the best in 50% of the studies" in page
     assert json.loads((tmp_path / "fidelity.json").read_text())["studies"][1]["set"] == "nuts"

@@ -35,13 +35,13 @@ def record(number: int, method: str = "padim", start: float = 0, end: float = 0)
     return CandidateRecord(number=number, state="complete", method=method, **times)
 
 
-def test_averages_of_an_earlier_run_do_not_compete() -> None:
+def test_ensembles_of_an_earlier_run_do_not_compete() -> None:
     records = [record(0), record(4), record(7, "average"), record(9, "average")]
     assert [each.number for each in collecting._competing(records, [0, 9])] == [0, 4, 9]
 
 
 def test_times_run_from_the_start_of_the_study_to_its_trials() -> None:
-    """A trial that never began, and an average that a later run formed, do not count."""
+    """A trial that never began, and an ensemble that a later run formed, do not count."""
     records = [record(0, start=30, end=50), record(1, start=50, end=90), record(2, "average", start=900, end=990)]
     records.append(replace(record(3), started_at=None, ended_at=None))
     repository = SimpleNamespace(
