@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import streamlit as st
@@ -16,6 +17,7 @@ from parts.wording import as_code
 # One of Streamlit's own icons would be fetched from the internet.
 ICON = (Path(__file__).parent / "icon.svg").read_text(encoding="utf-8")
 
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata, which do not help users
 st.set_page_config(page_title="automl-ad", page_icon=ICON, layout="wide", initial_sidebar_state=220)
 theme.apply()
 require_access()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,16 @@ def test_a_file_instead_of_a_folder(good: Path, tmp_path: Path) -> None:
     sentence = search(good / "000.png", tmp_path / "ws")
     assert "000.png" in sentence
     assert "folder" in sentence
+
+
+def test_pillow_does_not_warn_users_of_the_command_line(good: Path, tmp_path: Path) -> None:
+    Image.new("P", (64, 64)).save(good / "palette.png", transparency=b"\x01\x02")
+    tags = Image.Exif()
+    tags[0x010E] = "a part"
+    Image.new("RGB", (64, 64)).save(good / "cut_tags.jpg", exif=tags.tobytes()[:-4])
+    command = [sys.executable, "-W", "always", "-m", "automl_ad.cli", "audit", str(good)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Warning" in done.stderr) == (0, False)
 
 
 def test_only_truncated_images(good: Path, tmp_path: Path) -> None:

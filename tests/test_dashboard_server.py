@@ -186,10 +186,14 @@ def test_the_real_server_answers_and_ends_quietly(tmp_path: Path) -> None:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert answer(f"{url}_stcore/health") == "ok"
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=PATIENCE_S)
+        try:
+            url = process.stdout.readline().strip()
+            assert answer(f"{url}_stcore/health") == "ok"
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=PATIENCE_S)
+        finally:
+            if process.poll() is None:  # a server that does not end would be waited for without end
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert errors == ""
     with pytest.raises(OSError, match="refused"):

@@ -60,6 +60,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert HEAVY.isdisjoint(loaded.split())
 
 
+def test_importing_the_library_leaves_the_filters_of_warnings_alone() -> None:
+    """A program that calls the library decides itself which warnings it shows; only the command line hides Pillow's."""
+    code = "import warnings, automl_ad.api, automl_ad.bundle.runtime; print(warnings.filters)"
+    assert "PIL" not in python(code)
+
+
 @pytest.mark.parametrize("name", API_NAMES)
 def test_public_names_come_from_the_api(name: str, api: types.ModuleType) -> None:
     assert getattr(automl_ad, name)(7) == (name, 7)

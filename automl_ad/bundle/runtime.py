@@ -73,9 +73,6 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 
 # Pillow opens more formats, some of them by calling external programs.
 _FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", WebPImagePlugin.WebPImageFile.format)
-# Files are read in threads, where warnings.catch_warnings is not safe; Pillow's warnings on odd metadata help no user.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
 
 _OVERKILL = "Overkill (false positive rate on good parts)"
 
@@ -1266,6 +1263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names may hold characters that a console cannot show
             stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata, which do not help users
     try:
         _run(_parser().parse_args(arguments))
     except (InputError, BundleError) as fault:

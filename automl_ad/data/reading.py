@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,9 +31,6 @@ WHITE_LEVELS = (1023, 4095, 16383, 65535)
 _ORIENTATION_TAG = 0x0112
 _WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101
 _FILES_LOOKED_AT = 32
-
-# Readers run in threads, where warnings.catch_warnings is not safe; Pillow's warnings about metadata do not help users.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _Pixels = npt.NDArray[Any]
 _UPRIGHT: dict[int, Callable[[_Pixels], _Pixels]] = {

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ _WATCH_S = 0.5
 def main(root: Path) -> int:
     """Does the job in folder ``root``; returns the exit code."""
     folder = JobFolder(root.absolute())
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata, which do not help users
     with FileLock(folder.lock, timeout=LOCK_PATIENCE_S), _log_lines() as shown:
         status = StatusWriter(folder.status, folder.read_status())
 
