@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from image_sets import LabelledSet, fit_alone, parser_of, published, table_of, walk
+from image_sets import LabelledSet, fit_alone, methods_parser_of, published, table_of, walk
 from torch import Tensor, nn
 
 from automl_ad.backbones.base import Backbone
@@ -30,7 +30,6 @@ from automl_ad.errors import BundleError
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.names import METHODS
 
 RULE = ScoreAggregation("pool", pool=16)
 QUANTISED_ON = 64
@@ -161,13 +160,7 @@ def markdown(sets: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = parser_of(__doc__, time_budget="")
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--effort", default="quick")
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--side", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=2)
-    walk(parser.parse_args(), run_set, lambda row: row["set"], markdown)
+    walk(methods_parser_of(__doc__).parse_args(), run_set, lambda row: row["set"], markdown)
 
 
 if __name__ == "__main__":

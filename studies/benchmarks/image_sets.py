@@ -20,6 +20,7 @@ from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_all
 from automl_ad.evaluation.metrics import image_auroc, pixel_metrics, resize_maps
 from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.names import METHODS
 from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.study.training_anomalies import TrainingAnomalies
@@ -38,6 +39,17 @@ def parser_of(description: str | None, time_budget: str) -> argparse.ArgumentPar
     parser.add_argument("--weights-dir", type=Path)
     parser.add_argument("--time-budget", default=time_budget)
     parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def methods_parser_of(description: str | None) -> argparse.ArgumentParser:
+    """The arguments of benchmarks that take each method at its default settings."""
+    parser = parser_of(description, time_budget="")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--effort", default="quick")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
     return parser
 
 

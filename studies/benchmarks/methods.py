@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_sets import LabelledSet, fit_alone, parser_of, published, table_of, walk
+from image_sets import LabelledSet, fit_alone, methods_parser_of, published, table_of, walk
 
 from automl_ad.backbones.zoo import load_backbone
 from automl_ad.evaluation.aggregation import AGGREGATIONS, ScoreAggregation
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.names import METHODS
 from automl_ad.study.machine import PeakMemory
 
 USUAL = {
@@ -113,13 +112,7 @@ def _means(sets: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = parser_of(__doc__, time_budget="")
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--effort", default="quick")
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--side", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=2)
-    walk(parser.parse_args(), run_set, lambda row: row["set"], markdown)
+    walk(methods_parser_of(__doc__).parse_args(), run_set, lambda row: row["set"], markdown)
 
 
 if __name__ == "__main__":
