@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 import torch
 from handmade import Squares, draw_discs, plant_squares
+from spaces import EFFORTS, EMBEDDED, RESNET, default_that_comes_back, suggestions
 
 from automl_ad.backbones.base import NoBackbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
@@ -21,13 +21,8 @@ from automl_ad.methods.anoseg.losses import joint_loss
 from automl_ad.methods.anoseg.networks import Score
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.study import proposals
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, ignore_progress
-
-RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
-EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4)
-EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
 
 
 def source() -> PairSource:
@@ -225,11 +220,7 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("backbones", [(RESNET, EMBEDDED), (EMBEDDED,)], ids=["resnet", "embedded"])
 def test_defaults_come_back_from_their_parameters(backbones: tuple[BackboneSpace, ...], effort: Effort) -> None:
-    space = Space(backbones, effort)
-    (settings,) = AnoSeg.defaults(space)
-    trial = optuna.trial.FixedTrial(proposals.parameters_of("anoseg", settings, space))
-    assert AnoSeg.suggest(trial, space) == settings
-    made = AnoSegSettings(**settings)
+    made = AnoSegSettings(**default_that_comes_back(AnoSeg, "anoseg", Space(backbones, effort)))
     assert (made.backbone, made.levels) == ("none", ())
 
 
@@ -243,12 +234,9 @@ def test_published_settings_by_hand() -> None:
 
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_random_suggestions_make_settings(effort: Effort) -> None:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen: dict[str, set[Any]] = {"score": set(), "segmentation": set(), "families": set()}
-    for _ in range(40):
-        trial = study.ask()
-        made = AnoSegSettings(**AnoSeg.suggest(trial, Space((EMBEDDED,), effort)))
+    for settings, trial in suggestions(AnoSeg, Space((EMBEDDED,), effort)):
+        made = AnoSegSettings(**settings)
         assert all(name.startswith("anoseg.") for name in trial.params)
         assert ("anoseg.score" in trial.params) == (made.adversarial > 0)
         for name, values in seen.items():

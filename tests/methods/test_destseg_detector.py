@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import optuna
 import pytest
 import torch
 from handmade import Squares, draw_discs, noise, on_table, plant_squares, table_images
+from spaces import EFFORTS, EMBEDDED, RESNET, STEM, VIT, default_that_comes_back, suggestions
 from torch import Tensor
 
 from automl_ad.backbones.embedded import EmbeddedBackbone
@@ -22,16 +22,10 @@ from automl_ad.methods.destseg.detector import DeStSeg, DeStSegSettings
 from automl_ad.methods.destseg.training import on_grid
 from automl_ad.methods.pairs import Augment, Pairs, PairSource
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.study import proposals
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, ignore_progress
 
 LEVELS = (-4, -3)
-RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
-EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4)
-VIT = BackboneSpace("vit_small", tuple(range(-12, 0)), (16,) * 12)
-STEM = BackboneSpace("resnet18", (-5,), (2,))
-EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
 
 
 def prepare(seed: int = 0, **settings: Any) -> DeStSeg:
@@ -369,15 +363,10 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("backbones", [(RESNET, EMBEDDED), (EMBEDDED, VIT), (STEM,)], ids=["resnet", "vit", "stem"])
-def test_defaults_come_back_from_their_parameters(
-    backbones: tuple[BackboneSpace, ...], effort: Effort, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(proposals, "detector_class", lambda _: DeStSeg)
+def test_defaults_come_back_from_their_parameters(backbones: tuple[BackboneSpace, ...], effort: Effort) -> None:
     space = Space(backbones, effort)
-    (settings,) = DeStSeg.defaults(space)
+    settings = default_that_comes_back(DeStSeg, "destseg", space)
     assert not space.backbone(settings["backbone"]).fixed
-    trial = optuna.trial.FixedTrial(proposals.parameters_of("destseg", settings, space))
-    assert DeStSeg.suggest(trial, space) == settings
     assert set(DeStSegSettings(**settings).levels) <= set(space.backbone(settings["backbone"]).levels)
 
 
@@ -393,18 +382,11 @@ def test_fixed_filters_alone_get_no_defaults() -> None:
     assert list(DeStSeg.defaults(Space((EMBEDDED,), "quick"))) == []
 
 
-def suggestions(space: Space, count: int = 40) -> list[tuple[DeStSegSettings, optuna.Trial]]:
-    """What random draws give."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    trials = [study.ask() for _ in range(count)]
-    return [(DeStSegSettings(**DeStSeg.suggest(trial, space)), trial) for trial in trials]
-
-
 @pytest.mark.parametrize("backbone", [RESNET, EMBEDDED, VIT, STEM], ids=["resnet", "embedded", "vit", "stem"])
 def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
     families = set()
-    for made, trial in suggestions(Space((backbone,), "quick")):
+    for settings, trial in suggestions(DeStSeg, Space((backbone,), "quick")):
+        made = DeStSegSettings(**settings)
         assert len(made.levels) <= 4
         assert len(made.levels) > 1 or len(backbone.usable) == 1
         assert set(made.levels) <= set(backbone.levels)
@@ -417,7 +399,8 @@ def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
 
 def test_where_images_of_sdas_can_be_had_they_are_learned_from_too() -> None:
     strengths, families = set(), set()
-    for made, trial in suggestions(Space((RESNET,), "quick", sources=("texture", "sdas"))):
+    for settings, trial in suggestions(DeStSeg, Space((RESNET,), "quick", sources=("texture", "sdas"))):
+        made = DeStSegSettings(**settings)
         assert ("destseg.strength" in trial.params) == (made.families in ("sdas", "both"))
         families.add(made.families)
         strengths |= {made.strength} if made.families in ("sdas", "both") else set()
@@ -428,7 +411,7 @@ def test_where_images_of_sdas_can_be_had_they_are_learned_from_too() -> None:
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_learning_rates_are_searched_below_the_usual_ones(effort: Effort) -> None:
     (usual,) = DeStSeg.defaults(Space((RESNET,), effort))
-    made = [settings for settings, _ in suggestions(Space((RESNET,), effort))]
+    made = [DeStSegSettings(**settings) for settings, _ in suggestions(DeStSeg, Space((RESNET,), effort))]
     for name in ("student_rate", "head_rate"):
         shares = {round(getattr(settings, name) / usual[name], 6) for settings in made}
         assert shares == {0.25, 0.5, 1.0}

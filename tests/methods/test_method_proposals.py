@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+from spaces import EFFORTS, EMBEDDED, RESNET, STEM, VIT
 
 from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.errors import InputError
@@ -17,19 +18,17 @@ from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space, decode_levels, encode_levels
 from automl_ad.study.proposals import first_proposals, parameters_of, suggest
 
-RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
 VGG19 = BackboneSpace(
     "vgg19",
     tuple(range(-16, 0)),
     (1, 1, 2, 2) + (4,) * 4 + (8,) * 4 + (16,) * 4,
     (64, 64, 128, 128) + (256,) * 4 + (512,) * 8,
 )
-EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4)
 SPACES = {
     "resnet_and_filters": (RESNET, EMBEDDED),
     "resnet_four_levels": (BackboneSpace("resnet18", (-4, -3, -2, -1), (4, 8, 16, 32)),),
     "filters": (EMBEDDED,),
-    "vit": (BackboneSpace("vit_small", tuple(range(-12, 0)), (16,) * 12),),
+    "vit": (VIT,),
     "vit_14": (BackboneSpace("dinov2", tuple(range(-12, 0)), (14,) * 12), EMBEDDED),
     "vgg": (VGG19, RESNET),
     "vgg_reflect": (BackboneSpace("vgg19+reflect", VGG19.levels, VGG19.strides, VGG19.channels),),
@@ -37,9 +36,8 @@ SPACES = {
     "vgg_stem": (BackboneSpace("vgg19", (-16, -15), (1, 1)),),
     "partial_two": (BackboneSpace("resnet18", (-5, -4, -3), (2, 4, 8)),),
     "partial_one": (BackboneSpace("resnet18", (-5, -4), (2, 4)),),
-    "stem_only": (BackboneSpace("resnet18", (-5,), (2,)),),
+    "stem_only": (STEM,),
 }
-EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
 CASES = [
     # A complete VGG is where the effort changes which levels are offered; the other spaces take turns.
     *(("vgg", effort) for effort in EFFORTS),

@@ -10,6 +10,7 @@ import optuna
 import pytest
 import torch
 from handmade import Squares, draw_discs, noise, on_table, plant_squares, table_images
+from spaces import EFFORTS, EMBEDDED, RESNET, STEM, VIT, default_that_comes_back, suggestions
 
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
@@ -20,16 +21,10 @@ from automl_ad.methods.realnet.detector import RealNet, RealNetSettings
 from automl_ad.methods.realnet.head import Network
 from automl_ad.methods.realnet.reconstruction import FeatureUNet
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.study import proposals
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, ignore_progress
 
 LEVELS = (-4, -3)
-RESNET = BackboneSpace("resnet18", (-5, -4, -3, -2, -1), (2, 4, 8, 16, 32))
-EMBEDDED = BackboneSpace("embedded", (-4, -3, -2, -1), (4, 8, 16, 32), (14,) * 4)
-VIT = BackboneSpace("vit_small", tuple(range(-12, 0)), (16,) * 12)
-STEM = BackboneSpace("resnet18", (-5,), (2,))
-EFFORTS: tuple[Effort, ...] = ("quick", "balanced", "thorough", "faithful")
 
 
 def prepare(seed: int = 0, **settings: Any) -> RealNet:
@@ -257,15 +252,10 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("backbones", [(RESNET, EMBEDDED), (EMBEDDED, VIT), (STEM,)], ids=["resnet", "vit", "stem"])
-def test_defaults_come_back_from_their_parameters(
-    backbones: tuple[BackboneSpace, ...], effort: Effort, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(proposals, "detector_class", lambda _: RealNet)
+def test_defaults_come_back_from_their_parameters(backbones: tuple[BackboneSpace, ...], effort: Effort) -> None:
     space = Space(backbones, effort)
-    (settings,) = RealNet.defaults(space)
+    settings = default_that_comes_back(RealNet, "realnet", space)
     assert not space.backbone(settings["backbone"]).fixed
-    trial = optuna.trial.FixedTrial(proposals.parameters_of("realnet", settings, space))
-    assert RealNet.suggest(trial, space) == settings
     assert set(RealNetSettings(**settings).levels) <= set(space.backbone(settings["backbone"]).levels)
 
 
@@ -281,17 +271,10 @@ def test_fixed_filters_alone_get_no_defaults() -> None:
     assert list(RealNet.defaults(Space((EMBEDDED,), "quick"))) == []
 
 
-def suggestions(space: Space, count: int = 30) -> list[tuple[RealNetSettings, optuna.Trial]]:
-    """What random draws give."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    trials = [study.ask() for _ in range(count)]
-    return [(RealNetSettings(**RealNet.suggest(trial, space)), trial) for trial in trials]
-
-
 @pytest.mark.parametrize("backbone", [RESNET, EMBEDDED, VIT, STEM], ids=["resnet", "embedded", "vit", "stem"])
 def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
-    for made, trial in suggestions(Space((backbone,), "quick")):
+    for settings, trial in suggestions(RealNet, Space((backbone,), "quick")):
+        made = RealNetSettings(**settings)
         assert len(made.levels) <= 4
         assert len(made.levels) > 1 or len(backbone.usable) == 1
         assert set(made.levels) <= set(backbone.levels)
@@ -302,7 +285,8 @@ def test_random_suggestions_make_settings(backbone: BackboneSpace) -> None:
 
 def test_where_images_of_sdas_can_be_had_they_are_learned_from_alone_or_beside_textures() -> None:
     strengths, families = set(), set()
-    for made, trial in suggestions(Space((RESNET,), "quick", sources=("texture", "sdas"))):
+    for settings, trial in suggestions(RealNet, Space((RESNET,), "quick", sources=("texture", "sdas"))):
+        made = RealNetSettings(**settings)
         offered = trial.distributions["realnet.families"]
         assert isinstance(offered, optuna.distributions.CategoricalDistribution)
         assert offered.choices == ("texture", "sdas", "both")
