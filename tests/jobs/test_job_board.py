@@ -154,9 +154,10 @@ def test_what_a_search_refuses_is_the_jobs_error(jobs: JobBoard, searched: JobSt
 
 
 SCRIPT = """
-    import sys, time
+    import signal, sys, time
     from pathlib import Path
     from automl_ad.jobs import JobBoard
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal, also where nohup runs the tests
     print(JobBoard(Path({workspace!r})).resume_search("parts", trials=500, time_budget=3000), flush=True)
     time.sleep(600)
 """
