@@ -577,6 +577,7 @@ class EvaluationResult(Result):
         marked_promised: Guaranteed upper bound of that share.
         by_defect: By type of defect.
         errors: Images that could not be scored.
+        warnings: Sentences on images unlike the good ones that the bundle learned from.
         report: Path of the HTML report, if one was written.
     """
 
@@ -612,6 +613,7 @@ class EvaluationResult(Result):
     marked_promised: float | None = None
     by_defect: Mapping[str, DefectResult] = Field(default_factory=dict)
     errors: tuple[FileError, ...] = ()
+    warnings: tuple[str, ...] = ()
     report: str | None = None
 
 
@@ -627,7 +629,8 @@ class PredictedImage(Result):
         marked: Share of the pixels above the mask threshold.
         heatmap: File of the heatmap, if one was written.
         mask: File of the mask, if one was written.
-        error: Why it could not be read.
+        error: Why it could not be read, or was refused.
+        warnings: In what it is unlike the good images that the bundle learned from, in sentences.
     """
 
     path: str | None
@@ -639,6 +642,7 @@ class PredictedImage(Result):
     heatmap: str | None = None
     mask: str | None = None
     error: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class PredictionResult(Result):
@@ -767,6 +771,11 @@ class AuditResult(Result):
         modes: Number of images of each pixel format, most frequent first.
         duplicates: Groups of two or more paths that show the same image.
         suspects: Images that look unlike the others, worst first.
+        grey_levels: Number of the 256 grey levels that the images use at the working size; None without images.
+        black_level: Value that becomes black in files deeper than 8 bits; None without such files.
+        white_level: Value that becomes white in them.
+        transparent: Number of images with transparent pixels.
+        background: Grey level, 0 to 255, that transparent pixels are composed on; None without any.
         advice: Sentences; empty if nothing is odd.
     """
 
@@ -776,6 +785,11 @@ class AuditResult(Result):
     modes: Mapping[str, int] = Field(default_factory=dict)
     duplicates: tuple[tuple[str, ...], ...] = ()
     suspects: tuple[SuspectFile, ...] = ()
+    grey_levels: int | None = None
+    black_level: int | None = None
+    white_level: int | None = None
+    transparent: int = 0
+    background: int | None = None
     advice: tuple[str, ...] = ()
 
     @property

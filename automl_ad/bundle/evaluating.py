@@ -40,6 +40,7 @@ class _ScoredImage:
         error: Why there is no score; None if there is one.
         pixels: Map and mask at the working size; None without a mask or where no image has one.
         marked: The pixels above the mask threshold.
+        warnings: In what it is unlike the good images of the bundle.
     """
 
     image: LabelledImage
@@ -47,6 +48,7 @@ class _ScoredImage:
     error: str | None = None
     pixels: tuple[Map, Mask] | None = None
     marked: MarkedPixels | None = None
+    warnings: Sequence[str] = ()
 
 
 def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | None = None) -> EvaluationResult:
@@ -73,11 +75,23 @@ def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | N
     labels = np.array([item.image.anomalous for item in scored], dtype=bool)
     _require_both(labels, len(everything))
     errors = [{"path": str(item.image.path), "error": item.error} for item in everything if item.error]
-    answer = EvaluationResult.model_validate(plain(_figures(bundle, scored, labels) | {"errors": errors}))
+    found = _figures(bundle, scored, labels) | {"errors": errors, "warnings": _warnings(everything)}
+    answer = EvaluationResult.model_validate(plain(found))
     if output is None:
         return answer
     shown = [Scored(item.image, item.score) for item in scored]
     return answer.model_copy(update={"report": str(write_report(bundle, answer, shown, output))})
+
+
+def _warnings(images: Sequence[_ScoredImage]) -> list[str]:
+    unlike = [item for item in images if item.warnings]
+    if not unlike:
+        return []
+    first = unlike[0]
+    return [
+        f"{len(unlike)} of {len(images)} images are unlike the good images that the bundle learned from, such as "
+        f"{first.image.path}: {' '.join(first.warnings)}"
+    ]
 
 
 def _scored_images(bundle: Bundle, labelled: Sequence[LabelledImage]) -> list[_ScoredImage]:
@@ -94,11 +108,12 @@ def _scored_image(
     image: LabelledImage, prediction: Prediction, preprocessing: Preprocessing, compare: bool, threshold: Threshold
 ) -> _ScoredImage:
     if prediction.error is not None or prediction.anomaly_map is None:
-        return _ScoredImage(image, prediction.score, prediction.error)
+        return _ScoredImage(image, prediction.score, prediction.error, warnings=prediction.warnings)
     anomaly_map, mask = prediction.anomaly_map, _mask(image, preprocessing)
     # Maps are large: those that no pixel metric needs are not kept.
     pixels = (anomaly_map, mask) if compare and mask is not None else None
-    return _ScoredImage(image, prediction.score, None, pixels, mark(anomaly_map, mask, threshold.value))
+    marked = mark(anomaly_map, mask, threshold.value)
+    return _ScoredImage(image, prediction.score, None, pixels, marked, prediction.warnings)
 
 
 def _mask(image: LabelledImage, preprocessing: Preprocessing) -> Mask | None:

@@ -45,6 +45,11 @@ def test_a_clean_folder_needs_no_advice(folder: Path) -> None:
         "modes": {"RGB": 32},
         "duplicates": [],
         "suspects": [],
+        "grey_levels": report.grey_levels,
+        "black_level": None,
+        "white_level": None,
+        "transparent": 0,
+        "background": None,
         "advice": [],
     }
     assert not report.all_identical
