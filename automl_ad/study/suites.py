@@ -347,9 +347,17 @@ class _SuiteBuilder:
         return outcome
 
     def _context(self, name: SuiteName, sdas: Sdas | None, use: str) -> Context:
-        images = self._normals.part(SUITES[name]).hwc
         source = None if sdas is None else sdas.reseeded(derived_seed(self._settings.seed, f"sdas/{use}"))
-        return Context(images, Foreground.fit(images), self._settings.texture_dir, source)
+        return replace(self._ground[name], sdas=source)
+
+    @cached_property
+    def _ground(self) -> Mapping[SuiteName, Context]:
+        """What families draw with on each split; what is found out about its images serves severities and suite."""
+        images = {name: self._normals.part(split).hwc for name, split in SUITES.items()}
+        return {
+            name: Context(pictures, Foreground.fit(pictures), self._settings.texture_dir)
+            for name, pictures in images.items()
+        }
 
 
 def _decided(recorded: Decision | None, suites: Sequence[Suite]) -> Decision | None:
