@@ -30,6 +30,10 @@ class HoldoutCheck:
         self._context = context
         self._suites = PooledSuites(data.proxy, data.holdout, counts, context.seed, learned)
 
+    def is_scored(self, record: CandidateRecord) -> bool:
+        """Whether the candidate was scored on the hold-out suite before, so that judging it takes no time."""
+        return holdout_path(self._context, record.number, configuration_of(record).side).is_file()
+
     def finalist(self, record: CandidateRecord) -> tuple[Finalist, dict[str, float]]:
         """Judges a candidate; its scores on the hold-out suite are kept, so that it is scored once.
 

@@ -34,11 +34,11 @@ from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study.assess import labelled_scores, summarise
 from automl_ad.study.backbones import BackboneSet, load_backbones
+from automl_ad.study.clock import Clock, timed
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import refit
 from automl_ad.study.log import TRACEBACK_FILE, study_log
-from automl_ad.study.loop import Clock
 from automl_ad.study.machine import flushed_denormals, resolve_device
 from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
 from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
@@ -114,6 +114,7 @@ class Study:
             study_log(folder),
             flushed_denormals(),
         ):
+            tell = timed(tell, clock)
             remove_leftovers(folder.root)
             tell(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
             normals = read_study_images(settings)
