@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -106,14 +106,24 @@ class Preprocessing(BaseModel):
         """
         return self.apply(read_image(path, self.white_level))
 
-    def load_all(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.uint8], list[tuple[Path, str]]]:
+    def load_all(
+        self, paths: Sequence[Path], tell: Callable[[int, int], None] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], list[tuple[Path, str]]]:
         """Reads many files in threads, leaving out those that cannot be read.
+
+        Args:
+            paths: The files.
+            tell: Called with how many files are read, and how many there are, after each.
 
         Returns:
             uint8 [N, 3, height, width] of the readable files in the order given, and (path, reason) of the others.
         """
         with ThreadPool(cpu_count()) as pool:
-            loaded = pool.map(self._try_load, paths, chunksize=1)
+            loaded = []
+            for item in pool.imap(self._try_load, paths):
+                loaded.append(item)
+                if tell is not None:
+                    tell(len(loaded), len(paths))
         pixels = [item for item in loaded if not isinstance(item, str)]
         faults = [(path, item) for path, item in zip(paths, loaded, strict=True) if isinstance(item, str)]
         empty = np.empty((0, 3, self.height, self.width), np.uint8)

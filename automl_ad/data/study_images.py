@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,7 +13,7 @@ import numpy as np
 from automl_ad.data.fingerprint import content_hash, near_duplicate_groups
 from automl_ad.data.folder import find_images, without
 from automl_ad.data.image_set import ImageSet
-from automl_ad.data.preprocessing import Preprocessing, working_size
+from automl_ad.data.preprocessing import STRIDE, Preprocessing, working_size
 from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
@@ -23,6 +23,8 @@ Split = Literal["train", "validation", "holdout"]
 
 SMALLEST = 16
 """Pixels a side below which an image is too small to show a part."""
+_ENLARGED = 1.25
+"""Ratio of the working size to the images' own side above which they count as enlarged."""
 _LISTED = 5
 """Unreadable files named in one warning."""
 
@@ -100,7 +102,23 @@ class StudyImages:
         return self.images.take(getattr(self.splits, split))
 
 
-def read_images(settings: ReadingSettings) -> GoodImages:
+@dataclass(frozen=True)
+class ReadingWatch:
+    """Who is told of images while they are read.
+
+    Attributes:
+        found: Called before any is read with their number and the largest working size (height, width); may refuse.
+        read: Called with how many are read, and how many there are.
+    """
+
+    found: Callable[[int, tuple[int, int]], None] | None = None
+    read: Callable[[int, int], None] | None = None
+
+
+UNWATCHED = ReadingWatch()
+
+
+def read_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> GoodImages:
     """Reads the images of a folder.
 
     Raises:
@@ -112,7 +130,9 @@ def read_images(settings: ReadingSettings) -> GoodImages:
     white = white_level_of(readable)
     largest = working_size(sizes, max(settings.sides))
     preprocessing = {side: _preprocessing(working_size(sizes, side), largest, white) for side in settings.sides}
-    pixels, unread = preprocessing[max(settings.sides)].load_all(readable)
+    if watch.found is not None:
+        watch.found(len(readable), largest)
+    pixels, unread = preprocessing[max(settings.sides)].load_all(readable, watch.read)
     faults += [message for _, message in unread]
     lost = {path for path, _ in unread}
     kept = [path for path in readable if path not in lost]
@@ -124,7 +144,7 @@ def read_images(settings: ReadingSettings) -> GoodImages:
         [kept[i] for i in order],
         [hashes[i] for i in order],
         preprocessing,
-        _reading_warnings(faults, sizes),
+        [*_reading_warnings(faults, sizes), *_enlarging_warnings(sizes, largest)],
     )
 
 
@@ -141,13 +161,13 @@ def divide(settings: ReadingSettings, good: GoodImages) -> StudyImages:
     return StudyImages(good.images, good.preprocessing, splits, groups, fingerprint, warnings)
 
 
-def read_study_images(settings: ReadingSettings) -> StudyImages:
+def read_study_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> StudyImages:
     """Reads the images of a study and divides them.
 
     Raises:
         InputError: There are too few readable, distinct images, or none at all.
     """
-    return divide(settings, read_images(settings))
+    return divide(settings, read_images(settings, watch))
 
 
 def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
@@ -199,6 +219,17 @@ def _reading_warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]]) -
     if float(np.ptp(aspects)) > 0.3:
         found.append("The images have different aspect ratios and are stretched to one; crop them alike if you can.")
     return found
+
+
+def _enlarging_warnings(sizes: Sequence[tuple[int, int]], working: tuple[int, int]) -> list[str]:
+    own = float(np.median([np.sqrt(height * width) for height, width in sizes]))
+    side = float(np.sqrt(working[0] * working[1]))
+    if side <= _ENLARGED * own:
+        return []
+    return [
+        f"The images have about {own:.0f} x {own:.0f} pixels and are enlarged to {working[1]} x {working[0]}, which "
+        f"adds no detail but takes time and memory; --image-size {max(STRIDE, round(own))} keeps their size."
+    ]
 
 
 def _counting_warnings(groups: Sequence[int]) -> list[str]:

@@ -18,8 +18,9 @@ FEW_STRENGTHS = (STRENGTHS[0], STRENGTHS[2], STRENGTHS[-1])
 """Strengths that still span a curve: a straight line in the logarithm of the strength joins them."""
 CALIBRATION_SIDE = 256
 """Side of the square that has the area of the working size at which a short calibration takes place, in pixels."""
-_PANEL_PASS, _TRIAL_PASS = 2.5, 3.0
-"""Seconds of the reference panel, and of a trial, for one image, in units of a pass through the backbone."""
+_PANEL_PASS, _TRIAL_PASS, _TRIAL_FIT = 2.5, 2.0, 40.0
+"""Time of the panel for an image, of a trial for an image, and of a trial's fit, in passes of an image through the
+backbone."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +133,15 @@ class Images:
 
 
 def expected_seconds(plan: SuitePlan, costs: Costs, images: Images) -> float:
-    """Time for severities, both suites, the baseline's trial, and two finalists in the hold-out check."""
+    """Time for severities, both suites, and the baseline's trial and hold-out check."""
     draw = sum(costs.draw[name] for name in plan.families)
     area = 1.0 if plan.side is None else (plan.side / images.side) ** 2
     panel = _PANEL_PASS * costs.panel_pass
     anomalies = len(plan.families) * plan.per_family
     calibration = panel * (images.train + images.validation) + plan.calibrating * (draw + panel * len(plan.families))
-    drawing = len((images.validation, images.holdout)) * plan.per_family * draw
-    trial = costs.trial_pass * _TRIAL_PASS
-    scoring = trial * (images.train + images.validation + anomalies) + 2 * trial * (images.holdout + anomalies)
+    drawing = 2 * plan.per_family * draw
+    seen = images.train + images.validation + images.holdout + 2 * anomalies
+    scoring = costs.trial_pass * (_TRIAL_FIT + _TRIAL_PASS * seen)
     return area * calibration + drawing + scoring
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PUBLISHED_CHANNELS = 100
 _LEAST_RIDGE = 1e-5
 """Smallest ridge in units of a position's own mean variance: with less, rounding can make a covariance singular."""
+_ARRAYS = 3
+"""Arrays of the size of all covariances that a fit holds at once."""
 _IMAGES = 32
 """Images per accumulation step: each step touches all covariances, so a few large steps are faster."""
 _STRIPS = 3
@@ -157,6 +159,13 @@ class Padim(FeatureDetector):
         ridge = self.settings.ridge * float(covariance.diagonal(dim1=1, dim2=2).mean())
         self.head = PadimHead(kept, mean, _whiteners(covariance, max(ridge, 1e-8)), grid).to(self.extractor.device)
         report(1.0)
+
+    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
+        """See ``Detector.fit_bytes``: sums, covariances and their factors, each channels by channels a position."""
+        counts, strides = self.extractor.backbone.describe(self.settings.levels)
+        positions = (size[0] // min(strides)) * (size[1] // min(strides))
+        kept = min(self.settings.channels, sum(counts))
+        return super().fit_bytes(images, size) + 4.0 * _ARRAYS * positions * kept**2
 
     def _draw_channels(self, available: int) -> Tensor:
         wanted = min(self.settings.channels, available)

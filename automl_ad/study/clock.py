@@ -47,11 +47,13 @@ class Steps:
     Args:
         listener: Called with progress.
         stage: See ``Event``.
-        total: Units expected.
+        total: Units expected; may be told later, by `reach`.
         clock: Reading of a clock in seconds.
     """
 
-    def __init__(self, listener: Listener, stage: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, listener: Listener, stage: str, total: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._listener = listener
         self._stage = stage
         self._total = total
@@ -62,15 +64,14 @@ class Steps:
 
     def begin(self, message: str) -> None:
         """Names what is done from now on."""
-        self._message = message
-        self._tell()
+        self.reach(message, self._done, self._total)
 
     def advance(self, units: int = 1) -> None:
         """Counts units that are done."""
-        self._done = min(self._done + units, self._total)
-        self._tell()
+        self.reach(self._message, min(self._done + units, self._total), self._total)
 
-    def _tell(self) -> None:
-        pace = (self._clock() - self._start) / self._done if self._done else None
-        left = None if pace is None else pace * (self._total - self._done)
-        self._listener(Event(self._stage, self._message, self._done, self._total, left_s=left))
+    def reach(self, message: str, done: int, total: int) -> None:
+        """Tells what is done now, how many units are done, and of how many."""
+        self._message, self._done, self._total = message, done, total
+        left = (self._clock() - self._start) / done * (total - done) if done else None
+        self._listener(Event(self._stage, message, done, total, left_s=left))

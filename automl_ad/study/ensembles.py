@@ -26,11 +26,10 @@ from automl_ad.study.clock import Clock, Steps
 from automl_ad.study.configuration import Configuration, configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import STATE, trial_detector
-from automl_ad.study.holdout import save_holdout_scores
 from automl_ad.study.loop import recheck_s
 from automl_ad.study.progress import Listener
 from automl_ad.study.settings import StudySettings
-from automl_ad.study.trial import MAPS, SCORES, completed, describe_error, ended
+from automl_ad.study.trial import MAPS, SCORES, completed, describe_error, ended, save_holdout_scores
 
 _LEAST_SPREAD = 1e-9
 """Range of scores, relative to their magnitude, below which a candidate scores all images alike."""

@@ -242,7 +242,9 @@ class _SuiteBuilder:
                 save_suite(suites[name], self._normals.part(SUITES[name]), folder / name, self._source(name))
         keep_normals(self._normals.part("validation"), folder / "proxy")
         sources = ("texture", SdasFamily.name) if _holds_sdas(suites["proxy"]) else ("texture",)
+        known_of = {self._too_late(name) for name in self._settings.families}  # told in one sentence for all
         warnings = [*(decision.warnings if decision else ()), *(coverage.warnings if coverage else ())]
+        warnings = [warning for warning in warnings if warning not in known_of]
         warnings += [self._too_short] if self._too_short is not None else []
         return StudyData(
             self._normals,
@@ -270,8 +272,12 @@ class _SuiteBuilder:
         lack = self._decided_plan.describe(self._full)
         return [f"The time budget is short for this working size, so the proxy suite was reduced: {lack}."]
 
-    def _decide_plan(self, sdas: Sdas | None) -> None:
-        """Plans once; images of ``sdas`` are there already, so that it costs what the others cost."""
+    @staticmethod
+    def _too_late(family: str) -> str:
+        return f"The family {family} was left out: the time budget is too short for it."
+
+    def _decide_plan(self) -> None:
+        """Plans once; the images of ``sdas`` are there already, so that no time needs to be left for them."""
         if self._plan is not None or self._planner is None:
             self._plan = self._decided_plan
             return
@@ -321,7 +327,7 @@ class _SuiteBuilder:
         name = SdasFamily.name
         if sdas is None and self._settings.families == (name,):
             raise InputError(" ".join([*decision.warnings, "No other family was named; name more."]))
-        self._decide_plan(sdas)
+        self._decide_plan()
         plan = self._decided_plan
         steps = self._steps(plan)
         steps.begin("Calibrating the severities")
@@ -331,7 +337,7 @@ class _SuiteBuilder:
         elif sdas is None and name in self._settings.families:
             coverage = coverage.without(name, next(iter(decision.warnings), f"The family {name} was left out."))
         for lost in [lost for lost in self._settings.families if lost not in plan.families]:
-            coverage = coverage.without(lost, f"The family {lost} was left out: the time budget is too short for it.")
+            coverage = coverage.without(lost, self._too_late(lost))
         steps.begin("Drawing the proxy suite")
         suites = {name: self._suite(name, coverage.strengths, sdas, steps) for name in SUITES}
         return _Drawn(decision, coverage, suites)
