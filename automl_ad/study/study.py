@@ -41,7 +41,7 @@ from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import refit
 from automl_ad.study.log import TRACEBACK_FILE, study_log
 from automl_ad.study.machine import flushed_denormals, resolve_device
-from automl_ad.study.memory import require_memory, search_need
+from automl_ad.study.memory_need import require_memory, search_need
 from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
 from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
 from automl_ad.study.runner import SearchRunner, export_command, feature_cache

@@ -21,7 +21,7 @@ from automl_ad.store.plain_json import plain
 from automl_ad.study.anomaly_folder import AnomalyFolder, check_output
 from automl_ad.study.clock import Steps
 from automl_ad.study.machine import flushed_denormals, resolve_device
-from automl_ad.study.memory import require_memory, synthesis_need
+from automl_ad.study.memory_need import require_memory, synthesis_need
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.settings import StudySettings
 from automl_ad.study.suites import prepare_sdas, study_panel

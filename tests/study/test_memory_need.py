@@ -13,8 +13,8 @@ from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.errors import InputError, NotEnoughMemoryError
 from automl_ad.memory import GIB
 from automl_ad.methods.padim import Padim, PadimSettings
-from automl_ad.study import memory
-from automl_ad.study.memory import largest_side, require_memory, search_need, synthesis_need
+from automl_ad.study import memory_need
+from automl_ad.study.memory_need import largest_side, require_memory, search_need, synthesis_need
 from automl_ad.study.settings import load_study_file, requested_settings
 
 
@@ -27,22 +27,22 @@ def test_the_need_grows_with_images_size_and_suite(parts: Path) -> None:
 
 
 def test_the_sentence_tells_need_room_and_the_size_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda: 2 * GIB)
+    monkeypatch.setattr(memory_need, "free_bytes", lambda: 2 * GIB)
     check = require_memory(lambda images, pixels: images * pixels * 100, "The search")
     check(10, (1024, 1024))
     with pytest.raises(
         NotEnoughMemoryError,
-        match=r"^The search needs about 7\.8 GB of memory for 20 images at the working size 2048 x 2048, but 2\.0 GB are "
-        r"free; --image-size 1024 fits\.$",
+        match=r"^The search needs about 7\.8 GB of memory for 20 images at the working size 2048 x 2048, "
+        r"but 2\.0 GB are free; --image-size 1024 fits\.$",
     ):
         check(20, (2048, 2048))
 
 
 def test_where_no_size_fits_other_remedies_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda: 5)
+    monkeypatch.setattr(memory_need, "free_bytes", lambda: 5)
     with pytest.raises(NotEnoughMemoryError, match="end other programs or give fewer images"):
         require_memory(lambda images, pixels: 10.0, "The search")(20, (64, 64))
-    monkeypatch.setattr(memory, "free_bytes", lambda: None)
+    monkeypatch.setattr(memory_need, "free_bytes", lambda: None)
     require_memory(lambda images, pixels: 1e30, "The search")(20, (64, 64))
 
 
@@ -54,9 +54,9 @@ def test_the_largest_side_that_fits_is_a_multiple_of_the_stride() -> None:
 def test_searches_and_syntheses_are_refused_before_an_image_is_read(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda: GIB)
+    monkeypatch.setattr(memory_need, "free_bytes", lambda: GIB)
     with pytest.raises(
-        NotEnoughMemoryError, match="The search needs about .* 24 images at the working size 4096 x 4096"
+        NotEnoughMemoryError, match=r"The search needs about .* 24 images at the working size 4096 x 4096"
     ):
         search(parts, name="large", workspace=tmp_path, image_size=4096, backbones=["embedded"])
     with pytest.raises(NotEnoughMemoryError, match="The synthesis needs about"):
