@@ -23,8 +23,8 @@ _PER_PIXEL = 4
 """Bytes of a colour pixel and its mask."""
 _BATCH_PER_PIXEL = 8 * 60
 """Bytes a pixel of a batch of eight images in the first layers of a backbone."""
-_PANEL_PER_PIXEL = 4 * 42**2 * 4 / 64
-"""Bytes a pixel of the covariances of the reference panel: 42 channels on a grid of stride 8, four times over."""
+_PANEL_PER_PIXEL = 2 * 42**2 * 4 / 64
+"""Bytes a pixel of the covariances of the reference panel: 42 channels on a grid of stride 8, held twice."""
 
 Need = Callable[[int, int], float]
 """Bytes needed for so many images of so many pixels each."""
