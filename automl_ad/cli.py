@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 
 from automl_ad.cli_options import option, takes_search_options
 from automl_ad.errors import AutomlAdError, InputError, NoCandidateError, OptionError
+from automl_ad.memory import ran_out_of_memory
 from automl_ad.study.settings import checked_options, option_flag
 from automl_ad.synthesis.names import FAMILY_NAMES
 
@@ -75,6 +76,9 @@ def _explain(fault: BaseException, debug: bool) -> int:
         sentence = fault.naming(option_flag(fault.option)) if isinstance(fault, OptionError) else str(fault)
         _note(f"Error: {sentence}")
         return FAULT if isinstance(fault, NoCandidateError) else BAD_INPUT
+    if ran_out_of_memory(fault):
+        _note("Error: Memory ran out; give fewer or smaller images, or end other programs.")
+        return BAD_INPUT
     name, message = type(fault).__name__, (str(fault).splitlines() or ["no message"])[0]
     _note(f"Unexpected fault: {name}: {message} (run `automl-ad --debug COMMAND ...` to see the traceback)")
     return FAULT

@@ -33,6 +33,10 @@ class OptionError(InputError):
         return f"{spelling} {self.problem}"
 
 
+class NotEnoughMemoryError(AutomlAdError):
+    """The work needs more memory than there is."""
+
+
 class WeightsError(AutomlAdError):
     """Requested backbone weights are not available, or lack the requested levels."""
 

@@ -139,6 +139,26 @@ class CoverageResult(Result):
     left_out: Mapping[str, str] = Field(default_factory=dict)
 
 
+class ReducedSuite(Result):
+    """A proxy suite that holds less than was asked for, since the time budget was short.
+
+    Attributes:
+        per_cell: Anomalies of one family and severity.
+        severities: That were drawn.
+        families: That were drawn, unless coverage leaves one out.
+        calibration_anomalies: Anomalies of each family that calibrated its severities.
+        calibration_side: Working size at which they did.
+        requested_per_cell: Anomalies of one family and severity that were asked for.
+    """
+
+    per_cell: int
+    severities: tuple[float, ...]
+    families: tuple[str, ...]
+    calibration_anomalies: int
+    calibration_side: int
+    requested_per_cell: int
+
+
 class ProxyResult(Result):
     """What ranked the trials.
 
@@ -146,11 +166,15 @@ class ProxyResult(Result):
         suite: Hash of the proxy suite.
         families: Families of synthetic anomalies that it holds.
         coverage: What was drawn of them; None for studies of early versions.
+        reduced: What a short time budget left of the suite; left out where all was drawn that was asked for.
     """
+
+    omitted_when_none = frozenset({"reduced"})
 
     suite: str
     families: tuple[str, ...]
     coverage: CoverageResult | None = None
+    reduced: ReducedSuite | None = None
 
 
 class WinnerResult(Result):

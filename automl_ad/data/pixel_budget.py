@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
 from threading import Condition
@@ -67,16 +67,27 @@ def reading_threads() -> int:
     return int(cpu_count())
 
 
-def in_threads(function: Callable[[Item], Found], items: Iterable[Item], threads: int | None = None) -> list[Found]:
+def in_threads(
+    function: Callable[[Item], Found],
+    items: Sequence[Item],
+    threads: int | None = None,
+    tell: Callable[[int, int], None] | None = None,
+) -> list[Found]:
     """Calls a function that reads a file for each item, in threads.
 
     Args:
         function: Called once an item.
         items: Its arguments.
         threads: How many; `reading_threads` when None.
+        tell: Called with how many are done, and how many there are, after each.
 
     Returns:
         The results in the order of the items.
     """
     with ThreadPool(threads or reading_threads()) as pool:
-        return pool.map(function, items, chunksize=1)
+        found = []
+        for result in pool.imap(function, items):
+            found.append(result)
+            if tell is not None:
+                tell(len(found), len(items))
+        return found

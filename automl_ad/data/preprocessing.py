@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,18 +100,22 @@ class Preprocessing(Rendering):
             return self._resized(image)
 
     def load_all(
-        self, paths: Sequence[Path], threads: int | None = None
+        self,
+        paths: Sequence[Path],
+        tell: Callable[[int, int], None] | None = None,
+        threads: int | None = None,
     ) -> tuple[npt.NDArray[np.uint8], list[tuple[Path, str]]]:
         """Reads many files in threads, within the pixel budget of the process, leaving out those that cannot be read.
 
         Args:
             paths: The files.
+            tell: Called with how many files are read, and how many there are, after each.
             threads: How many; one per usable core when None.
 
         Returns:
             uint8 [N, 3, height, width] of the readable files in the order given, and (path, reason) of the others.
         """
-        loaded = in_threads(self._try_load, paths, threads)
+        loaded = in_threads(self._try_load, paths, threads, tell)
         pixels = [item for item in loaded if not isinstance(item, str)]
         faults = [(path, item) for path, item in zip(paths, loaded, strict=True) if isinstance(item, str)]
         empty = np.empty((0, 3, self.height, self.width), np.uint8)

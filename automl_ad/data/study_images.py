@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,7 +20,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.data.layouts import read_dataset
 from automl_ad.data.left_aside import LeftAsideFiles
 from automl_ad.data.masks import two_valued
-from automl_ad.data.preprocessing import Preprocessing, working_size
+from automl_ad.data.preprocessing import STRIDE, Preprocessing, working_size
 from automl_ad.data.reading import ImageInfo, probe
 from automl_ad.data.rendering import Rendering
 from automl_ad.data.splits import Splits, split
@@ -33,6 +33,8 @@ Split = Literal["train", "validation", "holdout"]
 
 SMALLEST = 16
 """Pixels a side below which an image is too small to show a part."""
+_ENLARGED = 1.25
+"""Ratio of the working size to the images' own side above which they count as enlarged."""
 _LISTED = 5
 """Unreadable files named in one warning."""
 
@@ -127,7 +129,25 @@ class StudyImages:
         return self.images.take(getattr(self.splits, split))
 
 
-def read_images(settings: ReadingSettings, renderer: Renderer = suited_rendering) -> GoodImages:
+@dataclass(frozen=True)
+class ReadingWatch:
+    """Who is told of images while they are read.
+
+    Attributes:
+        found: Called before any is read with their number and the largest working size (height, width); may refuse.
+        read: Called with how many are read, and how many there are.
+    """
+
+    found: Callable[[int, tuple[int, int]], None] | None = None
+    read: Callable[[int, int], None] | None = None
+
+
+UNWATCHED = ReadingWatch()
+
+
+def read_images(
+    settings: ReadingSettings, renderer: Renderer = suited_rendering, watch: ReadingWatch = UNWATCHED
+) -> GoodImages:
     """Reads the images of a folder.
 
     Args:
@@ -147,7 +167,9 @@ def read_images(settings: ReadingSettings, renderer: Renderer = suited_rendering
     rendering = renderer(readable)
     largest = working_size(sizes, max(settings.sides))
     preprocessing = {side: _preprocessing(working_size(sizes, side), largest, rendering) for side in settings.sides}
-    pixels, unread = preprocessing[max(settings.sides)].load_all(readable)
+    if watch.found is not None:
+        watch.found(len(readable), largest)
+    pixels, unread = preprocessing[max(settings.sides)].load_all(readable, watch.read)
     faults += [message for _, message in unread]
     lost = {path for path, _ in unread}
     kept = [path for path in readable if path not in lost]
@@ -163,7 +185,11 @@ def read_images(settings: ReadingSettings, renderer: Renderer = suited_rendering
         [hashes[i] for i in order],
         preprocessing,
         ImageFacts.of([infos[path] for path in kept], pixels, kinds, rendering.white_level),
-        [*_reading_warnings(faults, sizes), *_pixel_warnings(pixels, len(transparent), rendering)],
+        [
+            *_reading_warnings(faults, sizes),
+            *_pixel_warnings(pixels, len(transparent), rendering),
+            *_enlarging_warnings(sizes, largest),
+        ],
         dataset.summary(),
         aside.summary(),
     )
@@ -192,7 +218,9 @@ def divide(settings: ReadingSettings, good: GoodImages) -> StudyImages:
     )
 
 
-def read_study_images(settings: ReadingSettings, renderer: Renderer = suited_rendering) -> StudyImages:
+def read_study_images(
+    settings: ReadingSettings, renderer: Renderer = suited_rendering, watch: ReadingWatch = UNWATCHED
+) -> StudyImages:
     """Reads the images of a study and divides them.
 
     Args:
@@ -202,7 +230,7 @@ def read_study_images(settings: ReadingSettings, renderer: Renderer = suited_ren
     Raises:
         InputError: There are too few readable, distinct images, or none at all.
     """
-    return divide(settings, read_images(settings, renderer))
+    return divide(settings, read_images(settings, renderer, watch))
 
 
 def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
@@ -275,6 +303,17 @@ def _pixel_warnings(pixels: npt.NDArray[np.uint8], transparent: int, how: Render
     if few_levels(used):
         found.append(f"The images use only {used} of 256 grey levels; run `automl-ad audit` for what to do.")
     return found
+
+
+def _enlarging_warnings(sizes: Sequence[tuple[int, int]], working: tuple[int, int]) -> list[str]:
+    own = float(np.median([np.sqrt(height * width) for height, width in sizes]))
+    side = float(np.sqrt(working[0] * working[1]))
+    if side <= _ENLARGED * own:
+        return []
+    return [
+        f"The images have about {own:.0f} x {own:.0f} pixels and are enlarged to {working[1]} x {working[0]}, which "
+        f"adds no detail but takes time and memory; --image-size {max(STRIDE, round(own))} keeps their size."
+    ]
 
 
 def _counting_warnings(groups: Sequence[int]) -> list[str]:

@@ -30,6 +30,11 @@ MIN_DRAWN = 0.5
 """Share of attempts that must succeed for a strength to be used."""
 
 
+def ignore_count(count: int) -> None:
+    """For drawings that nobody watches."""
+    del count
+
+
 @dataclass(frozen=True)
 class Panel:
     """Reference detectors that calibrate severities and are never candidates.
@@ -111,7 +116,14 @@ class DetectabilityCurve:
 
 
 def measure_detectability(
-    context: Context, families: Sequence[str], panel: Panel, per_strength: int, rng: np.random.Generator
+    context: Context,
+    families: Sequence[str],
+    panel: Panel,
+    per_strength: int,
+    rng: np.random.Generator,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    tell: Callable[[int], None] = ignore_count,
 ) -> dict[str, DetectabilityCurve]:
     """Measures the detectability curve of each family.
 
@@ -121,27 +133,45 @@ def measure_detectability(
         panel: The reference panel.
         per_strength: Number of anomalies per family and strength.
         rng: Source of all randomness.
+        strengths: At which it is measured, ascending.
+        tell: Called with the number of anomalies just drawn, and of those just scored.
     """
-    return {name: _curve(create_family(name, context), context, panel, per_strength, rng) for name in families}
+    return {
+        name: _curve(create_family(name, context), context, panel, per_strength, strengths, rng, tell)
+        for name in families
+    }
 
 
 def _curve(
-    family: AnomalyFamily, context: Context, panel: Panel, per_strength: int, rng: np.random.Generator
+    family: AnomalyFamily,
+    context: Context,
+    panel: Panel,
+    per_strength: int,
+    strengths: Sequence[float],
+    rng: np.random.Generator,
+    tell: Callable[[int], None],
 ) -> DetectabilityCurve:
     bases = [context.normals[int(base)] for base in rng.integers(len(context.normals), size=per_strength)]
-    family.prepare(bases * len(STRENGTHS), [strength for strength in STRENGTHS for _ in bases])
-    attempts = {strength: _drawn(family, bases, strength, rng) for strength in STRENGTHS}
+    family.prepare(bases * len(strengths), [strength for strength in strengths for _ in bases])
+    attempts = {strength: _drawn(family, bases, strength, rng, tell) for strength in strengths}
     drawn = {strength: images for strength, images in attempts.items() if len(images) >= MIN_DRAWN * per_strength}
     if not drawn:
         return DetectabilityCurve((), ())
     # The panel takes groups of equal size: where a few attempts failed, other anomalies are repeated.
     images = [image for images in drawn.values() for image in islice(cycle(images), per_strength)]
-    return DetectabilityCurve.of(list(drawn), panel.detectabilities(ImageSet.from_hwc(images), len(drawn)))
+    curve = DetectabilityCurve.of(list(drawn), panel.detectabilities(ImageSet.from_hwc(images), len(drawn)))
+    tell(per_strength * len(strengths))
+    return curve
 
 
 def _drawn(
-    family: AnomalyFamily, bases: Sequence[npt.NDArray[np.uint8]], strength: float, rng: np.random.Generator
+    family: AnomalyFamily,
+    bases: Sequence[npt.NDArray[np.uint8]],
+    strength: float,
+    rng: np.random.Generator,
+    tell: Callable[[int], None],
 ) -> list[npt.NDArray[np.uint8]]:
     """The anomalies that could be drawn on the bases."""
     pairs = [family.try_draw(base, strength, rng) for base in bases]
+    tell(len(bases))
     return [pair[0] for pair in pairs if pair is not None]

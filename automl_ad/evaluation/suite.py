@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import reduce
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.cells import Celled
+from automl_ad.evaluation.severity import ignore_count
 from automl_ad.store.artifacts import load_arrays, read_json, save_arrays, write_json
 from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.contact_sheet import contact_sheet, write_png
@@ -47,7 +48,11 @@ class Suite(Celled):
 
 
 def draw_suite(
-    context: Context, severities: Mapping[str, Mapping[float, float]], per_family: int, rng: np.random.Generator
+    context: Context,
+    severities: Mapping[str, Mapping[float, float]],
+    per_family: int,
+    rng: np.random.Generator,
+    tell: Callable[[int], None] = ignore_count,
 ) -> Suite:
     """Draws anomalies of every family and severity on the context's normals.
 
@@ -59,6 +64,7 @@ def draw_suite(
         severities: Strength to draw with, by family and severity (see ``Coverage``).
         per_family: Number of anomalies of each family, split evenly among its severities; at least one per severity.
         rng: Source of all randomness.
+        tell: Called with the number of anomalies of each cell once it is drawn.
     """
     images, masks, cells, bases = [], [], [], []
     for name, strengths in severities.items():
@@ -70,6 +76,7 @@ def draw_suite(
                 masks.append(mask)
                 cells.append(f"{name}/{severity:g}")
                 bases.append(base)
+            tell(per_cell)
     return _suite(np.stack(images), np.stack(masks), cells, bases)
 
 

@@ -129,6 +129,16 @@ class Detector(ABC):
         """
         return False
 
+    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
+        """Bytes that a fit will hold at once beside images and backbone, within a factor of about two; 0 if unknown.
+
+        Args:
+            images: Normal images of the fit.
+            size: (height, width) of each in pixels.
+        """
+        del images, size
+        return 0.0
+
     @abstractmethod
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """Fits the detector to normal images.

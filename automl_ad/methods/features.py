@@ -151,6 +151,13 @@ class FeatureDetector(Detector):
         """See ``Detector.to_module``."""
         return DetectorModule(self.extractor.backbone, self.head, self.settings.levels, self.uses_images)
 
+    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
+        """See ``Detector.fit_bytes``."""
+        del images
+        backbone = self.extractor.backbone
+        pairs = zip(*backbone.describe(self.settings.levels), strict=True)
+        return 4.0 * BATCH * sum(count * (size[0] // stride) * (size[1] // stride) for count, stride in pairs)
+
     @classmethod
     @abstractmethod
     def suggest(cls, trial: BaseTrial, space: Space) -> dict[str, Any]:

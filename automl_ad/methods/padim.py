@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PUBLISHED_CHANNELS = 100
 _LEAST_RIDGE = 1e-5
 """Smallest ridge in units of a position's own mean variance: with less, rounding can make a covariance singular."""
+_ARRAYS = 2
+"""Arrays of the size of all covariances that a fit holds at once."""
 _IMAGES = 32
 """Images per accumulation step: each step touches all covariances, so a few large steps are faster."""
 _STRIPS = 3
@@ -117,17 +119,19 @@ def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         torch.baddbmm(products, shifted.transpose(1, 2), shifted, out=products)
         count += batch.shape[1]
     shift = total / count
-    covariance = (products - count * shift[:, :, None] * shift[:, None, :]) / max(count - 1, 1)
+    covariance = products.sub_(count * shift[:, :, None] * shift[:, None, :]).div_(max(count - 1, 1))
     return origin[:, 0] + shift, covariance
 
 
 def _whiteners(covariance: Tensor, ridge: float) -> Tensor:
-    """Inverse Cholesky factors of ``covariance + ridge * I``, [P, D, D]."""
+    """Inverse Cholesky factors of ``covariance + ridge * I``, [P, D, D]; they take the place of the covariances."""
     identity = torch.eye(covariance.shape[1], device=covariance.device)
     own = covariance.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     ridges = (_LEAST_RIDGE * own).clamp_min(ridge)
     blocks = zip(torch.split(covariance, _BLOCK), torch.split(ridges, _BLOCK), strict=True)
-    return torch.cat([_inverse_factor(block + added * identity, identity) for block, added in blocks])
+    for block, added in blocks:
+        block.copy_(_inverse_factor(block + added * identity, identity))
+    return covariance
 
 
 def _inverse_factor(matrices: Tensor, identity: Tensor) -> Tensor:
@@ -157,6 +161,13 @@ class Padim(FeatureDetector):
         ridge = self.settings.ridge * float(covariance.diagonal(dim1=1, dim2=2).mean())
         self.head = PadimHead(kept, mean, _whiteners(covariance, max(ridge, 1e-8)), grid).to(self.extractor.device)
         report(1.0)
+
+    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
+        """See ``Detector.fit_bytes``: sums, covariances and their factors, each channels by channels a position."""
+        counts, strides = self.extractor.backbone.describe(self.settings.levels)
+        positions = (size[0] // min(strides)) * (size[1] // min(strides))
+        kept = min(self.settings.channels, sum(counts))
+        return super().fit_bytes(images, size) + 4.0 * _ARRAYS * positions * kept**2
 
     def _draw_channels(self, available: int) -> Tensor:
         wanted = min(self.settings.channels, available)

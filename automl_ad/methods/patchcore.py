@@ -251,6 +251,12 @@ class PatchCore(FeatureDetector):
             parts.append(vectors.flatten(0, 1))
         return torch.cat(parts)
 
+    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
+        """See ``Detector.fit_bytes``: all patches, joined from those of each image."""
+        counts, strides = self.extractor.backbone.describe(self.settings.levels)
+        patches = min(images * (size[0] // min(strides)) * (size[1] // min(strides)), _MAX_PATCHES)
+        return super().fit_bytes(images, size) + 2 * 4.0 * patches * sum(counts)
+
     def _standard(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         if not self.settings.standardise:
             return torch.zeros_like(vectors[0]), torch.ones_like(vectors[0])

@@ -91,6 +91,27 @@ def shortlist(
     return [record for record, _ in ranking if record.number in chosen]
 
 
+NEEDED = 2
+"""Finalists without which the hold-out check says nothing: the leader and the baseline."""
+
+
+def by_need(chosen: Sequence[CandidateRecord], baseline: int) -> list[CandidateRecord]:
+    """The finalists in the order in which they are checked: the leader, the baseline, ensembles, and the others.
+
+    Args:
+        chosen: The finalists, the best first, at least one.
+        baseline: Trial number of the baseline.
+    """
+    leader = chosen[0].number
+
+    def need(record: CandidateRecord) -> int:
+        if record.number in (leader, baseline):
+            return 0
+        return 1 if record.method == ENSEMBLE else 2
+
+    return sorted(chosen, key=need)
+
+
 def learned_families(records: Sequence[CandidateRecord]) -> frozenset[str]:
     """Families that some of the candidates learned from."""
     return frozenset[str]().union(*(record.learned_from for record in records))

@@ -22,13 +22,14 @@ from automl_ad.selection.ranking import ranked, usable
 from automl_ad.store.artifacts import load_arrays
 from automl_ad.store.records import CandidateRecord, utc_now
 from automl_ad.store.repository import Repository
+from automl_ad.study.clock import Clock, Steps
 from automl_ad.study.configuration import Configuration, configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import STATE, trial_detector
-from automl_ad.study.holdout import save_holdout_scores
-from automl_ad.study.progress import Event, Listener
+from automl_ad.study.loop import recheck_s
+from automl_ad.study.progress import Listener
 from automl_ad.study.settings import StudySettings
-from automl_ad.study.trial import MAPS, SCORES, completed, describe_error, ended
+from automl_ad.study.trial import MAPS, SCORES, completed, describe_error, ended, save_holdout_scores
 
 _LEAST_SPREAD = 1e-9
 """Range of scores, relative to their magnitude, below which a candidate scores all images alike."""
@@ -41,7 +42,8 @@ def add_ensembles(
     repository: Repository,
     baseline: int,
     listener: Listener,
-) -> list[int]:
+    clock: Clock,
+) -> tuple[list[int], int]:
     """Adds the ensembles of the baseline and the one or two best candidates that differ from it, unless they exist.
 
     The baseline is a member of each: it was clearly behind on no real set, unlike candidates that lead on synthetic
@@ -54,9 +56,11 @@ def add_ensembles(
         repository: Where its trials are.
         baseline: Trial number of the training-free baseline; where it is not usable, the best takes its place.
         listener: Called with progress.
+        clock: An ensemble that its members' durations would carry past the time budget is not built.
 
     Returns:
-        Trial numbers of these ensembles, without those that an earlier run built from other trials.
+        Trial numbers of these ensembles, without those that an earlier run built from other trials, and how many were
+        not built for want of time.
 
     Raises:
         StoreError: Files or the database cannot be read or written.
@@ -65,14 +69,25 @@ def add_ensembles(
     ranking = [record for record, _ in ranked(usable(tried, settings))]
     ordered = sorted(ranking, key=lambda record: record.number != baseline)
     members = select_members(ordered, lambda record: member_of(context, record))
-    builder, numbers = _EnsembleBuilder(context, members), []
+    builder, numbers, skipped = _EnsembleBuilder(context, members), [], 0
+    steps = Steps(listener, "average", max(0, len(members) - 1))
     for count in range(2, len(members) + 1):
         configuration = ensemble_of(members[:count])
-        numbers.append(reserved_number(study, configuration.digest))
         if repository.find_configuration(study.study_name, configuration.digest) is None:
-            listener(Event("average", "Building an ensemble of the best", count - 2, len(members) - 1))
-            repository.save_candidate(study.study_name, builder.record(numbers[-1], configuration))
-    return numbers
+            # Its scores are checked on the hold-out images, and so will be those of the baseline and the leader.
+            if _expected_s(members[:count]) + 2 * _expected_s(members[:1]) > clock.remaining:
+                skipped += 1
+                continue
+            steps.begin("Building an ensemble of the best")
+            number = reserved_number(study, configuration.digest)
+            repository.save_candidate(study.study_name, builder.record(number, configuration))
+        numbers.append(reserved_number(study, configuration.digest))
+        steps.advance()
+    return numbers, skipped
+
+
+def _expected_s(members: Sequence[tuple[CandidateRecord, Member]]) -> float:
+    return sum(recheck_s(record) for record, _ in members)
 
 
 def member_of(context: StudyContext, record: CandidateRecord) -> Member | None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
-from automl_ad.evaluation.suite_scores import SuiteScores, score_suite
-from automl_ad.methods.base import Detector
+from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.selection.decision import Finalist
 from automl_ad.selection.holdout import PooledSuites
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import trial_detector
-from automl_ad.study.trial import SCORES, suite_maps
+from automl_ad.study.trial import SCORES, holdout_path, save_holdout_scores
 
 
 class HoldoutCheck:
@@ -29,6 +27,10 @@ class HoldoutCheck:
         counts = (len(splits.validation), len(splits.holdout))
         self._context = context
         self._suites = PooledSuites(data.proxy, data.holdout, counts, context.seed, learned)
+
+    def is_scored(self, record: CandidateRecord) -> bool:
+        """Whether the candidate was scored on the hold-out suite before, so that judging it takes no time."""
+        return holdout_path(self._context, record.number, configuration_of(record).side).is_file()
 
     def finalist(self, record: CandidateRecord) -> tuple[Finalist, dict[str, float]]:
         """Judges a candidate; its scores on the hold-out suite are kept, so that it is scored once.
@@ -50,16 +52,3 @@ class HoldoutCheck:
         holdout = SuiteScores.load(path)
         cells = holdout.cells(self._context.data.holdout, str(record.rule))
         return self._suites.finalist(record, SuiteScores.load(kept), holdout), cells
-
-
-def save_holdout_scores(context: StudyContext, number: int, side: int, detector: Detector) -> None:
-    """Scores a trial's detector on the hold-out suite and keeps the scores with the trial."""
-    views = context.data.at(side)
-    normals = views.normals.take(context.data.normals.splits.holdout)
-    scores = score_suite(suite_maps(detector, normals, views.holdout), views.holdout)
-    scores.save(holdout_path(context, number, side))
-
-
-def holdout_path(context: StudyContext, number: int, side: int) -> Path:
-    """Where a trial keeps its scores on the hold-out suite."""
-    return context.folder.trial(number) / f"certify_{context.data.at(side).holdout.digest[:16]}.npz"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -16,6 +16,7 @@ from automl_ad.seeds import derived_seed
 from automl_ad.selection.ranking import describe_candidate, limits_exceeded
 from automl_ad.store.records import CandidateRecord
 from automl_ad.store.repository import Repository
+from automl_ad.study.clock import Clock
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import remove_states
@@ -36,32 +37,15 @@ REPEATS_ALLOWED = 40
 """Repeated configurations in a row after which the space counts as used up."""
 
 
-@dataclass
-class Clock:
-    """The wall-clock budget of one run.
-
-    Attributes:
-        budget_s: Seconds that the whole run may take.
-        started: Reading of ``time.monotonic`` at its start.
-    """
-
-    budget_s: float
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.started
-
-    def left(self, finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
-        """Seconds left for trials, after deducting what the end of the study will need."""
-        return self.budget_s - self.elapsed - closing_time(finished, settings)
+def time_left(clock: Clock, finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
+    """Seconds left for trials, after deducting what the end of the study will need."""
+    return clock.remaining - closing_time(finished, settings)
 
 
 def closing_time(finished: Sequence[CandidateRecord], settings: StudySettings) -> float:
     """Seconds expected for the hold-out check and the ensembles, from the trials so far."""
     finalists = settings.holdout_candidates + (ENSEMBLES if settings.ensemble else 0)
-    return sum(_recheck_s(record) for record in best_by_proxy(finished, finalists))
+    return sum(recheck_s(record) for record in best_by_proxy(finished, finalists))
 
 
 def best_by_proxy(finished: Sequence[CandidateRecord], count: int) -> list[CandidateRecord]:
@@ -69,8 +53,11 @@ def best_by_proxy(finished: Sequence[CandidateRecord], count: int) -> list[Candi
     return sorted(finished, key=lambda record: -(record.proxy_score or 0))[:count]
 
 
-def _recheck_s(record: CandidateRecord) -> float:
-    """As long as the trial took without its training, the state of which is kept."""
+def recheck_s(record: CandidateRecord) -> float:
+    """Seconds that fitting and scoring a candidate once more will take.
+
+    As long as the trial took without its training, the state of which is kept.
+    """
     trained = (record.fit_s or 0) if configuration_of(record).trains else 0
     return (record.total_s or 0) - trained
 
@@ -106,9 +93,9 @@ def search_loop(
             context.folder, {record.number for record in best_by_proxy(finished, settings.holdout_candidates)}
         )
         _announce(listener, records, finished, settings, clock)
-        if _done(records, finished, settings, clock):
+        if _done(records, finished, settings, clock, next_proposal(study)):
             return
-        seconds = clock.left(finished, settings) if finished else None
+        seconds = time_left(clock, finished, settings) if finished else None
         fresh = _step(study, context, settings, spaces, repository, Budget(seconds), finished)
         repeats = 0 if fresh else repeats + 1
 
@@ -118,13 +105,33 @@ def _done(
     finished: Sequence[CandidateRecord],
     settings: StudySettings,
     clock: Clock,
+    waiting: Mapping[str, Any] | None,
 ) -> bool:
     if len(records) >= settings.trials:
         return True
     if not finished:  # the baseline must run, however short the budget; but failures must not go on for ever
         return bool(records) and clock.elapsed >= clock.budget_s
-    typical = statistics.median(record.total_s or 0 for record in finished)
-    return clock.left(finished, settings) < typical
+    return time_left(clock, finished, settings) < expected_s(finished, waiting)
+
+
+def next_proposal(study: optuna.Study) -> Mapping[str, Any] | None:
+    """The trial parameters that are tried next; None where the sampler has yet to propose them."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+        return dict(trial.system_attrs.get("fixed_params", {})) or trial.params
+    return None
+
+
+def expected_s(finished: Sequence[CandidateRecord], proposal: Mapping[str, Any] | None) -> float:
+    """Seconds that the next trial will take: as long as the others of its method and backbone took, else of all.
+
+    Args:
+        finished: Complete trials, at least one.
+        proposal: Its parameters, if they are known.
+    """
+    method = (proposal or {}).get("method")
+    same = [record for record in finished if record.method == method]
+    on_backbone = [record for record in same if record.backbone == (proposal or {}).get(f"{method}.backbone")]
+    return statistics.median(record.total_s or 0 for record in on_backbone or same or finished)
 
 
 def _step(

@@ -139,12 +139,16 @@ def _remedy(fault: Mapping[str, Any]) -> str:
     match fault["type"]:
         case "greater_than_equal":
             return f"give a value of {_at_least(limits['ge'])}"
+        case "less_than_equal":
+            return f"give a value of {_at_most(limits['le'])}"
         case "greater_than":
             return f"give a value {_above(limits['gt'])}"
         case "finite_number":
             return "give a finite number"
         case "too_short":
             return f"give at least {limits['min_length']}"
+        case "too_long":
+            return f"give at most {limits['max_length']}"
         case "literal_error":
             return f"choose among {limits['expected'].replace(' or ', ', ').replace(chr(39), '')}"
         case "value_error":
@@ -156,6 +160,10 @@ def _remedy(fault: Mapping[str, Any]) -> str:
 
 def _at_least(number: float) -> str:
     return f"at least {number:g}"
+
+
+def _at_most(number: float) -> str:
+    return f"at most {number:.10g}"
 
 
 def _above(number: float) -> str:

@@ -32,7 +32,7 @@ class Event:
         done: Units finished in this stage.
         total: Units expected in this stage, if known.
         elapsed_s: Seconds since the search began.
-        left_s: Seconds expected until it ends, if known.
+        left_s: Seconds expected until the stage ends, in stage ``search`` until the search ends; None if unknown.
         leader: The leading candidate, described in a phrase.
     """
 

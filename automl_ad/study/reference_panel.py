@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
-from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.backbones.extractor import BATCH, FeatureExtractor
 from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
@@ -24,6 +27,25 @@ _MEMBERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+class _RecentFeatures(FeatureExtractor):
+    """Keeps the features of the images that it saw last: all members of the panel look at the same ones in turn."""
+
+    def __init__(self, backbone: Backbone, device: torch.device) -> None:
+        super().__init__(backbone, device)
+        self._seen: tuple[str, int] | None = None
+        self._kept: list[dict[int, Tensor]] = []
+
+    def batches(self, images: ImageSet, levels: Sequence[int], size: int = BATCH) -> Iterator[list[Tensor]]:
+        """See ``FeatureExtractor.batches``."""
+        if self._seen != (images.key, size):
+            self._seen, self._kept = (images.key, size), []
+        kept = self._kept
+        for place, batch in enumerate(images.batches(size)):
+            if place == len(kept):
+                kept.append(dict(zip(_LEVELS, self.maps(torch.from_numpy(batch), _LEVELS), strict=True)))
+            yield [kept[place][level] for level in levels]
+
+
 def reference_panel(normals: ImageSet, unseen: ImageSet, device: torch.device, side: int) -> Panel:
     """Fits the panel on the embedded backbone, which is the same on every machine and needs no weights.
 
@@ -33,7 +55,7 @@ def reference_panel(normals: ImageSet, unseen: ImageSet, device: torch.device, s
         device: Where to compute.
         side: Working size.
     """
-    extractor = FeatureExtractor(EmbeddedBackbone(), device)
+    extractor = _RecentFeatures(EmbeddedBackbone(), device)
     scorers = [
         _member(Configuration.of(method, side, {"backbone": EMBEDDED, **settings}), extractor, normals)
         for method, settings in _MEMBERS

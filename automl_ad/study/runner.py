@@ -12,10 +12,11 @@ from automl_ad.backbones.cache import FeatureCache
 from automl_ad.data.splits import STORED_SPLITS
 from automl_ad.data.study_images import StudyImages
 from automl_ad.errors import NoCandidateError, StoreError, StudyError
+from automl_ad.evaluation.plan import SuitePlan
 from automl_ad.methods.registry import ENSEMBLE
-from automl_ad.results import CoverageResult, ProxyResult, SearchOutcome, TrialCounts, WinnerResult
+from automl_ad.results import CoverageResult, ProxyResult, ReducedSuite, SearchOutcome, TrialCounts, WinnerResult
 from automl_ad.selection.decision import Decision, Finalist, decide, limitations
-from automl_ad.selection.holdout import learned_families, shortlist
+from automl_ad.selection.holdout import NEEDED, by_need, learned_families, shortlist
 from automl_ad.selection.lead_model import lead_models_for
 from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline, ranked, usable
 from automl_ad.store.artifacts import StudyFolder
@@ -24,13 +25,15 @@ from automl_ad.store.plain_json import plain
 from automl_ad.store.records import CandidateRecord, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study.backbones import BackboneSet, load_backbones
+from automl_ad.study.clock import Clock, Steps
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.ensembles import add_ensembles
 from automl_ad.study.holdout import HoldoutCheck
 from automl_ad.study.log import log_start
-from automl_ad.study.loop import Clock, open_optuna, search_loop
+from automl_ad.study.loop import open_optuna, recheck_s, search_loop
 from automl_ad.study.machine import quiet_optuna, resolve_device
+from automl_ad.study.planning import Planner
 from automl_ad.study.progress import Event, Listener
 from automl_ad.study.rescore import rescore_trials
 from automl_ad.study.settings import StudySettings
@@ -87,8 +90,10 @@ class SearchRunner:
         device = resolve_device(self._settings.device)
         backbones = load_backbones(self._settings, device, feature_cache(self._folder))
         self._begin(normals, backbones)
-        self._tell("suite", "Drawing the proxy suite")
-        data = draw_study_data(self._settings, normals, self._folder, device, self._listener)
+        self._tell("suite", "Preparing the proxy suite")
+        planner = Planner(lambda: self._clock.remaining, next(iter(backbones.extractors.values())))
+        data = draw_study_data(self._settings, normals, self._folder, device, self._listener, planner)
+        self._require_same_suite(data.proxy.digest)
         context = StudyContext.of(data, backbones, self._folder, self._settings)
         self._repository.set_suite(self._name, data.proxy.digest)
         _log.info("Proxy suite %s on %s, backbones %s", data.proxy.digest, device, ", ".join(backbones.tags))
@@ -97,7 +102,7 @@ class SearchRunner:
         for warning in warnings:
             _log.warning("%s", warning)
             self._tell("warning", warning)
-        ensembles = self._run_trials(context)
+        ensembles = self._run_trials(context, warnings)
         return self._conclude(context, ensembles, warnings)
 
     def _begin(self, normals: StudyImages, backbones: BackboneSet) -> None:
@@ -139,7 +144,19 @@ class SearchRunner:
                 "new search another --name."
             )
 
-    def _run_trials(self, context: StudyContext) -> list[int]:
+    def _require_same_suite(self, digest: str) -> None:
+        """Refuses to go on with trials that were scored on another suite, which was lost.
+
+        One that was reduced for a short time cannot be drawn again as it was.
+        """
+        known = self._repository.get_study(self._name).suite_hash
+        if known not in (None, digest) and self._repository.candidates(self._name):
+            raise StudyError(
+                f"The proxy suite of study {self._name} was lost, and its trials were scored on it; give the new "
+                "search another --name."
+            )
+
+    def _run_trials(self, context: StudyContext, warnings: list[str]) -> list[int]:
         """Runs the trials and builds the ensembles; returns the numbers of the latter."""
         with quiet_optuna():
             study = open_optuna(self._name, optuna_storage(self._url))
@@ -148,9 +165,14 @@ class SearchRunner:
                 rescore_trials(context, self._name, self._repository)
                 if not self._settings.ensemble:
                     return []
-                ensembles = add_ensembles(
-                    study, context, self._settings, self._repository, BASELINE_TRIAL, self._listener
+                ensembles, skipped = add_ensembles(
+                    study, context, self._settings, self._repository, BASELINE_TRIAL, self._listener, self._clock
                 )
+                if skipped:
+                    warnings.append(
+                        f"The time budget left no room for {skipped} of {skipped + len(ensembles)} ensembles; with "
+                        "more --time-budget the same command adds them."
+                    )
                 rescore_trials(context, self._name, self._repository)
             except StorageInternalError as error:
                 raise StoreError(
@@ -181,9 +203,14 @@ class SearchRunner:
     ) -> list[Finalist]:
         """The hold-out check; a candidate that fails in it is left out with a warning."""
         self._repository.clear_holdout(self._name)
-        check, finalists = HoldoutCheck(context, learned), []
-        for done, record in enumerate(chosen):
-            self._listener(Event("certify", "Checking the best again", done, len(chosen), self._clock.elapsed))
+        check, late = HoldoutCheck(context, learned), 0
+        finalists: list[Finalist] = []
+        steps = Steps(self._listener, "certify", len(chosen))
+        steps.begin("Checking the best again")
+        for record in by_need(chosen, BASELINE_TRIAL):
+            if len(finalists) >= NEEDED and not check.is_scored(record) and recheck_s(record) > self._clock.remaining:
+                late += 1
+                continue
             try:
                 finalist, cells = check.finalist(record)
             except StoreError:
@@ -192,12 +219,20 @@ class SearchRunner:
                 warnings.append(f"Trial {record.number} failed on the hold-out images: {describe_error(error)}")
                 _log.warning("%s", warnings[-1], exc_info=error)
                 continue
+            finally:
+                steps.advance()
             self._repository.set_holdout(self._name, record.number, finalist.value, cells)
             _log.info("Trial %d in the hold-out check: %.4f", record.number, finalist.value)
             finalists.append(finalist)
         if not finalists:
             raise NoCandidateError(f"No candidate could be checked again: {warnings[-1]}")
-        return finalists
+        if late:
+            warnings.append(
+                f"The time budget left no room for {late} of {len(chosen)} candidates in the hold-out check; with more "
+                "--time-budget the same command checks them."
+            )
+        order = [record.number for record in chosen]
+        return sorted(finalists, key=lambda finalist: order.index(finalist.number))
 
     def _outcome(
         self,
@@ -222,6 +257,7 @@ class SearchRunner:
                 suite=context.data.proxy.digest,
                 families=tuple(winner.families),
                 coverage=None if coverage is None else CoverageResult.model_validate(coverage.facts),
+                reduced=_reduced(context.data.plan, self._settings),
             ),
             winner=_winner(winner),
             tied=decision.tied,
@@ -275,6 +311,19 @@ def _place(folder: StudyFolder, url: str) -> str:
 def _winner(record: CandidateRecord) -> WinnerResult:
     shared = {name: getattr(record, name) for name in WinnerResult.model_fields if name != "trial"}
     return WinnerResult(trial=record.number, **shared)
+
+
+def _reduced(plan: SuitePlan | None, settings: StudySettings) -> ReducedSuite | None:
+    if plan is None:
+        return None
+    return ReducedSuite(
+        per_cell=plan.per_cell,
+        severities=plan.severities,
+        families=plan.families,
+        calibration_anomalies=plan.calibrating,
+        calibration_side=plan.side or max(settings.sides),
+        requested_per_cell=settings.per_cell,
+    )
 
 
 def _scored_as_now(record: CandidateRecord) -> bool:

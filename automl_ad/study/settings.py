@@ -25,6 +25,9 @@ Preset = Literal["quick", "balanced", "thorough", "faithful"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 SEVERITIES = (0.7, 0.85, 0.95)
 """Mean image AUROC of the reference panel on each severity: from hard to see to easy, but never hopeless or trivial."""
+LARGEST_SIDE = 4096
+"""Largest working size: the side, in pixels, of the square that has its area."""
+MOST_TRIALS = 100_000
 _DEVICE = re.compile(r"auto|(cpu|cuda)(:[0-9]+)?")
 _STUDY, _BUDGET, _SPACE, _LIMITS, _RUN = "Study", "Preset and budget", "Search space", "Limits of the winner", "Run"
 
@@ -41,7 +44,7 @@ class StudyFile(BaseModel):
 
     effort: Effort = Field(default="quick", description="How long methods may train in one trial.")
     trials: Annotated[int, Option(_BUDGET, "N", "Maximum number of trials")] = Field(
-        default=30, ge=1, description="Maximum number of trials."
+        default=30, ge=1, le=MOST_TRIALS, description="Maximum number of trials."
     )
     time_budget: Annotated[float, Option(_BUDGET, "TIME", "Time budget", parsed_from=str)] = Field(
         default=300.0,
@@ -59,9 +62,10 @@ class StudyFile(BaseModel):
     methods: Annotated[tuple[str, ...], Option(_SPACE, "a,b", "Methods", parsed_from=str)] = Field(
         default=("padim", "patchcore", "dfr"), min_length=1, description=f"Methods to search: {', '.join(METHODS)}."
     )
-    sides: tuple[int, ...] = Field(
+    sides: tuple[Annotated[int, Field(ge=32, le=LARGEST_SIDE)], ...] = Field(
         default=(256,),
         min_length=1,
+        max_length=10,
         description="Sides of the squares that have the areas of the working sizes, pixels.",
     )
     families: tuple[str, ...] = Field(
@@ -72,14 +76,15 @@ class StudyFile(BaseModel):
         min_length=1,
         description="Severities of each family: image AUROC that the reference panel reaches on it, 0.5 to 1.",
     )
-    per_cell: int = Field(default=12, ge=4, description="Synthetic anomalies of one family and severity.")
+    per_cell: int = Field(default=12, ge=4, le=1000, description="Synthetic anomalies of one family and severity.")
     holdout_candidates: int = Field(
         default=6,
         ge=1,
+        le=100,
         alias="certified",
         description="Best candidates in the hold-out check, beside ensembles and baseline.",
     )
-    folds: int = Field(default=5, ge=2, description="Folds that give the normals their out-of-fold scores.")
+    folds: int = Field(default=5, ge=2, le=100, description="Folds that give the normals their out-of-fold scores.")
     ensemble: Annotated[bool, Option(_SPACE, label="Ensembles")] = Field(
         default=True,
         alias="average",
@@ -217,7 +222,10 @@ class RunOptions(BaseModel):
         Field(default=None, description="Study file: YAML file of settings instead of a preset.")
     )
     image_size: Annotated[int | None, Option(_SPACE, "N", "Image size", "pixels", default="of the preset")] = Field(
-        default=None, ge=32, description="Working size: side, in pixels, of the square that has its area."
+        default=None,
+        ge=32,
+        le=LARGEST_SIDE,
+        description="Working size: side, in pixels, of the square that has its area.",
     )
     workers: Annotated[int, Option(_RUN, "N", "Processes")] = Field(
         default=1, description="Processes; this release supports 1."

@@ -13,8 +13,9 @@ from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.writing import check_output, write_bundle
 from automl_ad.data.folder import find_images
 from automl_ad.data.labelled_sets import LabelledSet, read_labelled
-from automl_ad.data.study_images import read_study_images
+from automl_ad.data.study_images import ReadingWatch, read_study_images
 from automl_ad.errors import InputError, StudyError, WeightsError
+from automl_ad.memory import memory_explained
 from automl_ad.results import (
     AssessmentResult,
     HoldoutResult,
@@ -34,12 +35,13 @@ from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study.assess import labelled_scores, summarise
 from automl_ad.study.backbones import BackboneSet, load_backbones
+from automl_ad.study.clock import Clock, Steps, timed
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import refit
 from automl_ad.study.log import TRACEBACK_FILE, study_log
-from automl_ad.study.loop import Clock
 from automl_ad.study.machine import flushed_denormals, resolve_device
+from automl_ad.study.memory_need import require_memory, search_need
 from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
 from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
 from automl_ad.study.runner import SearchRunner, export_command, feature_cache
@@ -112,12 +114,15 @@ class Study:
         with (
             study_lock(folder, url),
             progress_kept(folder, listener) as tell,
+            memory_explained("The search"),
             study_log(folder),
             flushed_denormals(),
         ):
+            tell = timed(tell, clock)
             remove_leftovers(folder.root)
             tell(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
-            normals = read_study_images(settings, renderer_of(study._repository.find_study(study.name)))
+            renderer = renderer_of(study._repository.find_study(study.name))
+            normals = read_study_images(settings, renderer, _watch(settings, tell, "The search"))
             if defects is not None:
                 DefectImages.read(defects, normals)  # refused before the search, not after it
             outcome = SearchRunner(folder, url, study._repository, settings, clock, tell).run(normals)
@@ -253,11 +258,15 @@ class Study:
         record = self.chosen(trial)
         check_output(Path(output))
         tell = listener or ignore_events
-        context = self.context()
+        with memory_explained("The export"):
+            return self._export(Path(output), record, tell, precision)
+
+    def _export(self, output: Path, record: CandidateRecord, tell: Listener, precision: Precision) -> Path:
+        context, steps = self.context(tell), Steps(tell, "finish")
 
         def fitting(done: int, total: int) -> None:
             what = "Calibrating" if done < total - 1 else "Fitting"
-            tell(Event("finish", f"{what} trial {record.number} on good images", done, total))
+            steps.reach(f"{what} trial {record.number} on good images", done, total)
 
         winner = refit(context, record, self.settings.folds, fitting)
         tell(Event("finish", f"Writing trial {record.number} as a graph"))
@@ -271,17 +280,21 @@ class Study:
         }
         views = context.data.at(configuration_of(record).side)
         images = ExportImages(views.preprocessing, views.normals, views.proxy, context.data.normals.facts)
-        return write_bundle(Path(output), bundle_contents(record, winner, images, precision, facts))
+        return write_bundle(output, bundle_contents(record, winner, images, precision, facts))
 
-    def context(self) -> StudyContext:
+    def context(self, listener: Listener = ignore_events) -> StudyContext:
         """Images, suites and backbones of a finished or interrupted search, checked against what it saw.
+
+        Args:
+            listener: Called with progress.
 
         Raises:
             InputError: The images changed since, or cannot be read.
             WeightsError: A backbone's weights changed since, or are not available.
         """
         settings, known = self.settings, self._record()
-        normals = read_study_images(settings, renderer_of(known))
+        watch = _watch(settings, listener, f"Study {self.name}")
+        normals = read_study_images(settings, renderer_of(known), watch)
         if normals.fingerprint != known.fingerprint:
             raise InputError(
                 f"The images in {settings.images} changed since study {self.name}; restore them or search again."
@@ -289,7 +302,7 @@ class Study:
         device = resolve_device(settings.device)
         backbones = load_backbones(settings, device, feature_cache(self.folder))
         self._check_weights(backbones, known.meaning["backbones"])
-        data = draw_study_data(settings, normals, self.folder, device)
+        data = draw_study_data(settings, normals, self.folder, device, listener)
         return StudyContext.of(data, backbones, self.folder, settings)
 
     @flushed_denormals()
@@ -306,7 +319,9 @@ class Study:
         """
         find_defects(Path(defects))  # refused at once, not when all images have been read
         records = self._complete()
-        return self._reranked(self.context(), records, self._choice(records), Path(defects), listener or ignore_events)
+        tell = listener or ignore_events
+        with memory_explained("The re-ranking"):
+            return self._reranked(self.context(tell), records, self._choice(records), Path(defects), tell)
 
     @flushed_denormals()
     def assess(
@@ -336,9 +351,14 @@ class Study:
         if few is not None:
             find_defects(few)  # both refused at once, not when all images have been read
         given = None if labelled is None else read_labelled(labelled, masks=False)
-        records, tell = self._complete(), listener or ignore_events
+        with memory_explained("The assessment"):
+            return self._assess(given, few, self._complete(), listener or ignore_events)
+
+    def _assess(
+        self, given: LabelledSet | None, few: Path | None, records: list[CandidateRecord], tell: Listener
+    ) -> AssessmentResult:
         choice = self._choice(records)
-        context, answer = self.context(), AssessmentResult(study=self.name)
+        context, answer = self.context(tell), AssessmentResult(study=self.name)
         reranked = None if few is None else self._reranked(context, records, choice, few, tell)
         if given is not None:
             scores, labels = labelled_scores(context, records, given.images, tell)
@@ -409,6 +429,16 @@ class Study:
 
     def _record(self) -> StudyRecord:
         return self._repository.get_study(self.name)
+
+
+def _watch(settings: StudySettings, tell: Listener, what: str) -> ReadingWatch:
+    """Refuses images for which there is no memory, and tells how many are read."""
+    steps = Steps(tell, "audit")
+
+    def read(done: int, total: int) -> None:
+        steps.reach(f"Reading {settings.images}", done, total)
+
+    return ReadingWatch(require_memory(search_need(settings), what), read)
 
 
 _SHARED = sorted(TrialResult.model_fields.keys() & ({item.name for item in fields(CandidateRecord)} | {"interval"}))

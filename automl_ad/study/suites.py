@@ -12,11 +12,12 @@ from typing import Literal
 import torch
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.data.preprocessing import Preprocessing
+from automl_ad.data.preprocessing import Preprocessing, working_size
 from automl_ad.data.study_images import Split, StudyImages
 from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.coverage import Coverage
+from automl_ad.evaluation.plan import SuitePlan
 from automl_ad.evaluation.severity import STRENGTHS, Panel, measure_detectability
 from automl_ad.evaluation.suite import (
     Suite,
@@ -30,7 +31,9 @@ from automl_ad.evaluation.suite import (
 from automl_ad.methods.registry import detector_class
 from automl_ad.seeds import derived_rng, derived_seed
 from automl_ad.store.artifacts import StudyFolder
-from automl_ad.study.progress import Listener, ignore_events
+from automl_ad.study.clock import Steps
+from automl_ad.study.planning import Planner
+from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.reference_panel import reference_panel
 from automl_ad.study.sdas import SHARE_OF_BUDGET, Decision, keep_sheet, model_size, sdas_progress
 from automl_ad.study.settings import StudySettings
@@ -81,6 +84,7 @@ class StudyData:
         sources: Anomalies that methods can learn from in this study.
         warnings: What the suites had to do without, in sentences.
         coverage: The families that they hold, at which strengths; None if nobody kept it.
+        plan: What a short time left of them; None where all was drawn that was asked for.
     """
 
     normals: StudyImages
@@ -90,6 +94,7 @@ class StudyData:
     sources: tuple[str, ...] = ("texture",)
     warnings: Sequence[str] = ()
     coverage: Coverage | None = None
+    plan: SuitePlan | None = None
     _views: dict[int, Views] = field(default_factory=dict)
 
     def at(self, side: int) -> Views:
@@ -153,6 +158,7 @@ def draw_study_data(
     folder: StudyFolder,
     device: torch.device,
     listener: Listener = ignore_events,
+    planner: Planner | None = None,
 ) -> StudyData:
     """Draws the suites of a study, or loads them when it is resumed.
 
@@ -162,12 +168,14 @@ def draw_study_data(
         folder: Its folder.
         device: Where detectors and diffusion models compute.
         listener: Called with progress.
+        planner: Makes the suites smaller where the time is short; all that was asked for is drawn when None. Suites
+            that are drawn already stay as they are.
 
     Raises:
         InputError: No family can be drawn on these images.
         StoreError: A stored suite was altered, or nothing can be written.
     """
-    return _SuiteBuilder(settings, normals, folder, device, listener).data()
+    return _SuiteBuilder(settings, normals, folder, device, listener, planner).data()
 
 
 @dataclass(frozen=True)
@@ -189,12 +197,17 @@ class _SuiteBuilder:
         folder: StudyFolder,
         device: torch.device,
         listener: Listener,
+        planner: Planner | None,
     ) -> None:
         self._settings = settings
         self._normals = normals
         self._folder = folder
         self._device = device
         self._listener = listener
+        self._planner = planner
+        self._full = SuitePlan.full(settings.families, settings.severities, settings.per_cell)
+        self._plan: SuitePlan | None = None
+        self._too_short: str | None = None
 
     def data(self) -> StudyData:
         """Loads what is there and draws what is missing.
@@ -206,14 +219,21 @@ class _SuiteBuilder:
             InputError: No family can be drawn on these images.
             StoreError: A suite was lost and cannot be drawn again as it was.
         """
-        folder, source = self._folder.suite, self._source("proxy")
+        folder = self._folder.suite
+        self._plan = SuitePlan.load(folder, self._asked("proxy"))
+        source = self._source("proxy")
         known = {name: load_suite(folder / name, self._source(name)) for name in SUITES}
         suites = {name: suite for name, suite in known.items() if suite is not None}
         decision, coverage = Decision.load(folder, source), Coverage.load(folder, source)
         if len(suites) < len(SUITES):
+            if suites and self._plan is None:
+                self._plan = self._full  # the other suite was drawn in full
             drawn = self._draw(_decided(decision, list(suites.values())))
             decision, coverage = drawn.decision, drawn.coverage
             self._require_like(suites, drawn.suites)
+            source = self._source("proxy")
+            if self._is_reduced:
+                self._decided_plan.save(folder, self._asked("proxy"))
             if SdasFamily.name in self._settings.families:
                 decision.save(folder, source)
             coverage.save(folder, source)
@@ -222,16 +242,55 @@ class _SuiteBuilder:
                 save_suite(suites[name], self._normals.part(SUITES[name]), folder / name, self._source(name))
         keep_normals(self._normals.part("validation"), folder / "proxy")
         sources = ("texture", SdasFamily.name) if _holds_sdas(suites["proxy"]) else ("texture",)
+        known_of = {self._too_late(name) for name in self._settings.families}  # told in one sentence for all
         warnings = [*(decision.warnings if decision else ()), *(coverage.warnings if coverage else ())]
+        warnings = [warning for warning in warnings if warning not in known_of]
+        warnings += [self._too_short] if self._too_short is not None else []
         return StudyData(
             self._normals,
             suites["proxy"],
             suites["certify"],
             cache(self._stock),
             sources,
-            list(dict.fromkeys(warnings)),
+            [*self._reductions(), *dict.fromkeys(warnings)],
             coverage,
+            self._plan if self._is_reduced else None,
         )
+
+    @property
+    def _is_reduced(self) -> bool:
+        return self._plan is not None and self._plan != self._full
+
+    @property
+    def _decided_plan(self) -> SuitePlan:
+        return self._plan or self._full
+
+    def _reductions(self) -> list[str]:
+        """What a short time took from the suites, as a sentence."""
+        if not self._is_reduced:
+            return []
+        lack = self._decided_plan.describe(self._full)
+        return [f"The time budget is short for this working size, so the proxy suite was reduced: {lack}."]
+
+    @staticmethod
+    def _too_late(family: str) -> str:
+        return f"The family {family} was left out: the time budget is too short for it."
+
+    def _decide_plan(self) -> None:
+        """Plans once; the images of ``sdas`` are there already, so that no time needs to be left for them."""
+        if self._plan is not None or self._planner is None:
+            self._plan = self._decided_plan
+            return
+        drawable = tuple(name for name in self._settings.families if name != SdasFamily.name)
+        context = self._context("proxy", None, "severities")
+        if not drawable:
+            self._plan = self._full
+            return
+        wanted = replace(self._full, families=drawable)
+        self._listener(Event("suite", "Measuring how long the proxy suite will take"))
+        plan, self._too_short = self._planner.plan(wanted, self._normals, context)
+        kept = [name for name in self._settings.families if name in plan.families or name == SdasFamily.name]
+        self._plan = replace(plan, families=tuple(kept))
 
     def _stock(self) -> SeededPool:
         """The images to learn from; made when the suites were drawn, and again only if they were lost."""
@@ -268,12 +327,19 @@ class _SuiteBuilder:
         name = SdasFamily.name
         if sdas is None and self._settings.families == (name,):
             raise InputError(" ".join([*decision.warnings, "No other family was named; name more."]))
-        coverage = self._coverage(sdas)
+        self._decide_plan()
+        plan = self._decided_plan
+        steps = self._steps(plan)
+        steps.begin("Calibrating the severities")
+        coverage = self._coverage(sdas, plan, steps)
         if name in coverage.left_out:
             decision = replace(decision, used=False, warnings=[coverage.left_out[name], *decision.warnings])
         elif sdas is None and name in self._settings.families:
             coverage = coverage.without(name, next(iter(decision.warnings), f"The family {name} was left out."))
-        suites = {name: self._suite(name, coverage.strengths, sdas) for name in SUITES}
+        for lost in [lost for lost in self._settings.families if lost not in plan.families]:
+            coverage = coverage.without(lost, self._too_late(lost))
+        steps.begin("Drawing the proxy suite")
+        suites = {name: self._suite(name, coverage.strengths, sdas, steps) for name in SUITES}
         return _Drawn(decision, coverage, suites)
 
     def _require_like(self, known: Mapping[SuiteName, Suite], drawn: Mapping[SuiteName, Suite]) -> None:
@@ -287,19 +353,31 @@ class _SuiteBuilder:
             "Start the study under another --name."
         )
 
-    def _suite(self, name: SuiteName, strengths: dict[str, dict[float, float]], sdas: Sdas | None) -> Suite:
+    def _suite(
+        self, name: SuiteName, strengths: dict[str, dict[float, float]], sdas: Sdas | None, steps: Steps
+    ) -> Suite:
         rng = derived_rng(self._settings.seed, f"suite/{name}")
         context = self._context(name, sdas, f"suite/{name}")
-        per_family = self._settings.per_cell * len(self._settings.severities)
-        return draw_suite(context, strengths, per_family, rng)
+        return draw_suite(context, strengths, self._decided_plan.per_family, rng, steps.advance)
 
     def _source(self, name: SuiteName) -> str:
-        """Digest of all that a suite depends on: a suite of other images or another seed must never serve."""
+        """Digest of all that a suite depends on: a suite of other images or another plan must never serve."""
+        if not self._is_reduced:
+            return self._asked(name)
+        return hashlib.sha256(f"{self._asked(name)}|{self._decided_plan}".encode()).hexdigest()
+
+    def _asked(self, name: SuiteName) -> str:
+        """Digest of all that a suite would depend on if there were time for all that was asked for."""
         fields = {"families", "severities", "per_cell", "sides", "seed", "texture_dir"}
         parts = [self._settings.model_dump_json(include=fields), self._normals.images.key, name]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
-    def _coverage(self, sdas: Sdas | None) -> Coverage:
+    def _steps(self, plan: SuitePlan) -> Steps:
+        """Counts anomalies: those that calibrate twice, as they are drawn and scored."""
+        each = 2 * plan.calibrating + len(SUITES) * plan.per_family
+        return Steps(self._listener, "suite", each * len(plan.families))
+
+    def _coverage(self, sdas: Sdas | None, plan: SuitePlan, steps: Steps) -> Coverage:
         """Measured on the validation images, which are more than the hold-out images, for both suites.
 
         Raises:
@@ -307,13 +385,14 @@ class _SuiteBuilder:
         """
         settings = self._settings
         # In one stream of random numbers, what comes last changes nothing of what comes before.
-        families = [name for name in settings.families if name != SdasFamily.name]
+        families = [name for name in plan.families if name != SdasFamily.name]
         families += [SdasFamily.name] if sdas is not None else []
         rng = derived_rng(settings.seed, "severities")
-        context = self._context("proxy", sdas, "severities")
-        coverage = Coverage.of(
-            measure_detectability(context, families, self._panel, settings.per_cell, rng), settings.severities
+        context, panel = self._calibrating(plan, sdas)
+        curves = measure_detectability(
+            context, families, panel, plan.per_strength, rng, strengths=plan.strengths, tell=steps.advance
         )
+        coverage = Coverage.of(curves, plan.severities)
         if not coverage.cells:
             raise InputError(
                 f"None of the families {', '.join(families)} can be drawn on the images in {settings.images}, on which "
@@ -329,6 +408,17 @@ class _SuiteBuilder:
     @cached_property
     def _panel(self) -> Panel:
         return study_panel(self._settings, self._normals, self._device)
+
+    def _calibrating(self, plan: SuitePlan, sdas: Sdas | None) -> tuple[Context, Panel]:
+        """What severities are calibrated with: at the working size, or at a smaller one where the time is short."""
+        context = self._context("proxy", sdas, "severities")
+        if plan.side is None:
+            return context, self._panel
+        size = working_size([self._normals.images.size], plan.side)
+        normals = replace(self._normals, images=resize_images(self._normals.images, size))
+        images = normals.part("validation").hwc
+        panel = reference_panel(normals.part("train"), normals.part("validation"), self._device, plan.side)
+        return replace(Context(images, Foreground.fit(images), context.texture_dir), sdas=context.sdas), panel
 
     def _prepare(self, budget: Budget) -> Outcome:
         settings = self._settings
@@ -347,9 +437,17 @@ class _SuiteBuilder:
         return outcome
 
     def _context(self, name: SuiteName, sdas: Sdas | None, use: str) -> Context:
-        images = self._normals.part(SUITES[name]).hwc
         source = None if sdas is None else sdas.reseeded(derived_seed(self._settings.seed, f"sdas/{use}"))
-        return Context(images, Foreground.fit(images), self._settings.texture_dir, source)
+        return replace(self._ground[name], sdas=source)
+
+    @cached_property
+    def _ground(self) -> Mapping[SuiteName, Context]:
+        """What families draw with on each split; what is found out about its images serves severities and suite."""
+        images = {name: self._normals.part(split).hwc for name, split in SUITES.items()}
+        return {
+            name: Context(pictures, Foreground.fit(pictures), self._settings.texture_dir)
+            for name, pictures in images.items()
+        }
 
 
 def _decided(recorded: Decision | None, suites: Sequence[Suite]) -> Decision | None:

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.data.study_images import GoodImages, StudyImages, divide, read_images
+from automl_ad.data.study_images import GoodImages, ReadingWatch, StudyImages, divide, read_images
 from automl_ad.errors import InputError
+from automl_ad.memory import memory_explained
 from automl_ad.results import SynthesisResult
 from automl_ad.seeds import derived_rng, derived_seed
 from automl_ad.store.plain_json import plain
 from automl_ad.study.anomaly_folder import AnomalyFolder, check_output
+from automl_ad.study.clock import Steps
 from automl_ad.study.machine import flushed_denormals, resolve_device
+from automl_ad.study.memory_need import require_memory, synthesis_need
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.settings import StudySettings
 from automl_ad.study.suites import prepare_sdas, study_panel
@@ -93,13 +96,27 @@ def synthesize(
     """
     check_output(output, settings.images)
     listener(Event("audit", f"Reading {settings.images}"))
-    good = read_images(settings)
+    with memory_explained("The synthesis"):
+        return _synthesize(settings, request, output, workspace, listener)
+
+
+def _synthesize(
+    settings: StudySettings, request: SynthesisRequest, output: Path, workspace: Path, listener: Listener
+) -> SynthesisResult:
+    reading, drawing = Steps(listener, "audit"), Steps(listener, "suite")
+    good = read_images(
+        settings,
+        watch=ReadingWatch(
+            require_memory(synthesis_need, "The synthesis"),
+            lambda done, total: reading.reach(f"Reading {settings.images}", done, total),
+        ),
+    )
     _warn(good.warnings, listener)
     with AnomalyFolder.create(output, request.count) as folder:
         outcome = _prepared(settings, good, request, workspace, listener)
         for done, (image, mask, base) in enumerate(_drawn(settings, good, request, outcome.sdas), 1):
             folder.add(image, mask, good.paths[base])
-            listener(Event("suite", "Drawing anomalies", done, request.count))
+            drawing.reach("Drawing anomalies", done, request.count)
         facts = _facts(settings, good, request, outcome)
         return SynthesisResult.model_validate(folder.finish(plain(facts)))
 

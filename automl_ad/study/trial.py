@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,10 +16,12 @@ import optuna
 import torch
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.errors import StoreError
+from automl_ad.errors import NotEnoughMemoryError, StoreError
 from automl_ad.evaluation.suite import Suite, thinned
 from automl_ad.evaluation.suite_scores import ProxyScore, SuiteMaps, proxy_score, quick_score, score_suite
+from automl_ad.memory import format_bytes, free_bytes, ran_out_of_memory
 from automl_ad.methods.ensemble import SharedPass
+from automl_ad.selection.ranking import BASELINE_TRIAL
 from automl_ad.store.artifacts import save_arrays
 from automl_ad.store.records import CandidateRecord, utc_now
 from automl_ad.study.configuration import Configuration
@@ -117,6 +120,7 @@ def _measure(
     detector = context.build(configuration)
     peak = PeakMemory(detector.device)
     normals = views.normals.take(splits.validation)
+    _require_memory(detector, len(splits.train), views.normals.size)
     context.fit(detector, views.normals.take(splits.train), budget, _pruning(detector, context, configuration, trial))
     fitted = time.monotonic()
     if detector.settings.trains and budget.spent:  # a half-trained score must not stand for the configuration
@@ -124,7 +128,25 @@ def _measure(
     maps = suite_maps(detector, normals, views.proxy)
     record = completed(context, number, configuration, detector, maps, precedents)
     save_state(detector, context.folder, number)
-    return replace(record, peak_mb=peak.megabytes(), fit_s=fitted - start, total_s=time.monotonic() - start)
+    record = replace(record, peak_mb=peak.megabytes(), fit_s=fitted - start, total_s=time.monotonic() - start)
+    if number == BASELINE_TRIAL:  # always a finalist: scored now, it need not be fitted again
+        save_holdout_scores(context, number, configuration.side, detector)
+    return record
+
+
+def _require_memory(detector: Detector, images: int, size: tuple[int, int]) -> None:
+    """Refuses a fit for which there is no memory: the system would end the whole search.
+
+    Raises:
+        NotEnoughMemoryError: Less is free than the fit needs.
+    """
+    if detector.device.type != "cpu":
+        return
+    free, needed = free_bytes(), max(part.fit_bytes(images, size) for part in detector.parts)
+    if free is not None and needed > free:
+        raise NotEnoughMemoryError(
+            f"The fit needs about {format_bytes(needed)} of memory, but {format_bytes(free)} are free."
+        )
 
 
 def completed(
@@ -234,7 +256,9 @@ def ended(
 
 def describe_error(error: BaseException) -> str:
     """One line for a record or a warning."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+    if isinstance(error, NotEnoughMemoryError):
+        return str(error)
+    if ran_out_of_memory(error):
         return "Out of memory."
     text = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -263,3 +287,16 @@ def size_mb(detector: Detector) -> float:
     frozen = [tensor for read in shared for tensor in read.backbone.tensors(read.levels).values()]
     tensors = [*detector.state.values(), *frozen]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+
+
+def save_holdout_scores(context: StudyContext, number: int, side: int, detector: Detector) -> None:
+    """Scores a trial's detector on the hold-out suite and keeps the scores with the trial."""
+    views = context.data.at(side)
+    normals = views.normals.take(context.data.normals.splits.holdout)
+    scores = score_suite(suite_maps(detector, normals, views.holdout), views.holdout)
+    scores.save(holdout_path(context, number, side))
+
+
+def holdout_path(context: StudyContext, number: int, side: int) -> Path:
+    """Where a trial keeps its scores on the hold-out suite."""
+    return context.folder.trial(number) / f"certify_{context.data.at(side).holdout.digest[:16]}.npz"

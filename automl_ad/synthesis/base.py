@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,14 @@ import numpy.typing as npt
 from automl_ad.errors import InputError
 from automl_ad.synthesis import blending, masks
 from automl_ad.synthesis.foreground import Foreground
+from automl_ad.synthesis.regions import region_of
 
 ATTEMPTS = 5
 MIN_CLOSENESS = 0.8
 REFERENCE_SIDE = 256
 """Side in pixels of the images that pixel sizes are given for."""
+_MOST_KEPT = 256 * 2**20
+"""Bytes of facts about normals that a context keeps."""
 
 
 class ImageSynthesiser(Protocol):
@@ -46,12 +49,43 @@ class Context:
     foreground: Foreground = field(default_factory=Foreground)
     texture_dir: Path | None = None
     sdas: ImageSynthesiser | None = None
+    _kept: dict[tuple[str, int], npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.normals.ndim != 4 or self.normals.shape[3] != 3 or self.normals.dtype != np.uint8:
             raise ValueError(f"normals must be uint8 [N, H, W, 3] but are {self.normals.dtype} {self.normals.shape}")
         if len(self.normals) == 0:
             raise InputError("No good image is left to draw synthetic anomalies from: add more good images.")
+
+    def product_of(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Where the product is on an image, bool [H, W], never empty; found once for each of the normals."""
+        return self._once("product", image, self.foreground.mask_of)
+
+    def variation_of(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The local variation of an image, float32 [H, W]; computed once for each of the normals."""
+        return self._once("variation", image, blending.local_variation)
+
+    def _once(
+        self, name: str, image: npt.NDArray[np.uint8], compute: Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
+    ) -> npt.NDArray[Any]:
+        """A fact about an image; kept for the normals, many anomalies of which are drawn, while there is room."""
+        number = self._number(image)
+        if number is None:
+            return compute(image)
+        found = self._kept.get((name, number))
+        if found is None:
+            found = compute(image)
+            if sum(array.nbytes for array in self._kept.values()) + found.nbytes <= _MOST_KEPT:
+                self._kept[name, number] = found
+        return found
+
+    def _number(self, image: npt.NDArray[np.uint8]) -> int | None:
+        """Which of the normals a view of their array shows; None for any other image."""
+        normals = self.normals
+        if not (normals.flags.c_contiguous and image.flags.c_contiguous and image.shape == normals.shape[1:]):
+            return None
+        number, rest = divmod(image.ctypes.data - normals.ctypes.data, image.nbytes)
+        return None if rest or not 0 <= number < len(normals) else number
 
 
 @dataclass(frozen=True)
@@ -104,8 +138,8 @@ class AnomalyFamily(ABC):
         drawn = self.try_draw(image, severity, rng)
         if drawn is not None:
             return drawn
-        spot = _fallback_spot(image, self.context.foreground.mask_of(image), rng)
-        return _finish(image, spot, blending.local_variation(image), severity)
+        spot = _fallback_spot(image, self.context.product_of(image), rng)
+        return _finish(image, spot, self.context.variation_of(image), severity)
 
     def try_draw(
         self, image: npt.NDArray[np.uint8], severity: float, rng: np.random.Generator
@@ -115,7 +149,7 @@ class AnomalyFamily(ABC):
             raise InputError(f"A severity must be above 0 and at most 1 but is {severity}: choose for example 0.6.")
         if image.dtype != np.uint8 or image.shape != self.context.normals.shape[1:]:
             raise ValueError(f"image is {image.dtype} {image.shape} but the normals are {self.context.normals.shape}")
-        drawn = self.attempt(image, self.context.foreground.mask_of(image), severity, rng)
+        drawn = self.attempt(image, self.context.product_of(image), severity, rng)
         return drawn if drawn is not None and drawn[1].any() else None
 
     @abstractmethod
@@ -162,7 +196,7 @@ class BlendedFamily(AnomalyFamily):
         self, image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], severity: float, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
         """See ``AnomalyFamily.attempt``: the first proposal that reaches the target contrast, else the closest."""
-        variation = blending.local_variation(image)
+        variation = self.context.variation_of(image)
         best, best_closeness = None, 0.0
         for _ in range(ATTEMPTS):
             proposal = self.propose(image, inside, severity, rng)
@@ -185,7 +219,18 @@ def _finish(
     opacity = min(1.0, wanted / max(blending.contrast(image, proposal.source, proposal.weight), 1e-6))
     blended = blending.blend(image, proposal.source, proposal.weight, opacity)
     mask = blending.changed_mask(image, blended, proposal.weight)
-    return np.where(mask[..., None], blended, image), mask
+    return _where_changed(mask, blended, image), mask
+
+
+def _where_changed(
+    mask: npt.NDArray[np.bool_], changed: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """The changed image inside the mask and the good one elsewhere."""
+    result: npt.NDArray[np.uint8] = image.copy()
+    region = region_of(mask)
+    if region is not None:
+        result[region] = np.where(mask[region][..., None], changed[region], image[region])
+    return result
 
 
 def _fallback_spot(image: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Proposal:

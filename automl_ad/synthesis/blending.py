@@ -6,11 +6,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.synthesis.regions import highest_channel, region_of
+
 FAINTEST_CONTRAST = 3.0
 CONTRAST_RANGE = 51.0
 VARIATION_GAIN = 4.5
 TYPICAL_AREA = 0.01
 EDGE_WEIGHT = 0.1
+_WINDOW = 5
+"""Side in pixels of the square over which a change is averaged."""
 
 
 def blend(
@@ -30,9 +34,12 @@ def blend(
     Returns:
         uint8 [H, W, 3]; equal to the image wherever the weight is 0.
     """
-    alpha = weight.astype(np.float32)[..., None] * np.float32(opacity)
-    base = image.astype(np.float32)
-    mixed: npt.NDArray[np.uint8] = np.rint(base + alpha * (source.astype(np.float32) - base)).astype(np.uint8)
+    mixed: npt.NDArray[np.uint8] = image.copy()
+    region = region_of(weight)
+    if region is not None:
+        alpha = weight[region].astype(np.float32)[..., None] * np.float32(opacity)
+        base = image[region].astype(np.float32)
+        mixed[region] = np.rint(base + alpha * (source[region].astype(np.float32) - base)).astype(np.uint8)
     return mixed
 
 
@@ -55,12 +62,13 @@ def local_variation(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 def contrast(image: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8], weight: npt.NDArray[np.float32]) -> float:
     """Root mean square difference of two images in grey levels, over channels and, by weight, over pixels."""
-    total = float(weight.sum())
-    if total <= 0:
+    total, region = float(weight.sum()), region_of(weight)
+    if total <= 0 or region is None:
         return 0.0
-    difference = cv2.absdiff(image, source).astype(np.float32)
-    squares = np.einsum("hwc,hwc->hw", difference, difference)
-    return float(np.sqrt((squares * weight).sum() / (3 * total)))
+    difference = _difference(image[region], source[region]).astype(np.float32)
+    weighted = np.zeros(weight.shape, np.float32)  # summed as a whole: in parts, rounding would differ
+    weighted[region] = np.einsum("hwc,hwc->hw", difference, difference) * weight[region]
+    return float(np.sqrt(weighted.sum() / (3 * total)))
 
 
 def target_contrast(severity: float, variation: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> float:
@@ -99,8 +107,18 @@ def changed_mask(
     Returns:
         bool [H, W].
     """
-    within = (weight > EDGE_WEIGHT).astype(np.float32)
-    change = cv2.absdiff(before, after).max(axis=2).astype(np.float32) * within
-    near = cv2.blur(change, (5, 5)) / np.maximum(cv2.blur(within, (5, 5)), 1e-6)
-    mask: npt.NDArray[np.bool_] = (near * within) >= max(1.0, 0.1 * float(change.max()))
+    mask: npt.NDArray[np.bool_] = np.zeros(weight.shape, np.bool_)
+    region = region_of(weight > EDGE_WEIGHT, _WINDOW)  # within the margin, averages are as on the whole image
+    if region is None:
+        return mask
+    within = (weight[region] > EDGE_WEIGHT).astype(np.float32)
+    change = highest_channel(_difference(before[region], after[region])).astype(np.float32) * within
+    window = (_WINDOW, _WINDOW)
+    near = cv2.blur(change, window) / np.maximum(cv2.blur(within, window), 1e-6)
+    mask[region] = (near * within) >= max(1.0, 0.1 * float(change.max()))
     return mask
+
+
+def _difference(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Absolute difference of parts of two images, uint8 [h, w, 3]."""
+    return np.asarray(cv2.absdiff(np.ascontiguousarray(first), np.ascontiguousarray(second)), np.uint8)

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.synthesis.regions import Region, channel_range
+
 Image = npt.NDArray[np.uint8]
 
 GREY_SPREAD = 3.0
@@ -18,22 +20,26 @@ STRONGEST_CHANGE = 140.0
 """Grey levels."""
 
 
-def colour_jitter(image: Image, rng: np.random.Generator, strength: float) -> Image:
+def colour_jitter(image: Image, rng: np.random.Generator, strength: float, region: Region | None = None) -> Image:
     """Changes brightness, contrast, saturation and hue, each by half to all of a share of its range.
 
     Args:
         image: uint8 [H, W, 3].
         rng: Draws the four amounts.
         strength: In 0 to 1; 0 changes nothing beyond rounding, 0.1 is what CutPaste (CVPR 2021) uses.
+        region: Where the result is needed; elsewhere the image stays as it is. All of it when None.
 
     Returns:
         uint8 [H, W, 3], a new array.
     """
     # Amounts near zero would make a patch on a uniform texture invisible.
     brightness, contrast, saturation, hue = strength * rng.uniform(0.5, 1, 4) * rng.choice((-1.0, 1.0), 4)
-    centre = float(image.mean())
-    toned = by_table(image, ((LEVELS - centre) * (1 + contrast) + centre) * (1 + brightness))
-    return _shift_colours(toned, hue * 45, 1 + saturation)
+    centre = sum(cv2.sumElems(image)) / image.size
+    table = ((LEVELS - centre) * (1 + contrast) + centre) * (1 + brightness)
+    changed: Image = image.copy()
+    rows = slice(None) if region is None else region[0]  # whole rows: OpenCV rounds ends of rows differently
+    changed[rows] = _shift_colours(by_table(image[rows], table), hue * 45, 1 + saturation)
+    return changed
 
 
 def augment(image: Image, rng: np.random.Generator, count: int = 2) -> Image:
@@ -62,7 +68,7 @@ def by_table(image: Image, table: npt.NDArray[np.float32]) -> Image:
 
 def is_grey(image: Image) -> bool:
     """Whether a uint8 [H, W, 3] image has practically no colour: channels 3 levels apart on average, or less."""
-    spread = float(np.mean(image.max(axis=2) - image.min(axis=2)))
+    spread = float(np.mean(channel_range(image)))
     return spread <= GREY_SPREAD
 
 
@@ -141,7 +147,9 @@ def brightness_shifted(image: Image, inside: npt.NDArray[np.bool_], rng: np.rand
 
 def shift_direction(image: Image, inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> float:
     """+1 for brighter or -1 for darker, with probabilities proportional to the remaining range of grey levels."""
-    return 1.0 if rng.random() > float(image[inside].mean()) / 255 else -1.0
+    on_product = cv2.bitwise_and(image, image, mask=inside.view(np.uint8))
+    mean = sum(cv2.sumElems(on_product)) / (3 * np.count_nonzero(inside))
+    return 1.0 if rng.random() > mean / 255 else -1.0
 
 
 def shifted(image: Image, shift: float) -> Image:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import REFERENCE_SIDE, BlendedFamily, Proposal
 from automl_ad.synthesis.colour import colour_jitter
+from automl_ad.synthesis.regions import region_of
 
 PATCH_AREA = (0.003, 0.15)
 PATCH_ASPECT = (0.3, 3.3)
@@ -35,17 +36,19 @@ class CutPasteFamily(BlendedFamily):
             size, angle = patch_size(inside, rng), 0.0
         origin, target = masks.random_point(inside, rng), masks.random_point(inside, rng)
         weight = rectangle((height, width), target, size, angle) & inside
-        if not weight.any():
+        region = region_of(weight)
+        if region is None:
             return None
         source = moved(image, origin, target, angle)
-        return Proposal(colour_jitter(source, rng, JITTER + JITTER_GAIN * severity), weight.astype(np.float32))
+        jittered = colour_jitter(source, rng, JITTER + JITTER_GAIN * severity, region)
+        return Proposal(jittered, weight.astype(np.float32))
 
 
 def patch_size(
     inside: npt.NDArray[np.bool_], rng: np.random.Generator, area: tuple[float, float] = PATCH_AREA
 ) -> tuple[float, float]:
     """(width, height) in pixels of a patch: log-uniform area as a share of the product, log-uniform aspect."""
-    pixels = masks.log_uniform(*area, rng) * float(inside.sum())
+    pixels = masks.log_uniform(*area, rng) * float(np.count_nonzero(inside))
     aspect = masks.log_uniform(*PATCH_ASPECT, rng)
     return max(2.0, float(np.sqrt(pixels * aspect))), max(2.0, float(np.sqrt(pixels / aspect)))
 

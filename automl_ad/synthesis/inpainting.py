@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.synthesis.regions import region_of
+
 Floats = npt.NDArray[np.float32]
 
 _GRAIN = 1 / 32
@@ -25,12 +27,17 @@ def inpainted(image: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> npt
     Returns:
         uint8 [H, W, 3]; equal to the image where it is known.
     """
+    painted: npt.NDArray[np.uint8] = image.copy()
+    region = region_of(~known)
+    if region is None:
+        return painted
     height, width = known.shape
     cell = max(1.0, _GRAIN * min(height, width))
     size = (max(1, round(width / cell)), max(1, round(height / cell)))
     filled = _filled(*_reduced(image.astype(np.float32), known.astype(np.float32), size))
     tones = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where(known[..., None], image, np.rint(tones)).astype(np.uint8)
+    painted[region] = np.where(known[region][..., None], image[region], np.rint(tones[region]))
+    return painted
 
 
 def _reduced(colours: Floats, share: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:

@@ -6,12 +6,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.synthesis.regions import around
+
+_LONGEST = 1.0 + sum(0.35 / order for order in range(2, 6))
+"""Upper bound of the radius of a blob's outline, in units of its semi-axes."""
+
 
 def random_point(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
     """A (row, column) drawn uniformly among the True pixels of a bool [H, W] array that has at least one."""
-    places = np.flatnonzero(inside)
-    row, column = divmod(int(places[rng.integers(len(places))]), inside.shape[1])
-    return row, column
+    before = np.cumsum(np.count_nonzero(inside, axis=1))
+    place = int(rng.integers(before[-1]))
+    row = int(np.searchsorted(before, place, side="right"))
+    column = np.flatnonzero(inside[row])[place - (before[row - 1] if row else 0)]
+    return row, int(column)
 
 
 def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
@@ -23,7 +30,7 @@ def random_radii(
     inside: npt.NDArray[np.bool_], rng: np.random.Generator, window: tuple[float, float]
 ) -> tuple[float, float]:
     """Semi-axes in pixels of an ellipse whose area is a log-uniform share, within the window, of the product."""
-    area = log_uniform(*window, rng) * float(inside.sum())
+    area = log_uniform(*window, rng) * float(np.count_nonzero(inside))
     aspect = log_uniform(0.4, 2.5, rng)
     radius = np.sqrt(area / np.pi)
     return max(1.0, float(radius * np.sqrt(aspect))), max(1.0, float(radius / np.sqrt(aspect)))
@@ -79,13 +86,15 @@ def blob_at(
     """As `random_blob`, around a given (row, column) and with given semi-axes in pixels."""
     (row, column), (a, b) = centre, radii
     angle = rng.uniform(0, np.pi)
-    y = np.arange(inside.shape[0], dtype=np.float32)[:, None] - row
-    x = np.arange(inside.shape[1], dtype=np.float32)[None, :] - column
+    weight = np.zeros(inside.shape, np.float32)
+    region = around(centre, _LONGEST * max(a, b) + 1, inside.shape)  # the weight is 0 beyond
+    y = np.arange(inside.shape[0], dtype=np.float32)[region[0], None] - row
+    x = np.arange(inside.shape[1], dtype=np.float32)[None, region[1]] - column
     u = (x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))) / np.float32(a)
     v = (y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle))) / np.float32(b)
     distance = np.hypot(u, v) / _wavy_outline(np.arctan2(v, u), rng)
     ramp = np.clip((1 - distance) / softness, 0, 1)
-    weight: npt.NDArray[np.float32] = (ramp * ramp * (3 - 2 * ramp) * inside).astype(np.float32)
+    weight[region] = ramp * ramp * (3 - 2 * ramp) * inside[region]
     return weight
 
 

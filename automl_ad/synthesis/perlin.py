@@ -59,10 +59,10 @@ def perlin_mask(
         bool [H, W], inside the foreground, never empty.
     """
     inside = np.ones(shape, np.bool_) if foreground is None else foreground
-    low, high = (share * float(inside.sum()) for share in window)
+    low, high = (share * float(np.count_nonzero(inside)) for share in window)
     for _ in range(ATTEMPTS):
         mask = _one_mask(shape, rng) & inside
-        if max(low, 1) <= mask.sum() <= high:
+        if max(low, 1) <= np.count_nonzero(mask) <= high:
             return mask
     return masks.random_ellipse(inside, rng, window)
 
@@ -91,20 +91,14 @@ def _along_row(
     shape: tuple[int, int],
 ) -> npt.NDArray[np.float32]:
     """Noise of every pixel from the two corners above it (``below`` 0) or below it (1), interpolated along x."""
-    rows = angles[below : len(angles) - 1 + below]
-    influence = []
+    rows, cells = angles[below : len(angles) - 1 + below], angles.shape[1] - 1
+    vertical = (y - below).reshape(len(rows), -1, 1)
+    influence: list[npt.NDArray[np.float32]] = []
     for right in (0, 1):
-        corner = rows[:, right : rows.shape[1] - 1 + right]
-        influence.append(
-            _spread(np.cos(corner), shape) * (x - right)[None, :]
-            + _spread(np.sin(corner), shape) * (y - below)[:, None]
-        )
+        corner = rows[:, right : cells + right]
+        cos, sin = (values.repeat(shape[1] // cells, axis=1)[:, None] for values in (np.cos(corner), np.sin(corner)))
+        influence.append(np.asarray(cos * (x - right) + sin * vertical, np.float32).reshape(shape))
     return _mix(influence[0], influence[1], _fade(x)[None, :])
-
-
-def _spread(lattice: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Repeats every lattice value over the pixels of its cell."""
-    return lattice.repeat(shape[0] // lattice.shape[0], axis=0).repeat(shape[1] // lattice.shape[1], axis=1)
 
 
 def _fade(t: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -11,12 +12,15 @@ import numpy.typing as npt
 from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import BlendedFamily, Proposal, pixel_scale
 from automl_ad.synthesis.colour import STRONGEST_CHANGE, brightness_shifted, random_tint, shift_direction, shifted
+from automl_ad.synthesis.regions import region_of
 from automl_ad.synthesis.strokes import dots, lines, walk
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 SPOT_AREA = (0.004, 0.06)
+_REACH = 3.0
+"""Radius of OpenCV's Gaussian kernels in standard deviations."""
 
 
 class PhotometricFamily(BlendedFamily):
@@ -34,7 +38,10 @@ def blur(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     """A blurred spot: Gaussian blur, sigma 1/64 to 1/20 of the shorter side."""
     sigma = min(image.shape[:2]) * float(rng.uniform(1 / 64, 1 / 20))
     weight = masks.random_blob(inside, rng, (0.01, 0.12), 0.4)
-    return Proposal(np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8), weight)
+    region, blurred = region_of(weight, math.ceil(_REACH * sigma) + 1), image.copy()
+    if region is not None:
+        blurred[region] = cv2.GaussianBlur(np.ascontiguousarray(image[region]), (0, 0), sigma)
+    return Proposal(blurred, weight)
 
 
 def exposure(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
@@ -44,8 +51,12 @@ def exposure(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
 
 def stain(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     """A semi-transparent drop or smear of another colour."""
-    tinted = np.rint(0.3 * image + 0.7 * random_tint(image, rng)).astype(np.uint8)
-    return Proposal(tinted, masks.random_blob(inside, rng, SPOT_AREA, float(rng.uniform(0.1, 0.5))))
+    tint, softness = random_tint(image, rng), float(rng.uniform(0.1, 0.5))
+    weight = masks.random_blob(inside, rng, SPOT_AREA, softness)
+    region, tinted = region_of(weight), image.copy()
+    if region is not None:
+        tinted[region] = np.rint(0.3 * image[region] + 0.7 * tint)
+    return Proposal(tinted, weight)
 
 
 def scratch(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
@@ -55,14 +66,14 @@ def scratch(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     core = lines([path], inside.shape, width)
     rim = lines([path + width], inside.shape, width) * np.float32(rng.choice((0.0, 0.6)))
     sign = shift_direction(image, inside, rng)
-    on_core = (core >= rim)[..., None]
-    source = np.where(on_core, shifted(image, sign * STRONGEST_CHANGE), shifted(image, -sign * STRONGEST_CHANGE))
-    return Proposal(source, np.maximum(core, rim) * inside)
+    source, weight = shifted(image, sign * STRONGEST_CHANGE), np.maximum(core, rim) * inside
+    cv2.copyTo(shifted(image, -sign * STRONGEST_CHANGE), (core < rim).view(np.uint8), source)
+    return Proposal(source, weight)
 
 
 def pits(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
     """One to twelve small round spots near each other, dark or light."""
-    offsets = rng.normal(0, np.sqrt(inside.sum()) * rng.uniform(0.02, 0.15), (int(rng.integers(1, 13)), 2))
+    offsets = rng.normal(0, np.sqrt(np.count_nonzero(inside)) * rng.uniform(0.02, 0.15), (int(rng.integers(1, 13)), 2))
     # The first pit is always on the product.
     offsets[0] = 0
     centres = np.array(masks.random_point(inside, rng)) + offsets
@@ -73,7 +84,7 @@ def pits(image: Image, inside: Mask, rng: np.random.Generator) -> Proposal:
 def _curve(inside: Mask, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """A random walk with slowly changing direction from a point of the product: [K, 2] as (x, y) in pixels."""
     start = masks.random_point(inside, rng)[::-1]
-    length = float(np.sqrt(inside.sum())) * masks.log_uniform(0.12, 0.7, rng)
+    length = float(np.sqrt(np.count_nonzero(inside))) * masks.log_uniform(0.12, 0.7, rng)
     return walk(start, rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.12, 12)), length)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from automl_ad.synthesis import blending, masks
 from automl_ad.synthesis.base import BlendedFamily, Proposal
 from automl_ad.synthesis.gradients import seamless_clone
+from automl_ad.synthesis.regions import region_of
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -45,7 +46,11 @@ class PoissonFamily(BlendedFamily):
             place = _free_place(inside & (weight == 0), size, rng)
             if place is not None:
                 self._clone_into(cloned, weight, place, rng)
-        return Proposal(_emphasised(image, cloned), weight) if weight.any() else None
+        region = region_of(weight)
+        if region is None:
+            return None
+        cloned[region] = _emphasised(image[region], cloned[region])
+        return Proposal(cloned, weight)
 
     def _clone_into(self, cloned: Image, weight: Weight, place: tuple[slice, slice], rng: np.random.Generator) -> None:
         """Clones a patch over one rectangle and adds the pixels that it changes to the weight."""
@@ -59,7 +64,7 @@ class PoissonFamily(BlendedFamily):
     def _borrow(self, size: tuple[int, int], rng: np.random.Generator) -> Image:
         """A patch of (H, W) pixels around a point of the product on a random normal, magnified 0.7 to 1.3 times."""
         donor = self.context.normals[rng.integers(len(self.context.normals))]
-        row, column = masks.random_point(self.context.foreground.mask_of(donor), rng)
+        row, column = masks.random_point(self.context.product_of(donor), rng)
         scale = float(np.clip(rng.normal(1, 0.5), *RESIZE))
         cut = (_span(row, size[0] / scale, donor.shape[0]), _span(column, size[1] / scale, donor.shape[1]))
         patch: Image = cv2.resize(donor[cut], (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
@@ -71,7 +76,7 @@ def _patch_size(inside: Mask, severity: float, rng: np.random.Generator) -> tupl
 
     The side is that of the image, scaled down if the product fills less of it.
     """
-    fill = float(np.sqrt(inside.mean()))
+    fill = float(np.sqrt(np.count_nonzero(inside) / inside.size))
     sides = []
     for side in inside.shape:
         half = float(np.clip(HALF_WIDTH[0] + rng.gamma(GAMMA_SHAPE, GAMMA_SCALE), *HALF_WIDTH))

@@ -44,7 +44,7 @@ class ScratchFamily(BlendedFamily):
 
 def hairlines(image: Image, inside: Mask, rng: np.random.Generator) -> list[Points]:
     """One to four nearly straight, nearly parallel lines close together, each [K, 2] as (x, y) in pixels."""
-    side = float(np.sqrt(inside.sum()))
+    side = float(np.sqrt(np.count_nonzero(inside)))
     along = grain_angle(image, inside) + float(rng.normal(0, 0.05))
     angle = along if rng.random() < ALONG_SHARE else float(rng.uniform(0, np.pi))
     start, across = _start(inside, rng), np.array([-np.sin(angle), np.cos(angle)])
@@ -60,7 +60,7 @@ def hairlines(image: Image, inside: Mask, rng: np.random.Generator) -> list[Poin
 def crack(inside: Mask, rng: np.random.Generator) -> list[Points]:
     """A jagged line with up to three branches, each [K, 2] as (x, y) in pixels."""
     angle = float(rng.uniform(0, 2 * np.pi))
-    length = float(np.sqrt(inside.sum())) * masks.log_uniform(*LENGTH, rng)
+    length = float(np.sqrt(np.count_nonzero(inside))) * masks.log_uniform(*LENGTH, rng)
     trunk = _line(_start(inside, rng), angle, length, _JAGGED, rng)
     branches = []
     for _ in range(rng.integers(0, MOST_BRANCHES + 1)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,4 +32,4 @@ class SpeckFamily(BlendedFamily):
             for _ in range(rng.integers(1, MOST + 1))
         ]
         tint = np.rint(random_tint(image, rng)).astype(np.uint8)
-        return Proposal(np.full_like(image, tint), np.max(specks, axis=0))
+        return Proposal(np.broadcast_to(tint, image.shape), reduce(np.maximum, specks))

@@ -132,8 +132,7 @@ def _colourise(values: Field, rng: np.random.Generator) -> Image:
     stops = rng.uniform(0, 255, (int(rng.integers(2, 5)), 3))
     places = np.linspace(0, 255, len(stops))
     ramp = np.stack([np.interp(np.arange(256), places, stops[:, channel]) for channel in range(3)], axis=1)
-    coloured: Image = ramp.astype(np.uint8)[levels]
-    return coloured
+    return np.asarray(cv2.LUT(cv2.merge([levels] * 3), ramp.astype(np.uint8)[None]), np.uint8)
 
 
 def _clouds(shape: tuple[int, int], rng: np.random.Generator) -> Field:

@@ -78,8 +78,8 @@ def progress_text(event: Event) -> str:
 
 
 def share_done(event: Event) -> float:
-    """0 to 1: by time where the time left is known, else by units of the stage."""
-    if event.left_s is not None and event.elapsed_s + event.left_s > 0:
+    """0 to 1: by time where the time left of the whole search is known, else by units of the stage."""
+    if event.stage == "search" and event.left_s is not None and event.elapsed_s + event.left_s > 0:
         return min(max(event.elapsed_s / (event.elapsed_s + event.left_s), 0.0), 1.0)
     return min(max(event.done / event.total, 0.0), 1.0) if event.total else 0.0
 

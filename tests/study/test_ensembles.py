@@ -29,6 +29,7 @@ from automl_ad.store.artifacts import StudyFolder, load_arrays, save_arrays
 from automl_ad.store.database import optuna_storage
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study import ensembles
+from automl_ad.study.clock import Clock
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.detectors import available_trial_detector, trial_detector
 from automl_ad.study.ensembles import member_of, reserved_number
@@ -328,3 +329,25 @@ def test_a_trained_member_is_restored_from_its_trial(search_parts: Search, tmp_p
     assert all(available_trial_detector(context, record) is not None for record in trains)
     (found.folder.trial(trains[0].number) / "state.safetensors").unlink()
     assert available_trial_detector(context, trains[0]) is None
+
+
+def test_without_time_none_is_built_and_only_leader_and_baseline_are_checked(
+    search_parts: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = search_parts(tmp_path, image_size=64, ensemble=False, trials=4)
+    for path in alone.folder.trials.glob("*/certify_*.npz"):
+        path.unlink()
+    leader = alone.answer().ranking[0].number
+    with monkeypatch.context() as patched:
+        patched.setattr(Clock, "remaining", property(lambda self: 0.0))
+        answer = search_parts(tmp_path, image_size=64, ensemble=True, trials=4).answer()
+    assert answer.averages == 0
+    assert set(answer.certified) == {0, leader} or len(answer.certified) == 2
+    sentences = " ".join(answer.warnings)
+    assert "no room for 2 of 2 ensembles" in sentences or "no room for 1 of 1 ensembles" in sentences
+    assert "candidates in the hold-out check; with more --time-budget the same command checks them." in sentences
+
+    later = search_parts(tmp_path, image_size=64, ensemble=True, trials=4).answer()
+    assert later.averages > 0
+    assert len(later.certified) > 2
+    assert "no room" not in " ".join(later.warnings)

@@ -15,7 +15,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.suite import Suite
 from automl_ad.evaluation.suite_scores import BOOTSTRAP_DRAWS, SuiteScores
-from automl_ad.selection.holdout import learned_families, shortlist
+from automl_ad.selection.holdout import by_need, learned_families, shortlist
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study import holdout
@@ -211,3 +211,9 @@ def test_what_some_learned_from_is_what_any_of_them_did() -> None:
     assert learned_families([both, record(learned_from=frozenset({"cutpaste"}))]) == {"texture", "sdas", "cutpaste"}
     assert learned_families([record(), record(number=4)]) == frozenset()
     assert learned_families([]) == frozenset()
+
+
+def test_leader_and_baseline_are_checked_first_and_ensembles_before_the_others() -> None:
+    chosen = [record for record, _ in ranking("padim", "dfr", "average")]
+    assert [record.number for record in by_need(chosen, 0)] == [10, 0, 12, 11]
+    assert [record.number for record in by_need(chosen, 10)] == [10, 12, 11, 0]

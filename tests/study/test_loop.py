@@ -15,6 +15,7 @@ from automl_ad.store.database import open_engine
 from automl_ad.store.records import CandidateRecord, State, StudyRecord
 from automl_ad.store.repository import Repository
 from automl_ad.study import loop
+from automl_ad.study.clock import Clock
 from automl_ad.study.configuration import Configuration
 from automl_ad.study.settings import requested_settings
 from automl_ad.training import Budget
@@ -99,3 +100,44 @@ def test_time_is_set_aside_for_averages_only_where_they_are_wanted(ensemble: boo
         for n in range(1, 5)
     ]
     assert loop.closing_time(finished, settings) == seconds
+
+
+def finished_in(number: int, method: str, backbone: str, seconds: float) -> CandidateRecord:
+    params = {"backbone": backbone, "levels": [-1], "side": 64}
+    return CandidateRecord(
+        number=number, state="complete", method=method, backbone=backbone, params=params, total_s=seconds
+    )
+
+
+@pytest.mark.parametrize(
+    ("proposal", "seconds"),
+    [
+        ({"method": "padim", "padim.backbone": "resnet18"}, 30.0),
+        ({"method": "padim", "padim.backbone": "vgg19"}, 20.0),
+        ({"method": "dfr", "dfr.backbone": "resnet18"}, 20.0),
+        (None, 20.0),
+    ],
+)
+def test_the_next_trial_takes_as_long_as_those_like_it(proposal: dict[str, Any] | None, seconds: float) -> None:
+    finished = [
+        finished_in(0, "padim", "embedded", 10.0),
+        finished_in(1, "padim", "resnet18", 30.0),
+        finished_in(2, "patchcore", "resnet18", 20.0),
+    ]
+    assert loop.expected_s(finished, proposal) == seconds
+
+
+def test_what_is_tried_next_is_known_while_proposals_wait(study: optuna.Study) -> None:
+    assert loop.next_proposal(study) is None
+    study.enqueue_trial({"method": "padim", "padim.backbone": "resnet18"})
+    study.enqueue_trial({"method": "dfr"})
+    assert loop.next_proposal(study) == {"method": "padim", "padim.backbone": "resnet18"}
+
+
+def test_a_trial_that_would_not_end_in_time_does_not_start() -> None:
+    settings = requested_settings(Path("images"), holdout_candidates=1, ensemble=False, backbones=["embedded"])
+    finished = [finished_in(0, "padim", "embedded", 10.0)]
+    for remaining, done in ((25.0, False), (19.0, True)):
+        clock = Clock(remaining)
+        assert loop._done(finished, finished, settings, clock, None) is done
+    assert not loop._done([], [], settings, Clock(-1.0), None)  # the baseline always runs

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.study_images import read_study_images
 from automl_ad.errors import InputError, StoreError
+from automl_ad.evaluation.plan import SuitePlan
 from automl_ad.evaluation.severity import STRENGTHS
 from automl_ad.evaluation.suite import Suite
 from automl_ad.seeds import derived_seed
@@ -596,6 +598,89 @@ class TestCoverage:
         data = draw(images, tmp_path, families=TRAINING_FREE)
         assert families(data.proxy) == set(TRAINING_FREE)
         check_bases(data)
+
+
+SHRUNK = SuitePlan(("texture", "speck"), (0.8,), per_cell=4, strengths=(0.03, 0.15, 1.0), per_strength=4, side=32)
+
+
+class Planning:
+    """A planner that has its plan ready, and counts how often it was asked."""
+
+    def __init__(self, plan: SuitePlan | None, warning: str | None = None) -> None:
+        self.answer, self.warning, self.asked = plan, warning, 0
+
+    def plan(self, full: SuitePlan, *_: object) -> tuple[SuitePlan, str | None]:
+        self.asked += 1
+        return self.answer or full, self.warning
+
+
+def draw_planned(images: Path, workspace: Path, planner: Planning | None, **options: object) -> StudyData:
+    given = {"families": ("texture", "speck", "warp"), "severities": (0.7, 0.8), "image_size": 64} | options
+    settings = settings_for(images, **(FEW | {"per_cell": 5} | given))
+    folder = StudyFolder(workspace, "parts")
+    return draw_study_data(settings, read_study_images(settings), folder, CPU, planner=planner)  # type: ignore[arg-type]
+
+
+class TestPlanned:
+    """Suites that a short time made smaller."""
+
+    def test_with_time_enough_the_suites_are_those_without_a_plan(self, parts: Path, tmp_path: Path) -> None:
+        planner = Planning(None)
+        planned, plain = draw_planned(parts, tmp_path / "a", planner), draw_planned(parts, tmp_path / "b", None)
+        assert digests(planned) == digests(plain)
+        assert (planned.plan, list(planned.warnings), planner.asked) == (None, list(plain.warnings), 1)
+        assert not (suite_folder(tmp_path / "a") / SuitePlan.file).exists()
+
+    def test_a_smaller_plan_is_drawn_told_and_kept(self, parts: Path, tmp_path: Path) -> None:
+        data = draw_planned(parts, tmp_path, Planning(SHRUNK, "Too short."))
+        assert data.plan == SHRUNK
+        for suite in (data.proxy, data.holdout):
+            assert suite.cells == ("texture/0.8",) * 4 + ("speck/0.8",) * 4
+        check_bases(data)
+        reduced, *others = data.warnings
+        assert reduced.startswith("The time budget is short for this working size, so the proxy suite was reduced: 4")
+        assert "no warp" in reduced
+        assert others == ["Too short."]
+        assert data.coverage is not None
+        assert list(data.coverage.left_out) == ["warp"]
+
+    def test_a_resumed_study_has_the_suite_of_its_plan_whatever_time_it_has_now(
+        self, parts: Path, tmp_path: Path
+    ) -> None:
+        first, planner = draw_planned(parts, tmp_path, Planning(SHRUNK)), Planning(None)
+        for lost in (None, "certify", "proxy"):
+            if lost is not None:
+                shutil.rmtree(suite_folder(tmp_path) / lost)
+            again = draw_planned(parts, tmp_path, planner)
+            assert digests(again) == digests(first)
+            assert (again.plan, list(again.warnings)) == (SHRUNK, list(first.warnings))
+        assert planner.asked == 0
+
+    def test_the_plan_alone_decides_the_content(self, parts: Path, tmp_path: Path) -> None:
+        first = draw_planned(parts, tmp_path / "a", Planning(SHRUNK))
+        second = draw_planned(parts, tmp_path / "b", Planning(SHRUNK, "Too short."))
+        assert digests(first) == digests(second)
+        other = draw_planned(parts, tmp_path / "c", Planning(replace(SHRUNK, per_cell=5)))
+        assert set(digests(first)).isdisjoint(digests(other))
+
+    def test_a_study_that_was_drawn_in_full_stays_so(self, parts: Path, tmp_path: Path) -> None:
+        first, planner = draw_planned(parts, tmp_path, None), Planning(SHRUNK)
+        shutil.rmtree(suite_folder(tmp_path) / "certify")
+        again = draw_planned(parts, tmp_path, planner)
+        assert (digests(again), again.plan, planner.asked) == (digests(first), None, 0)
+
+    def test_progress_counts_to_the_end_and_tells_the_time_left(self, parts: Path, tmp_path: Path) -> None:
+        events: list[Event] = []
+        settings = settings_for(parts, **(FEW | {"families": ("texture", "speck")}))
+        draw_study_data(settings, read_study_images(settings), StudyFolder(tmp_path, "parts"), CPU, events.append)
+        told = [event for event in events if event.total]
+        assert [event.done for event in told] == sorted(event.done for event in told)
+        assert told[-1].done == told[-1].total
+        assert told[-1].left_s == 0
+        assert list(dict.fromkeys(event.message for event in told)) == [
+            "Calibrating the severities",
+            "Drawing the proxy suite",
+        ]
 
 
 class TestCoverageOfSdas:

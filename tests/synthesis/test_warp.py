@@ -7,7 +7,10 @@ import pytest
 
 from automl_ad.synthesis import masks
 from automl_ad.synthesis.base import Context
+from automl_ad.synthesis.regions import region_of
 from automl_ad.synthesis.warp import FARTHEST, WarpFamily, displaced, displacement
+
+WHOLE = (slice(0, 128), slice(0, 128))
 
 
 def edge(side: int = 128) -> np.ndarray:
@@ -20,7 +23,7 @@ def edge(side: int = 128) -> np.ndarray:
 def test_an_edge_goes_where_the_field_says() -> None:
     field = np.zeros((128, 128, 2), np.float32)
     field[40:80, :, 0] = 7
-    moved = displaced(edge(), field)
+    moved = displaced(edge(), field, WHOLE)
     np.testing.assert_array_equal(moved[:40], edge()[:40])
     np.testing.assert_array_equal(moved[40:80, :57], edge()[40:80, :57])
     assert (moved[40:80, 57:] == 200).all()
@@ -30,10 +33,20 @@ def test_nothing_moves_outside_the_spot_and_no_pixel_further_than_asked() -> Non
     inside = np.ones((128, 128), np.bool_)
     for seed in range(30):
         weight = masks.random_blob(inside, np.random.default_rng(seed), (0.02, 0.1), 0.9)
-        field = displacement(weight, 10, np.random.default_rng(seed))
+        field = displacement(weight, 10, np.random.default_rng(seed), WHOLE)
         way = np.hypot(field[..., 0], field[..., 1])
         assert not way[weight == 0].any()
         assert way.max() == pytest.approx(10, abs=0.01)
+
+
+def test_a_region_moves_as_it_does_on_the_whole_image() -> None:
+    noise = np.random.default_rng(3).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+    weight = masks.random_blob(np.ones((128, 128), np.bool_), np.random.default_rng(1), (0.02, 0.1), 0.9)
+    region = region_of(weight, 5)
+    assert region is not None
+    whole = displaced(noise, displacement(weight, 6, np.random.default_rng(2), WHOLE), WHOLE)
+    part = displaced(noise, displacement(weight[region], 6, np.random.default_rng(2), region), region)
+    np.testing.assert_array_equal(part, whole[region])
 
 
 def test_pushes_swellings_and_twists_are_told_apart_by_their_fields() -> None:
@@ -41,7 +54,7 @@ def test_pushes_swellings_and_twists_are_told_apart_by_their_fields() -> None:
     weight = np.maximum(0, 1 - np.hypot(x, y) / 30).astype(np.float32)
     kinds = set()
     for seed in range(30):
-        field = displacement(weight, 5, np.random.default_rng(seed))
+        field = displacement(weight, 5, np.random.default_rng(seed), (slice(0, 65), slice(0, 65)))
         along = float((field[..., 0] * x + field[..., 1] * y).sum())
         around = float((field[..., 1] * x - field[..., 0] * y).sum())
         centre = float(np.hypot(*field[32, 32]))
