@@ -37,6 +37,20 @@ if TYPE_CHECKING:
 DONE, FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
+_INTERRUPTED = {
+    "search": "everything finished so far is kept, and the same command resumes.",
+    "demo": "everything that its search finished is kept, and the same command goes on from there.",
+    "pick": "`automl-ad trials NAME` shows whether the pick was recorded.",
+    "export": "no bundle was written, and one that was there is unchanged; the same command starts anew.",
+    "predict": "the images judged so far are shown; the same command starts anew.",
+    "evaluate": "nothing was measured and no report was written; the same command starts anew.",
+    "assess": "the study is unchanged; the same command starts anew.",
+    "synthesize": "no anomalies were written; the same command starts anew.",
+    "dashboard": "the dashboard has ended; searches and exports that it started go on.",
+}
+"""What an interrupt leaves of each command's work; the others only look."""
+
+
 class Precision(str, Enum):
     """Numbers that an exported graph computes with."""
 
@@ -60,16 +74,16 @@ class _GuardedGroup(TyperGroup):
             # Typer shows its own errors; their class moved between its versions, hence the look at what they can do.
             if isinstance(fault, typer.Exit | typer.Abort) or hasattr(fault, "show"):
                 raise
-            raise typer.Exit(_explain(fault, debug)) from None
+            raise typer.Exit(_explain(fault, debug, ctx.invoked_subcommand)) from None
         return result
 
 
-def _explain(fault: BaseException, debug: bool) -> int:
+def _explain(fault: BaseException, debug: bool, command: str | None) -> int:
     """Says on stderr what ended the command; returns the exit code."""
     if debug and not isinstance(fault, KeyboardInterrupt):
         traceback.print_exception(type(fault), fault, fault.__traceback__)
     if isinstance(fault, KeyboardInterrupt):
-        _note("Interrupted: everything finished so far is kept, and the same command resumes.")
+        _note(f"Interrupted: {_INTERRUPTED.get(command or '', 'nothing was changed; run the same command again.')}")
         return INTERRUPTED
     if isinstance(fault, AutomlAdError):
         sentence = fault.naming(option_flag(fault.option)) if isinstance(fault, OptionError) else str(fault)
@@ -397,10 +411,7 @@ def dashboard(
             )
         print(place.url, flush=True)
 
-    try:
-        code = serve(workspace, storage, port=port, address=address, browser=browser, announce=say)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+    code = serve(workspace, storage, port=port, address=address, browser=browser, announce=say)
     if code:
         _note(f"The dashboard's server ended with exit code {code}; see its output above.")
         raise typer.Exit(FAULT)

@@ -385,6 +385,7 @@ class PickResult(Result):
         note: Why.
         who: User name; empty if unknown.
         at: ISO 8601, UTC.
+        next: The command that exports the pick; empty where a pick was taken back.
     """
 
     study: str
@@ -392,6 +393,7 @@ class PickResult(Result):
     note: str = ""
     who: str = ""
     at: str = ""
+    next: tuple[str, ...] = ()
 
 
 class AssessedTrial(Result):

@@ -18,6 +18,7 @@ from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
 from automl_ad.errors import AutomlAdError, InputError
+from automl_ad.suggestions import suggested_command
 
 Split = Literal["train", "validation", "holdout"]
 
@@ -137,7 +138,7 @@ def divide(settings: ReadingSettings, good: GoodImages) -> StudyImages:
     groups = near_duplicate_groups(good.images.pixels)
     splits = _split(settings, good.hashes, groups)
     fingerprint = hashlib.sha256("".join(good.hashes).encode()).hexdigest()
-    warnings = [*good.warnings, *_counting_warnings(groups), *_suspicions(good.images, good.paths)]
+    warnings = [*good.warnings, *_counting_warnings(groups, settings.images), *_suspicions(good.images, good.paths)]
     return StudyImages(good.images, good.preprocessing, splits, groups, fingerprint, warnings)
 
 
@@ -201,13 +202,14 @@ def _reading_warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]]) -
     return found
 
 
-def _counting_warnings(groups: Sequence[int]) -> list[str]:
+def _counting_warnings(groups: Sequence[int], folder: Path) -> list[str]:
     found, count = [], len(groups)
     if count < 30:
         found.append(f"Only {count} good images: the ranking is uncertain; 30 or more are better.")
     copies = count - len(set(groups))
     if copies > count / 10:
-        found.append(f"{copies} of {count} images are near-duplicates of others and add little; run `automl-ad audit`.")
+        audit = suggested_command("audit", folder)
+        found.append(f"{copies} of {count} images are near-duplicates of others and add little; run `{audit}`.")
     return found
 
 

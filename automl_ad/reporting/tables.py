@@ -41,6 +41,8 @@ from automl_ad.results import (
     TrialsResult,
     WinnerResult,
 )
+from automl_ad.suggestions import suggested_command
+from automl_ad.workspace import workspace_folder
 
 Part = str | Text | Table
 
@@ -107,7 +109,7 @@ def trials_table(trials: Sequence[TrialResult], title: str, *, limit: int | None
 def studies_report(answer: StudiesResult) -> Iterator[Part]:
     """The studies of a workspace."""
     if not answer.studies:
-        yield "There are no studies here yet; start one with: automl-ad search IMAGES"
+        yield f"There are no studies here yet; start one with: {suggested_command('search', 'IMAGES')}"
         return
     table = _table("Studies", "study", "created (UTC)", "state", "trials", "images")
     for study in answer.studies:
@@ -139,7 +141,7 @@ def trial_report(trial: TrialDetails) -> Iterator[Part]:
 def pick_report(answer: PickResult) -> Iterator[Part]:
     """What was recorded as the user's choice."""
     yield f"Trial {answer.trial} is now the pick of study {answer.study}."
-    yield f"Export it with: automl-ad export {answer.study} --trial picked --output FILE.zip"
+    yield from (f"Export it with: {command}" for command in answer.next)
 
 
 def export_report(answer: ExportResult) -> Iterator[Part]:
@@ -152,7 +154,7 @@ def export_report(answer: ExportResult) -> Iterator[Part]:
         f"{parity.decisions_changed} decisions."
     )
     yield answer.promise
-    yield f"Try it with: automl-ad predict {answer.bundle} IMAGES"
+    yield f"Try it with: {suggested_command('predict', answer.bundle, 'IMAGES')}"
     yield "Without automl-ad, in the (unzipped) bundle: pip install -r requirements.txt, then python predict.py IMAGES"
 
 
@@ -211,7 +213,8 @@ def audit_report(answer: AuditResult) -> Iterator[Part]:
     yield from _list("Unreadable", [f"{item.path}: {item.error}" for item in answer.unreadable])
     yield from _list("Showing the same image", [", ".join(group) for group in answer.duplicates])
     yield from _list("Unlike the others, worst first", [f"{item.path} ({item.score:.1f})" for item in answer.suspects])
-    yield from _list("Advice", answer.advice or ["nothing looks odd; go on with: automl-ad search IMAGES"])
+    go_on = f"nothing looks odd; go on with: {suggested_command('search', 'IMAGES')}"
+    yield from _list("Advice", answer.advice or [go_on])
 
 
 def doctor_report(answer: DoctorResult) -> Iterator[Part]:
@@ -315,7 +318,10 @@ def _cells(trial: TrialDetails) -> Iterator[Part]:
 def _hidden(answer: SearchResult) -> Iterator[Part]:
     more = len(answer.ranking) - TOP
     if more > 0:
-        yield f"{more} more are shown by: automl-ad trials {answer.study}"
+        from automl_ad.store.database import default_url  # with SQLAlchemy, which `doctor` can do without
+
+        storage = None if answer.storage == default_url(workspace_folder(None)) else answer.storage
+        yield f"{more} more are shown by: {suggested_command('trials', answer.study, storage=storage)}"
 
 
 def _tied(answer: SearchResult) -> Iterator[Part]:

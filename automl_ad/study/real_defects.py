@@ -26,6 +26,7 @@ from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import available_trial_detector
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.trial import describe_error
+from automl_ad.suggestions import suggested_command
 
 NOT_KEPT = "what its training learned was not kept"
 NOT_FINITE = "its anomaly maps hold values that are not finite"
@@ -93,8 +94,8 @@ def find_defects(folder: Path) -> list[Path]:
     if len(paths) > MAX_DEFECTS:
         raise InputError(
             f"{folder} (--defects) holds {len(paths)} images, and {MAX_DEFECTS} are the most: lay so many out as a "
-            "labelled set with good images beside them (test/good, test/<defect>) and run `automl-ad assess NAME "
-            "DATASET`."
+            "labelled set with good images beside them (test/good, test/<defect>) and run "
+            f"`{suggested_command('assess', 'NAME', 'DATASET')}`."
         )
     return paths
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Collection
 
 from optuna.exceptions import StorageInternalError
@@ -36,6 +35,7 @@ from automl_ad.study.rescore import rescore_trials
 from automl_ad.study.settings import StudySettings
 from automl_ad.study.suites import draw_study_data
 from automl_ad.study.trial import describe_error
+from automl_ad.suggestions import suggested_command
 from automl_ad.workspace import workspace_folder
 
 _log = logging.getLogger(__name__)
@@ -242,27 +242,27 @@ def feature_cache(folder: StudyFolder) -> FeatureCache:
 
 def next_commands(folder: StudyFolder, url: str, number: int) -> tuple[str, ...]:
     """Commands that work as they stand after a search that trial ``number`` won."""
-    name = shlex.quote(folder.name)
+    name, bundle, place = folder.name, f"{folder.name}_bundle", place_options(folder, url)
     return (
-        f"automl-ad show {name} --trial {number}{_place(folder, url)}",
-        f"automl-ad export {name} --output {name}_bundle{_place(folder, url)}",
-        f"automl-ad predict {name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
+        suggested_command("show", name, trial=number, **place),
+        suggested_command("export", name, output=bundle, **place),
+        suggested_command("predict", bundle, "PATH_TO_NEW_IMAGES", output="heatmaps"),
     )
 
 
-def export_command(folder: StudyFolder, url: str, number: int) -> str:
-    """The command that exports one trial."""
-    name = shlex.quote(folder.name)
-    return f"automl-ad export {name} --trial {number} --output {name}_bundle{_place(folder, url)}"
+def export_command(folder: StudyFolder, url: str, trial: int | str) -> str:
+    """The command that exports one trial, by its number or as ``picked``."""
+    place = place_options(folder, url)
+    return suggested_command("export", folder.name, trial=trial, output=f"{folder.name}_bundle", **place)
 
 
-def _place(folder: StudyFolder, url: str) -> str:
-    """The options that lead to the study where it does not lie in the default workspace."""
-    place = ""
+def place_options(folder: StudyFolder, url: str) -> dict[str, str]:
+    """The options of a command that lead to the study where it does not lie in the default workspace."""
+    place = {}
     if folder.workspace != workspace_folder(None):
-        place = f" --workspace {shlex.quote(str(folder.workspace))}"
+        place["workspace"] = str(folder.workspace)
     if url != default_url(folder.workspace):
-        place += f" --storage {shlex.quote(without_password(url))}"
+        place["storage"] = without_password(url)
     return place
 
 
