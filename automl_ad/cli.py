@@ -13,12 +13,12 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -148,6 +148,8 @@ _ImageSize = Annotated[int | None, option("image_size")]
 _TextureDir = Annotated[Path | None, option("texture_dir")]
 _Defects = Annotated[Path | None, option("defects")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_JsonDocument = Annotated[bool, typer.Option("--json", help="Print one JSON document at the end.")]
+_Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 _Verbose = Annotated[bool, typer.Option("--verbose", help="Show what is logged, too.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", help="Show errors alone on stderr: no progress, no warnings.")]
 _Trial = Annotated[int, typer.Option("--trial", help="Number of the trial.", metavar="N", min=0)]
@@ -181,11 +183,10 @@ def trials(
     workspace: _Workspace = None,
     storage: _Storage = None,
     as_json: _Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_csv: _Csv = False,
 ) -> None:
     """Show the ranked table of a study, or the studies of the workspace."""
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other; give one of them.")
+    _only_one({"--json": as_json, "--csv": as_csv})
     from automl_ad.results import TrialsResult
 
     with _library() as api:
@@ -276,20 +277,50 @@ def predict(
             help="Share of a good image's pixels that may be marked.", metavar="X", show_default="the bundle's"
         ),
     ] = None,
-    as_json: _Json = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where the bundle runs: cpu, cuda, cuda:N, or auto, which takes a GPU if there is one.",
+            metavar="DEVICE",
+        ),
+    ] = "cpu",
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads to compute with.", metavar="N", min=1, show_default="one per core"),
+    ] = None,
+    quiet: _Quiet = False,
+    as_json: _JsonDocument = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line, as they come.")] = False,
+    as_csv: _Csv = False,
 ) -> None:
-    """Judge images: scores, decisions, heatmaps and masks."""
+    """Judge images: scores, decisions, heatmaps and masks; each result is shown as soon as it is there.
+
+    The memory does not grow with the number of images, except with --json.
+    """
+    _only_one({"--json": as_json, "--jsonl": as_jsonl, "--csv": as_csv})
     _existing(bundle, "BUNDLE")
     _existing(images, "IMAGES")
+    answers = sys.stdout  # while the library is lent, sys.stdout is another
     with _library() as api:
+        from automl_ad.reporting import predictions
+
         options = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
-        answer = api.predict(bundle, images, output, **options)
-    _present(answer, "predictions_report", as_json)
-    if all(image.error for image in answer.results):
-        first = f" (the first error: {answer.results[0].error})" if answer.results else ""
-        raise InputError(
-            f"none of the {len(answer.results)} files of {images} could be read{first}; give readable images."
-        )
+        head, results = api.predict_stream(bundle, images, output, **options, device=device, threads=threads)
+        view: predictions.PredictionView
+        if as_json:
+            view = predictions.JsonDocument(answers, head)
+        elif as_jsonl:
+            view = predictions.JsonLines(answers)
+        elif as_csv:
+            view = predictions.CsvTable(answers)
+        else:
+            view = predictions.Rows(_console(file=answers), head)
+        terminal = _console(stderr=True)
+        line = predictions.StatusLine(terminal, head.images or 0) if terminal.is_terminal and not quiet else None
+        tally = predictions.show_predictions(results, view, line)
+    if tally.broken == tally.images:
+        first = f" (the first error: {tally.first_error})" if tally.first_error else ""
+        raise InputError(f"none of the {tally.images} files of {images} could be read{first}; give readable images.")
 
 
 @app.command()
@@ -456,8 +487,7 @@ def _progress(verbose: bool, quiet: bool) -> Iterator[Callable[[Any], None]]:
     from automl_ad.reporting.progress_view import log_view, progress_view
     from automl_ad.study.progress import ignore_events
 
-    if verbose and quiet:
-        raise InputError("--verbose and --quiet exclude each other; give one of them.")
+    _only_one({"--verbose": verbose, "--quiet": quiet})
     if quiet:
         yield ignore_events
         return
@@ -482,18 +512,16 @@ def _present(answer: Result, report: str, as_json: bool) -> None:
 
 
 def _print_csv(records: Iterable[Result]) -> None:
-    import csv
+    from automl_ad.bundle.runtime import CsvRows
+    from automl_ad.reporting.tables import flat_row
 
-    from automl_ad.reporting.tables import csv_row
-
-    rows = [csv_row(record.to_json()) for record in records]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    rows = [flat_row(record.to_json()) for record in records]
+    show = CsvRows(sys.stdout, list(dict.fromkeys(column for row in rows for column in row)))
+    for row in rows:
+        show(row)
 
 
-def _console(*, stderr: bool = False) -> Console:
+def _console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
     """A console that tells us of a broken pipe, and that is wide when nobody looks at its edges."""
     import rich.console
 
@@ -501,10 +529,21 @@ def _console(*, stderr: bool = False) -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    console = _Console(stderr=stderr)
+    console = _Console(stderr=stderr, file=file)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160
     return console
+
+
+def _only_one(given: Mapping[str, bool]) -> None:
+    """Refuses options that exclude each other.
+
+    Args:
+        given: Whether each was given, by its spelling.
+    """
+    chosen = [option for option, is_given in given.items() if is_given]
+    if len(chosen) > 1:
+        raise InputError(f"{chosen[0]} and {chosen[1]} exclude each other; give one of them.")
 
 
 def _existing(path: Path | None, named: str) -> Path | None:

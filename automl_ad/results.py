@@ -648,15 +648,19 @@ class PredictionResult(Result):
 
     Attributes:
         bundle: Path of the bundle.
+        images: How many images there are to judge; None for answers of early versions.
+        interrupted: Whether the run ended before all of them were judged.
         threshold: Score above which images are rejected.
         overkill: Guaranteed overkill (false positive rate on good parts); None without a guarantee.
         promise: The guarantee as a sentence.
         review: Score above which images are reviewed; None for no review.
         mask_threshold: Map value above which pixels are marked.
-        results: One an image, in their order.
+        results: One an image, in their order; fewer than ``images`` where it was interrupted.
     """
 
     bundle: str
+    images: int | None = None
+    interrupted: bool = False
     threshold: float
     overkill: float | None = None
     promise: str | None = None

@@ -15,6 +15,7 @@ and masks, the bundle, the command line.
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import importlib
 import io
@@ -30,7 +31,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -746,17 +747,17 @@ def _session(model: bytes, where: str, device: str, threads: int | None) -> Any:
     except Exception as error:  # ONNX Runtime's errors have no common base
         version = onnxruntime.__version__
         raise BundleError(f"{where} cannot be used by onnxruntime {version} ({_one_line(error)}); {_AGAIN}") from error
-    if len(providers) > 1 and "CUDAExecutionProvider" not in session.get_providers():
+    if len(providers) > 1 and device != "auto" and "CUDAExecutionProvider" not in session.get_providers():
         raise InputError("device 'cuda' cannot be reached: install the CUDA and cuDNN that onnxruntime-gpu asks for.")
     return session
 
 
 def _providers(device: str, available: Sequence[str]) -> list[Any]:
     kind, _, number = str(device).partition(":")
-    if kind == "cpu":
+    if kind == "cpu" or (device == "auto" and "CUDAExecutionProvider" not in available):
         return ["CPUExecutionProvider"]
-    if kind != "cuda" or not (number or "0").isdecimal():
-        raise InputError(f"device {str(device)!r} is not known: give 'cpu' or 'cuda'.")
+    if device != "auto" and (kind != "cuda" or not (number or "0").isdecimal()):
+        raise InputError(f"device {str(device)!r} is not known: give 'cpu' or 'cuda', also 'cuda:1', or 'auto'.")
     if "CUDAExecutionProvider" not in available:
         raise InputError(
             "device 'cuda' needs ONNX Runtime for GPUs: pip uninstall onnxruntime, then pip install onnxruntime-gpu."
@@ -1052,12 +1053,13 @@ class Bundle:
             mask: Share of a good part's pixels that may be marked; the manifest's when None.
 
         Returns:
-            The ``predict`` answer: ``bundle``, ``threshold`` (of the score), ``overkill`` (guaranteed false positive
-            rate), ``promise`` (the guarantee as a sentence), ``review`` (threshold of the score, or None),
-            ``mask_threshold`` (of map values) and ``results`` in the order of the images, each with ``path`` (None for
-            arrays), ``score``, ``p_value``, ``anomalous`` (that is, rejected), ``decision`` (``pass``, ``review`` or
-            ``reject``), ``marked`` (share of pixels above the mask's threshold), ``heatmap`` and ``mask`` (paths;
-            white = marked) and ``error``. An image that cannot be read has ``error``, and None for the rest.
+            The ``predict`` answer: ``bundle``, ``images`` (how many), ``threshold`` (of the score), ``overkill``
+            (guaranteed false positive rate), ``promise`` (the guarantee as a sentence), ``review`` (threshold of the
+            score, or None), ``mask_threshold`` (of map values) and ``results`` in the order of the images, each with
+            ``path`` (None for arrays), ``score``, ``p_value``, ``anomalous`` (that is, rejected), ``decision``
+            (``pass``, ``review`` or ``reject``), ``marked`` (share of pixels above the mask's threshold), ``heatmap``
+            and ``mask`` (paths; white = marked) and ``error``. An image that cannot be read has ``error``, and None for
+            the rest.
 
         Raises:
             InputError: No images, a share that cannot be guaranteed, or an ``output`` that cannot be written.
@@ -1085,6 +1087,7 @@ class Bundle:
         folder = None if output is None else OutputFolder(Path(output), images, sources)
         head = {
             "bundle": str(self.path),
+            "images": len(sources),
             "threshold": reject.value,
             "overkill": reject.overkill,
             "promise": reject.message,
@@ -1190,7 +1193,7 @@ def load_bundle(
 
     Args:
         path: Folder or zip file of the bundle.
-        device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
+        device: Where the graph runs: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes a GPU if there is one.
         threads: Threads of ONNX Runtime; one per core when None.
         read: Reads a file as uint8 [H, W, 3], given its white level; that of automl-ad reads more formats.
 
@@ -1258,7 +1261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those of the process when None.
 
     Returns:
-        0; or 2, with one sentence on stderr, if the input cannot be used or every image failed.
+        0; 2, with one sentence on stderr, if the input cannot be used or every image failed; or 130 if it was
+        interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names may hold characters that a console cannot show
@@ -1269,6 +1273,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, BundleError) as fault:
         print(fault, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted: the images judged so far are shown; the same command starts anew.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has what it wanted
+        with suppress(OSError, ValueError):  # a stream that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what Python flushes at exit
     return 0
 
 
@@ -1289,30 +1299,87 @@ def _parser() -> argparse.ArgumentParser:
     for name, purpose in shares.items():
         parser.add_argument(f"--{name}", type=float, metavar="X", help=purpose)
     parser.add_argument("--threads", type=int, metavar="N", help="threads of ONNX Runtime (default: one per core)")
-    parser.add_argument("--json", action="store_true", help="prints one JSON object per image and line")
+    parser.add_argument(
+        "--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, cuda:N, or auto: a GPU if there is one"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", "--jsonl", action="store_true", help="prints one JSON object per image and line")
+    form.add_argument("--csv", action="store_true", help="prints comma-separated values, one row per image")
     return parser
 
 
 def _run(given: argparse.Namespace) -> None:
-    bundle = load_bundle(given.bundle, threads=given.threads)
+    bundle = load_bundle(given.bundle, given.device, given.threads)
     images = given.images[0] if len(given.images) == 1 else given.images
     options = {name: getattr(given, name) for name in ("overkill", "review", "threshold", "mask")}
     _, results = bundle.stream(images, given.output, **options)
+    show = _show_json if given.json else CsvRows(sys.stdout) if given.csv else _show_line
     succeeded = 0
     for result in results:
-        print(json.dumps(result, allow_nan=False) if given.json else _line(result), flush=True)
+        show(result)
         succeeded += result["error"] is None
     if not succeeded:
         raise InputError(f"No image in {', '.join(given.images)[:200]} could be read and scored: see the errors above.")
 
 
+class CsvRows:
+    """Writes results as comma-separated values, one row each, as they come; the first names the columns.
+
+    Args:
+        stream: Where to.
+        columns: The columns; the keys of the first result when None.
+    """
+
+    def __init__(self, stream: IO[str], columns: Sequence[str] | None = None) -> None:
+        self._stream, self._columns = stream, columns
+        self._writer = csv.writer(stream, lineterminator="\n")
+        if columns is not None:
+            self._write(columns)
+
+    def __call__(self, result: Mapping[str, Any]) -> None:
+        """Writes one row; a column that ``result`` lacks stays empty."""
+        if self._columns is None:
+            self._columns = list(result)
+            self._write(self._columns)
+        self._write([csv_cell(result.get(column)) for column in self._columns])
+
+    def _write(self, cells: Sequence[Any]) -> None:
+        self._writer.writerow(cells)
+        self._stream.flush()
+
+
+def csv_cell(value: Any) -> Any:
+    """A value as a cell of a table: lists and mappings as JSON, and text that is no formula to any spreadsheet.
+
+    Example:
+        >>> csv_cell("=1+1"), csv_cell(-1), csv_cell(["a.png"])
+        ("'=1+1", -1, '["a.png"]')
+    """
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _show_json(result: Mapping[str, Any]) -> None:
+    print(json.dumps(result, allow_nan=False), flush=True)
+
+
+def _show_line(result: Mapping[str, Any]) -> None:
+    print(_line(result), flush=True)
+
+
 def _line(result: Mapping[str, Any]) -> str:
     if result["error"] is not None:
-        return f"error   {result['error']}"
+        return f"error   {located_error(result['path'], result['error'])}"
     return (
         f"{result['decision']:<6}  score {result['score']:.5g}  p {result['p_value']:.4f}  "
         f"marked {result['marked'] * 100:.2f} %  {result['path']}"
     )
+
+
+def located_error(path: str | None, error: str) -> str:
+    """An error of an image as a sentence that names its file."""
+    return error if path is None or path in error else f"{path}: {error}"
 
 
 if __name__ == "__main__":

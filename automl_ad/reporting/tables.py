@@ -30,8 +30,6 @@ from automl_ad.results import (
     LeaderJudgement,
     PickResult,
     PlaceInfo,
-    PredictedImage,
-    PredictionResult,
     RerankResult,
     SearchResult,
     StudiesResult,
@@ -158,20 +156,6 @@ def export_report(answer: ExportResult) -> Iterator[Part]:
     yield "Without automl-ad, in the (unzipped) bundle: pip install -r requirements.txt, then python predict.py IMAGES"
 
 
-def predictions_report(answer: PredictionResult) -> Iterator[Part]:
-    """One row an image."""
-    with_maps = any(image.heatmap for image in answer.results)
-    table = _table(None, "image", "score", "p-value", "decision", *(["heatmap"] if with_maps else []), right={1, 2})
-    for image in answer.results:
-        cells = [_words(image.path), number(image.score, 4), number(image.p_value, 3), _decision(image)]
-        cells += [_words(image.heatmap)] if with_maps else []
-        table.add_row(*map(Text, cells), style="red" if image.anomalous or image.error else "")
-    yield table
-    yield _tally(answer)
-    if answer.promise:
-        yield answer.promise
-
-
 def metrics_report(answer: EvaluationResult) -> Iterator[Part]:
     """Metrics on labelled images."""
     yield _heading(f"{answer.images.good} good and {answer.images.defect} defective images")
@@ -241,10 +225,8 @@ def demo_report(answer: DemoResult) -> Iterator[Part]:
     yield from _pairs("Written", written)
 
 
-def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """One flat row: a mapping of numbers gets a column a key (``families.texture``), an interval two, others JSON."""
-    import json
-
+def flat_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of a table: a mapping of numbers gets a column a key (``families.texture``), an interval two."""
     row: dict[str, Any] = {}
     for key, value in record.items():
         if key == "interval":
@@ -252,7 +234,7 @@ def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, Mapping) and key != "params":
             row |= {f"{key}.{name}": item for name, item in value.items()}
         else:
-            row[key] = json.dumps(value) if isinstance(value, Mapping | list) else value
+            row[key] = value
     return row
 
 
@@ -355,24 +337,6 @@ def _costs(trial: TrialDetails) -> dict[str, str]:
     seconds = {"fit": trial.fit_s, "whole trial": trial.total_s}
     costs = {name: format_duration(value) for name, value in seconds.items() if is_number(value)}
     return costs | ({"peak memory": f"{trial.peak_mb:.0f} MB"} if is_number(trial.peak_mb) else {})
-
-
-def _decision(image: PredictedImage) -> str:
-    if image.error:
-        return f"error: {image.error}"
-    if image.decision == "review":
-        return "review"
-    return "anomalous" if image.anomalous else "good"
-
-
-def _tally(answer: PredictionResult) -> str:
-    broken = sum(bool(image.error) for image in answer.results)
-    flagged = sum(bool(image.anomalous) for image in answer.results)
-    unsure = sum(image.decision == "review" for image in answer.results)
-    ending = f", {unsure} to review" if answer.review is not None else ""
-    ending += f", {broken} could not be read" if broken else ""
-    judged = len(answer.results) - broken
-    return f"{flagged} of {judged} images anomalous at threshold {number(answer.threshold, 4)}{ending}."
 
 
 def _by_defect(kinds: Mapping[str, DefectResult]) -> Iterator[Part]:
