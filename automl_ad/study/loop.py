@@ -19,6 +19,7 @@ from automl_ad.store.repository import Repository
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import remove_states
+from automl_ad.study.optuna_trials import SearchSampler, is_ensemble, propose, unfinished
 from automl_ad.study.progress import Event, Listener
 from automl_ad.study.proposals import first_proposals, suggest
 from automl_ad.study.pruning import MethodPruner
@@ -96,8 +97,7 @@ def search_loop(
     resumed tries what an uninterrupted one would have tried, as long as neither runs out of time.
     """
     spaces = context.spaces(settings)
-    for proposal in first_proposals(settings.methods, spaces):
-        study.enqueue_trial(proposal, skip_if_exists=True)
+    proposals = first_proposals(settings.methods, spaces)
     repeats = 0
     while repeats < REPEATS_ALLOWED:
         records = [record for record in repository.candidates(study.study_name) if record.method != ENSEMBLE]
@@ -108,6 +108,7 @@ def search_loop(
         _announce(listener, records, finished, settings, clock)
         if _done(records, finished, settings, clock):
             return
+        propose(study, proposals)
         seconds = clock.left(finished, settings) if finished else None
         fresh = _step(study, context, settings, spaces, repository, Budget(seconds), finished)
         repeats = 0 if fresh else repeats + 1
@@ -168,11 +169,10 @@ def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
     often the search was interrupted.
     """
     trials = study.get_trials(deepcopy=False)
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    running, waiting = unfinished(study, TrialState.RUNNING), unfinished(study, TrialState.WAITING)
     number = running[0].number if running else waiting[0].number if waiting else len(trials)
-    searched = number - sum(ENSEMBLE in trial.user_attrs for trial in trials[:number])
-    study.sampler = optuna.samplers.TPESampler(
+    searched = number - sum(is_ensemble(trial) for trial in trials[:number])
+    study.sampler = SearchSampler(
         seed=derived_seed(seed, f"sampler/{searched}"),
         multivariate=True,
         group=True,  # methods have parameters of their own: each group is modelled jointly

@@ -19,7 +19,7 @@ from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
 from automl_ad.evaluation.suite import resize_images
 from automl_ad.methods.base import Detector
 from automl_ad.selection.few_defects import Evidence, Floats, placements
-from automl_ad.store.artifacts import load_arrays, save_arrays
+from automl_ad.store.artifacts import keep_arrays, load_arrays
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
@@ -204,7 +204,7 @@ class _Defects:
             for kind, images in sets.items()
             for rule, values in _by_rule(detector, images).items()
         }
-        save_arrays(path, **scores)
+        keep_arrays(path, **scores)
         return scores
 
     def _at(self, side: int) -> ImageSet:

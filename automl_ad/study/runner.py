@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+import optuna
 from optuna.exceptions import StorageInternalError
 
 from automl_ad.backbones.cache import FeatureCache
@@ -30,6 +31,7 @@ from automl_ad.study.holdout import HoldoutCheck
 from automl_ad.study.log import log_start
 from automl_ad.study.loop import Clock, open_optuna, search_loop
 from automl_ad.study.machine import quiet_optuna, resolve_device
+from automl_ad.study.optuna_trials import withdraw_unfinished
 from automl_ad.study.progress import Event, Listener
 from automl_ad.study.rescore import rescore_trials
 from automl_ad.study.settings import StudySettings
@@ -142,18 +144,21 @@ class SearchRunner:
             try:
                 search_loop(study, context, self._settings, self._repository, self._clock, self._listener)
                 rescore_trials(context, self._name, self._repository)
-                if not self._settings.ensemble:
-                    return []
-                ensembles = add_ensembles(
-                    study, context, self._settings, self._repository, BASELINE_TRIAL, self._listener
-                )
-                rescore_trials(context, self._name, self._repository)
+                ensembles = self._add_ensembles(study, context)
+                withdraw_unfinished(study)
             except StorageInternalError as error:
                 raise StoreError(
                     f"The database {without_password(self._url)} stopped taking results; see that the disk has room "
                     "and the file is writable, then run the same command again."
                 ) from error
         return ensembles
+
+    def _add_ensembles(self, study: optuna.Study, context: StudyContext) -> list[int]:
+        if not self._settings.ensemble:
+            return []
+        numbers = add_ensembles(study, context, self._settings, self._repository, BASELINE_TRIAL, self._listener)
+        rescore_trials(context, self._name, self._repository)
+        return numbers
 
     def _conclude(self, context: StudyContext, ensembles: Collection[int], warnings: list[str]) -> SearchOutcome:
         records = self._repository.candidates(self._name)
@@ -235,9 +240,9 @@ class SearchRunner:
         self._listener(Event(stage, message, elapsed_s=self._clock.elapsed))
 
 
-def feature_cache(folder: StudyFolder) -> FeatureCache:
+def feature_cache(folder: StudyFolder, *, may_be_read_only: bool = False) -> FeatureCache:
     """The features of a workspace, shared by all its studies: they depend on images and weights alone."""
-    return FeatureCache(folder.workspace / "cache" / "features")
+    return FeatureCache(folder.workspace / "cache" / "features", may_be_read_only=may_be_read_only)
 
 
 def next_commands(folder: StudyFolder, url: str, number: int) -> tuple[str, ...]:

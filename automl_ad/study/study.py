@@ -286,7 +286,7 @@ class Study:
                 f"The images in {settings.images} changed since study {self.name}; restore them or search again."
             )
         device = resolve_device(settings.device)
-        backbones = load_backbones(settings, device, feature_cache(self.folder))
+        backbones = load_backbones(settings, device, feature_cache(self.folder, may_be_read_only=True))
         self._check_weights(backbones, known.meaning["backbones"])
         data = draw_study_data(settings, normals, self.folder, device)
         return StudyContext.of(data, backbones, self.folder, settings)
