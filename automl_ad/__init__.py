@@ -9,7 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from automl_ad.api import Study, audit, demo, describe, evaluate, load_bundle, predict, search, studies, synthesize
+    from automl_ad.api import (
+        Study,
+        audit,
+        demo,
+        describe,
+        evaluate,
+        load_bundle,
+        predict,
+        predict_stream,
+        search,
+        studies,
+        synthesize,
+    )
     from automl_ad.diagnosis import doctor
 
     __version__: str
@@ -24,6 +36,7 @@ __all__ = [
     "evaluate",
     "load_bundle",
     "predict",
+    "predict_stream",
     "search",
     "studies",
     "synthesize",

@@ -9,7 +9,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from automl_ad.bundle.evaluating import evaluate as _evaluate
@@ -26,6 +26,7 @@ from automl_ad.results import (
     BundleResult,
     DemoResult,
     EvaluationResult,
+    PredictedImage,
     PredictionResult,
     StudiesResult,
     StudySummary,
@@ -50,6 +51,7 @@ __all__ = [
     "evaluate",
     "load_bundle",
     "predict",
+    "predict_stream",
     "search",
     "studies",
     "synthesize",
@@ -273,10 +275,12 @@ def predict(
     threshold: float | None = None,
     mask: float | None = None,
     strict: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
 ) -> PredictionResult:
     """Scores images and decides which are anomalous.
 
-    The same as `Bundle.predict`, which returns plain values.
+    The same as `Bundle.predict`, which returns plain values. For many images `predict_stream` keeps nothing in memory.
 
     Args:
         bundle: Path of a bundle, or one already loaded.
@@ -288,14 +292,56 @@ def predict(
         threshold: Raw score above which parts are rejected, in place of ``overkill``.
         mask: Share of a good part's pixels that may be marked; the bundle's when None.
         strict: Whether images unlike the good ones that the bundle learned from are refused instead of judged.
+        device: Where the bundle runs, if it is given as a path: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes
+            a GPU if there is one.
+        threads: Threads that it computes with, if it is given as a path; one per core when None.
 
     Raises:
         AutomlAdError: The input cannot be used; the message says what to do.
     """
-    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    head, results = predict_stream(
+        bundle,
+        images,
+        output,
+        overkill=overkill,
+        review=review,
+        threshold=threshold,
+        mask=mask,
+        strict=strict,
+        device=device,
+        threads=threads,
+    )
+    return head.model_copy(update={"results": tuple(results)})
+
+
+def predict_stream(
+    bundle: str | Path | Bundle,
+    images: Images,
+    output: str | Path | None = None,
+    *,
+    overkill: float | None = None,
+    review: float | None = None,
+    threshold: float | None = None,
+    mask: float | None = None,
+    strict: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> tuple[PredictionResult, Iterator[PredictedImage]]:
+    """Scores images one after the other, without keeping the results.
+
+    Arguments and errors as for `predict`; errors are raised before the first image is read.
+
+    Returns:
+        The answer of `predict` without its results, and an iterator of the results in the order of the images.
+
+    Example:
+        >>> head, results = predict_stream("bundle", "new_images")  # doctest: +SKIP
+        >>> rejected = [image.path for image in results if image.anomalous]  # doctest: +SKIP
+    """
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle), device, threads)
     shares = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
-    found = loaded.predict(images, output, **shares, strict=strict)
-    return PredictionResult.model_validate(found)
+    head, found = loaded.stream(images, output, **shares, strict=strict)
+    return PredictionResult.model_validate(head), map(PredictedImage.model_validate, found)
 
 
 def describe(bundle: str | Path | Bundle) -> BundleResult:

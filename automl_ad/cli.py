@@ -13,12 +13,12 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -36,6 +36,20 @@ if TYPE_CHECKING:
     from automl_ad.results import Result
 
 DONE, FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+_INTERRUPTED = {
+    "search": "everything finished so far is kept, and the same command resumes.",
+    "demo": "everything that its search finished is kept, and the same command goes on from there.",
+    "pick": "`automl-ad trials NAME` shows whether the pick was recorded.",
+    "export": "no bundle was written, and one that was there is unchanged; the same command starts anew.",
+    "predict": "the images judged so far are shown; the same command starts anew.",
+    "evaluate": "nothing was measured and no report was written; the same command starts anew.",
+    "assess": "the study is unchanged; the same command starts anew.",
+    "synthesize": "no anomalies were written; the same command starts anew.",
+    "dashboard": "the dashboard has ended; searches and exports that it started go on.",
+}
+"""What an interrupt leaves of each command's work; the others only look."""
 
 
 class Precision(str, Enum):
@@ -61,16 +75,16 @@ class _GuardedGroup(TyperGroup):
             # Typer shows its own errors; their class moved between its versions, hence the look at what they can do.
             if isinstance(fault, typer.Exit | typer.Abort) or hasattr(fault, "show"):
                 raise
-            raise typer.Exit(_explain(fault, debug)) from None
+            raise typer.Exit(_explain(fault, debug, ctx.invoked_subcommand)) from None
         return result
 
 
-def _explain(fault: BaseException, debug: bool) -> int:
+def _explain(fault: BaseException, debug: bool, command: str | None) -> int:
     """Says on stderr what ended the command; returns the exit code."""
     if debug and not isinstance(fault, KeyboardInterrupt):
         traceback.print_exception(type(fault), fault, fault.__traceback__)
     if isinstance(fault, KeyboardInterrupt):
-        _note("Interrupted: everything finished so far is kept, and the same command resumes.")
+        _note(f"Interrupted: {_INTERRUPTED.get(command or '', 'nothing was changed; run the same command again.')}")
         return INTERRUPTED
     if isinstance(fault, AutomlAdError):
         sentence = fault.naming(option_flag(fault.option)) if isinstance(fault, OptionError) else str(fault)
@@ -142,6 +156,8 @@ _ImageSize = Annotated[int | None, option("image_size")]
 _TextureDir = Annotated[Path | None, option("texture_dir")]
 _Defects = Annotated[Path | None, option("defects")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_JsonDocument = Annotated[bool, typer.Option("--json", help="Print one JSON document at the end.")]
+_Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 _Verbose = Annotated[bool, typer.Option("--verbose", help="Show what is logged, too.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", help="Show errors alone on stderr: no progress, no warnings.")]
 _Trial = Annotated[int, typer.Option("--trial", help="Number of the trial.", metavar="N", min=0)]
@@ -175,11 +191,10 @@ def trials(
     workspace: _Workspace = None,
     storage: _Storage = None,
     as_json: _Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_csv: _Csv = False,
 ) -> None:
     """Show the ranked table of a study, or the studies of the workspace."""
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other; give one of them.")
+    _only_one({"--json": as_json, "--csv": as_csv})
     from automl_ad.results import TrialsResult
 
     with _library() as api:
@@ -273,20 +288,51 @@ def predict(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse images of another kind than the good ones instead of judging them.")
     ] = False,
-    as_json: _Json = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where the bundle runs: cpu, cuda, cuda:N, or auto, which takes a GPU if there is one.",
+            metavar="DEVICE",
+        ),
+    ] = "cpu",
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads to compute with.", metavar="N", min=1, show_default="one per core"),
+    ] = None,
+    quiet: _Quiet = False,
+    as_json: _JsonDocument = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line, as they come.")] = False,
+    as_csv: _Csv = False,
 ) -> None:
-    """Judge images: scores, decisions, heatmaps and masks."""
+    """Judge images: scores, decisions, heatmaps and masks; each result is shown as soon as it is there.
+
+    The memory does not grow with the number of images, except with --json.
+    """
+    _only_one({"--json": as_json, "--jsonl": as_jsonl, "--csv": as_csv})
     _existing(bundle, "BUNDLE")
     _existing(images, "IMAGES")
+    answers = sys.stdout  # while the library is lent, sys.stdout is another
     with _library() as api:
+        from automl_ad.reporting import predictions
+
         options = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
-        answer = api.predict(bundle, images, output, **options, strict=strict)
-    _present(answer, "predictions_report", as_json)
-    if all(image.error for image in answer.results):
-        first = f" (the first error: {answer.results[0].error})" if answer.results else ""
-        raise InputError(
-            f"none of the {len(answer.results)} files of {images} could be read{first}; give readable images."
-        )
+        options |= {"strict": strict, "device": device, "threads": threads}
+        head, results = api.predict_stream(bundle, images, output, **options)
+        view: predictions.PredictionView
+        if as_json:
+            view = predictions.JsonDocument(answers, head)
+        elif as_jsonl:
+            view = predictions.JsonLines(answers)
+        elif as_csv:
+            view = predictions.CsvTable(answers)
+        else:
+            view = predictions.Rows(_console(file=answers), head)
+        terminal = _console(stderr=True)
+        line = predictions.StatusLine(terminal, head.images or 0) if terminal.is_terminal and not quiet else None
+        tally = predictions.show_predictions(results, view, line)
+    if tally.broken == tally.images:
+        first = f" (the first error: {tally.first_error})" if tally.first_error else ""
+        raise InputError(f"none of the {tally.images} files of {images} could be read{first}; give readable images.")
 
 
 @app.command()
@@ -414,10 +460,7 @@ def dashboard(
             )
         print(place.url, flush=True)
 
-    try:
-        code = serve(workspace, storage, port=port, address=address, browser=browser, announce=say)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+    code = serve(workspace, storage, port=port, address=address, browser=browser, announce=say)
     if code:
         _note(f"The dashboard's server ended with exit code {code}; see its output above.")
         raise typer.Exit(FAULT)
@@ -462,8 +505,7 @@ def _progress(verbose: bool, quiet: bool) -> Iterator[Callable[[Any], None]]:
     from automl_ad.reporting.progress_view import log_view, progress_view
     from automl_ad.study.progress import ignore_events
 
-    if verbose and quiet:
-        raise InputError("--verbose and --quiet exclude each other; give one of them.")
+    _only_one({"--verbose": verbose, "--quiet": quiet})
     if quiet:
         yield ignore_events
         return
@@ -488,18 +530,16 @@ def _present(answer: Result, report: str, as_json: bool) -> None:
 
 
 def _print_csv(records: Iterable[Result]) -> None:
-    import csv
+    from automl_ad.bundle.runtime import CsvRows
+    from automl_ad.reporting.tables import flat_row
 
-    from automl_ad.reporting.tables import csv_row
-
-    rows = [csv_row(record.to_json()) for record in records]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    rows = [flat_row(record.to_json()) for record in records]
+    show = CsvRows(sys.stdout, list(dict.fromkeys(column for row in rows for column in row)))
+    for row in rows:
+        show(row)
 
 
-def _console(*, stderr: bool = False) -> Console:
+def _console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
     """A console that tells us of a broken pipe, and that is wide when nobody looks at its edges."""
     import rich.console
 
@@ -507,10 +547,21 @@ def _console(*, stderr: bool = False) -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    console = _Console(stderr=stderr)
+    console = _Console(stderr=stderr, file=file)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160
     return console
+
+
+def _only_one(given: Mapping[str, bool]) -> None:
+    """Refuses options that exclude each other.
+
+    Args:
+        given: Whether each was given, by its spelling.
+    """
+    chosen = [option for option, is_given in given.items() if is_given]
+    if len(chosen) > 1:
+        raise InputError(f"{chosen[0]} and {chosen[1]} exclude each other; give one of them.")
 
 
 def _existing(path: Path | None, named: str) -> Path | None:

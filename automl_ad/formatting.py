@@ -75,6 +75,23 @@ def megabytes(value: float | None, unit: str = " MB") -> str:
     return f"{value:.2g}{unit}" if value < 1 else f"{number(value, 1 if value < 10 else 0)}{unit}"
 
 
+def number_ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in words, those without a gap as a range.
+
+    Example:
+        >>> number_ranges([0, 1, 2, 4, 6, 7])
+        '0 to 2, 4, 6 and 7'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [part for run in runs for part in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else NONE
+
+
 def format_duration(seconds: float | None) -> str:
     """A duration in at most two units: ``4.2 s``, ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if not is_number(seconds):

@@ -448,6 +448,7 @@ class PickResult(Result):
         note: Why.
         who: User name; empty if unknown.
         at: ISO 8601, UTC.
+        next: The command that exports the pick; empty where a pick was taken back.
     """
 
     study: str
@@ -455,6 +456,7 @@ class PickResult(Result):
     note: str = ""
     who: str = ""
     at: str = ""
+    next: tuple[str, ...] = ()
 
 
 class AssessedTrial(Result):
@@ -726,15 +728,19 @@ class PredictionResult(Result):
 
     Attributes:
         bundle: Path of the bundle.
+        images: How many images there are to judge; None for answers of early versions.
+        interrupted: Whether the run ended before all of them were judged.
         threshold: Score above which images are rejected.
         overkill: Guaranteed overkill (false positive rate on good parts); None without a guarantee.
         promise: The guarantee as a sentence.
         review: Score above which images are reviewed; None for no review.
         mask_threshold: Map value above which pixels are marked.
-        results: One an image, in their order.
+        results: One an image, in their order; fewer than ``images`` where it was interrupted.
     """
 
     bundle: str
+    images: int | None = None
+    interrupted: bool = False
     threshold: float
     overkill: float | None = None
     promise: str | None = None

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import textwrap
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +370,7 @@ def test_trials_as_csv_can_be_read_back(library: FakeLibrary) -> None:
     assert [row["number"] for row in rows] == ["3", "4"]
     assert (rows[0]["interval_low"], rows[0]["interval_high"], rows[0]["families.texture"]) == ("0.8", "", "0.9")
     assert json.loads(rows[0]["params"]) == {"k": 2}
+    assert run("trials", "bolts", "--csv").stdout.count("'=") == 0
     assert (rows[1]["reason"], rows[1]["families.texture"]) == ("out of memory, twice", "")
     refused(run("trials", "bolts", "--csv", "--json"), "--json", "--csv")
 
@@ -420,9 +422,17 @@ def test_export_refuses_what_is_no_trial(library: FakeLibrary, text: str) -> Non
     assert library.calls == []
 
 
-def predicted(library: FakeLibrary, folder: Path, results: list[PredictedImage], *options: str) -> Result:
-    library.answers["predict"] = PredictionResult(bundle="b", threshold=2.0, results=tuple(results))
+def predicted(
+    library: FakeLibrary, folder: Path, results: Iterable[PredictedImage], *options: str, images: int = 2
+) -> Result:
+    library.answers["predict_stream"] = PredictionResult(bundle="b", images=images, threshold=2.0), iter(results)
     return run("predict", folder, folder, *options)
+
+
+def interrupted(*results: PredictedImage) -> Iterator[PredictedImage]:
+    """Results that end with Ctrl-C."""
+    yield from results
+    raise KeyboardInterrupt
 
 
 def test_predict_goes_on_after_an_unreadable_file(library: FakeLibrary, tmp_path: Path) -> None:
@@ -430,8 +440,69 @@ def test_predict_goes_on_after_an_unreadable_file(library: FakeLibrary, tmp_path
     assert result.exit_code == 0
     assert [item["error"] for item in json.loads(result.stdout)["results"]] == [None, "cut short"]
     assert library.calls == [
-        ("predict", (tmp_path, tmp_path, Path("maps")), {"overkill": 0.1, **NOT_GIVEN}),
+        (
+            "predict_stream",
+            (tmp_path, tmp_path, Path("maps")),
+            {"overkill": 0.1, "device": "cpu", "threads": None, **NOT_GIVEN},
+        ),
     ]
+
+
+def test_predict_passes_device_and_threads_on(library: FakeLibrary, tmp_path: Path) -> None:
+    assert predicted(library, tmp_path, [RESULT], "--device", "cuda:1", "--threads", "3").exit_code == 0
+    assert (library.calls[0][2]["device"], library.calls[0][2]["threads"]) == ("cuda:1", 3)
+    assert predicted(library, tmp_path, [RESULT], "--threads", "0").exit_code == 2
+
+
+@pytest.mark.parametrize("options", [["--json", "--csv"], ["--jsonl", "--csv"], ["--json", "--jsonl"]])
+def test_predict_has_one_form(library: FakeLibrary, tmp_path: Path, options: list[str]) -> None:
+    refused(predicted(library, tmp_path, [RESULT], *options), *options, "exclude each other")
+    assert library.calls == []
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [
+        ([], "decision        score  p-value  image"),
+        (["--jsonl"], '{"path": "a.png", "score": 1.0'),
+        (["--csv"], "path,score,p_value,anomalous,decision,marked,heatmap,mask,error"),
+        (["--json"], "{"),
+    ],
+)
+def test_an_interrupted_prediction_has_shown_what_was_judged(
+    library: FakeLibrary, tmp_path: Path, options: list[str], first: str
+) -> None:
+    result = predicted(library, tmp_path, interrupted(RESULT, BROKEN), *options, images=9)
+    assert result.exit_code == 130
+    assert result.stdout.startswith(first)
+    assert "a.png" in result.stdout
+    assert "cut short" in result.stdout
+    assert "the images judged so far are shown; the same command starts anew" in result.stderr
+    if options == ["--json"]:
+        document = json.loads(result.stdout)
+        assert (document["interrupted"], document["images"], len(document["results"])) == (True, 9, 2)
+
+
+def test_predictions_are_shown_before_the_next_is_made(
+    library: FakeLibrary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each row has left the program when the library is asked for the next result."""
+    left: list[str] = []
+
+    def results() -> Iterator[PredictedImage]:
+        for name in ("a", "b"):
+            yield RESULT.model_copy(update={"path": f"{name}.png"})
+            left.append(stream.getvalue().decode())
+
+    for option in ("--jsonl", "--csv", None):
+        left.clear()
+        stream = io.BytesIO()
+        script = ["predict", str(tmp_path), str(tmp_path), *([option] if option else [])]
+        library.answers["predict_stream"] = PredictionResult(bundle="b", images=2, threshold=2.0), results()
+        with redirect_stdout(io.TextIOWrapper(stream, write_through=False)), pytest.raises(SystemExit):
+            app(script)
+        assert ["a.png" in text for text in left] == [True, True]
+        assert ["b.png" in text for text in left] == [False, True]
 
 
 def test_predict_fails_when_nothing_could_be_read(library: FakeLibrary, tmp_path: Path) -> None:
@@ -587,12 +658,31 @@ def test_an_unexpected_fault_is_one_line_and_debug_shows_more(library: FakeLibra
     assert "second line" in debugged.stderr
 
 
-def test_an_interrupt_says_that_nothing_is_lost(library: FakeLibrary, tmp_path: Path) -> None:
-    library.answers["search"] = KeyboardInterrupt()
-    result = run("search", tmp_path)
-    assert result.exit_code == 130
-    assert "everything finished so far is kept" in result.stderr
-    assert "same command resumes" in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["search", "{}"], "everything finished so far is kept, and the same command resumes."),
+        (["demo", "--output", "{}"], "everything that its search finished is kept, and the same command goes on"),
+        (["export", "bolts", "--output", "out"], "no bundle was written, and one that was there is unchanged"),
+        (["evaluate", "{}", "{}"], "nothing was measured and no report was written"),
+        (["assess", "bolts", "{}"], "the study is unchanged"),
+        (["synthesize", "{}", "--output", "out"], "no anomalies were written"),
+        (["pick", "bolts", "--trial", "3"], "`automl-ad trials NAME` shows whether the pick was recorded."),
+        (["audit", "{}"], "nothing was changed; run the same command again."),
+        (["show", "bolts", "--trial", "3"], "nothing was changed; run the same command again."),
+    ],
+    ids=lambda given: given[0] if isinstance(given, list) else "",
+)
+def test_an_interrupt_says_what_is_left_of_the_work(
+    library: FakeLibrary, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    """Only what resumes says that it does."""
+    library.answers[arguments[0]] = KeyboardInterrupt()
+    result = run(*(argument.format(tmp_path) for argument in arguments))
+    assert (result.exit_code, result.stdout) == (130, "")
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"Interrupted: {words}")
+    assert ("resumes" in last) == (arguments[0] == "search")
 
 
 FAKE = """
@@ -626,8 +716,7 @@ def test_signals_interrupt(number: signal.Signals) -> None:
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert out == ""
-    assert "same command resumes" in err
-    assert "Traceback" not in err
+    assert err == "Interrupted: nothing was changed; run the same command again.\n"
 
 
 @pytest.mark.parametrize("advice", ["('look',) * 100_000", "()"], ids=["many_bytes", "few_bytes"])

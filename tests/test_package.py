@@ -35,6 +35,7 @@ API_NAMES = (
     "evaluate",
     "load_bundle",
     "predict",
+    "predict_stream",
     "search",
     "studies",
     "synthesize",

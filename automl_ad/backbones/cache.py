@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.errors import StoreError
-from automl_ad.store.artifacts import create_folder
+from automl_ad.store.artifacts import create_folder, is_writable
 
 DEFAULT_LIMIT_BYTES = 6 * 2**30
 _ABANDONED_S = 24 * 3600
@@ -94,21 +95,32 @@ class FeatureCache:
     removed when the folder grows beyond its limit. Files are complete or absent: they are renamed into place.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+    def __init__(self, folder: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES, *, may_be_read_only: bool = False) -> None:
         """Opens or creates the cache.
+
+        Args:
+            folder: Its folder.
+            limit_bytes: Size that it may have.
+            may_be_read_only: Where the folder cannot be written, new features go to a temporary folder, which lasts as
+                long as this object.
 
         Raises:
             StoreError: The folder cannot be created.
         """
         self.folder = folder
         self.limit_bytes = limit_bytes
+        self._aside: tempfile.TemporaryDirectory[str] | None = None
+        if may_be_read_only and not _can_be_written(folder):
+            self._aside = tempfile.TemporaryDirectory(prefix="automl_ad_features_", ignore_cleanup_errors=True)
+            return
         create_folder(folder)
         self._remove_abandoned()
 
     def path(self, images_key: str, weights_tag: str, level: int) -> Path:
         """Where the features of one level of one set of images live."""
         digest = hashlib.sha256(f"{images_key}|{weights_tag}|{level}".encode()).hexdigest()
-        return self.folder / f"{digest[:40]}.npy"
+        path = self.folder / f"{digest[:40]}.npy"
+        return path if self._aside is None or path.exists() else Path(self._aside.name) / path.name
 
     def open(self, path: Path) -> FeatureFile | None:
         """Opens a complete file and marks it as used now; None when it is absent or damaged."""
@@ -144,7 +156,8 @@ class FeatureCache:
 
     def shrink(self) -> None:
         """Removes the least recently used files until the folder is within its limit."""
-        files = sorted(_sizes(self.folder.glob("*.npy")), reverse=True)
+        folder = self.folder if self._aside is None else Path(self._aside.name)
+        files = sorted(_sizes(folder.glob("*.npy")), reverse=True)
         total = sum(size for _, size, _ in files)
         while files and total > self.limit_bytes:
             _, size, path = files.pop()
@@ -156,6 +169,14 @@ class FeatureCache:
         for used, _, path in _sizes(self.folder.glob(".*.part")):
             if used < time.time() - _ABANDONED_S:
                 path.unlink(missing_ok=True)
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        create_folder(folder)
+    except StoreError:
+        return False
+    return is_writable(folder)
 
 
 def _sizes(paths: Iterator[Path]) -> list[tuple[float, int, Path]]:

@@ -33,12 +33,14 @@ class Figure:
 _RANKS = (
     ("image_auroc", "image AUROC", "0 to 1", "probability that a defective image scores above a good one"),
     ("image_ap", "image AP", "0 to 1", "average precision of the image scores"),
-    ("pixel_auroc", "pixel AUROC", "0 to 1", "the same over pixels; needs masks"),
+    ("pixel_auroc", "pixel AUROC", "0 to 1", "the same over pixels"),
     ("pixel_ap", "pixel AP", "0 to 1", "average precision of the pixel scores"),
     ("aupro", "AUPRO", "0 to 1", "area under the per-region overlap curve; each defect counts the same"),
     ("iap", "IAP", "0 to 1", "instance average precision: pixel precision averaged over the defects found"),
     ("iap90", "IAP@90", "0 to 1", "pixel precision when 90 % of the defects are found"),
 )
+_NEED_MASKS = frozenset({"pixel_auroc", "pixel_ap", "aupro", "iap", "iap90", "mask_iou"})
+"""Figures that are missing where no defect has a mask."""
 _RATES = (
     ("overkill", "overkill", "of good images", "false positive rate: good images rejected"),
     ("escapes", "escapes", "of defective images", "false negative rate: defective images not rejected"),
@@ -106,6 +108,7 @@ def bias_correction_message(advantage: float) -> str:
 
 def _figure(answer: EvaluationResult, key: str, name: str, unit: str, meaning: str) -> Figure:
     value, bounds = getattr(answer, key), getattr(answer, f"{key}_interval", None)
+    meaning += "; needs masks of the defects" if value is None and key in _NEED_MASKS else ""
     if unit.startswith("of "):
         return Figure(name, rate(value), rate_interval(bounds), unit, meaning)
     return Figure(name, number(value, 4), interval(bounds), unit, meaning)

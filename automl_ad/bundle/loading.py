@@ -32,7 +32,7 @@ def load_bundle(path: str | Path, device: str = "cpu", threads: int | None = Non
 
     Args:
         path: Folder or zip file of the bundle.
-        device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
+        device: Where the graph runs: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes a GPU if there is one.
         threads: Threads of ONNX Runtime, and the most that read files; one per core when None.
 
     Raises:

@@ -15,6 +15,7 @@ and masks, the bundle, the command line.
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import importlib
 import io
@@ -32,7 +33,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -249,13 +250,19 @@ def list_sources(images: Images) -> list[Source]:
     Raises:
         InputError: No such file or folder, no image in it, or an array of another type or shape.
     """
+    return _listed(images)[0]
+
+
+def _listed(images: Images) -> tuple[list[Source], list[dict[str, Any]]]:
+    """The single images, and the files of a folder that are left aside, by reason."""
     if isinstance(images, str | os.PathLike):
-        return [*_files_at(Path(images))]
+        files, aside = _files_at(Path(images))
+        return [*files], aside
     given = images if isinstance(images, Sequence) else [images]
     sources = [source for item in given for source in _sources(item)]
     if not sources:
         raise InputError("There are no images: give at least one.")
-    return sources
+    return sources, []
 
 
 def read_image(
@@ -305,19 +312,46 @@ def _first_size(preprocessing: Mapping[str, Any]) -> tuple[int, int]:
     return height, width
 
 
-def _files_at(path: Path) -> list[Path]:
+_LEFT_ASIDE = {
+    "ending": "files with an ending that no image has",
+    "hidden": "hidden files and folders",
+    "link": "links to folders",
+}
+
+
+def _files_at(path: Path) -> tuple[list[Path], list[dict[str, Any]]]:
     # os.path instead of pathlib, here and below: Path.is_dir and Path.exists raise where a folder may not be entered.
     if not os.path.isdir(path):
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give an image file or a folder of images.")
-        return [path]
+        return [path], []
     found: list[Path] = []
+    aside: dict[str, list[str]] = {reason: [] for reason in _LEFT_ASIDE}
     for here, folders, files in os.walk(path, onerror=_refuse_unlisted):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(here, name) for name in files if name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        place = Path(here)
+        for name in (*folders, *files):
+            # Links to folders are not followed, as they may lead in a circle.
+            reason = "hidden" if name[0] == "." else "link" if name in folders and (place / name).is_symlink() else ""
+            is_image = name in folders or Path(name).suffix.lower() in IMAGE_SUFFIXES
+            if reason or not is_image:
+                aside[reason or "ending"].append((place / name).relative_to(path).as_posix())
+            elif name not in folders:
+                found.append(place / name)
+        folders[:] = [name for name in folders if name[0] != "." and not (place / name).is_symlink()]
+    entries = [
+        {"reason": reason, "count": len(names), "examples": sorted(names)[:2]}
+        for reason, names in aside.items()
+        if names
+    ]
     if not found:
-        raise InputError(f"{path} holds no images: give an image file or a folder of images.")
-    return sorted(found)
+        told = f" ({_left_aside_sentence(entries)})" if entries else ""
+        raise InputError(f"{path} holds no images{told}: give an image file or a folder of images.")
+    return sorted(found), entries
+
+
+def _left_aside_sentence(entries: Sequence[Mapping[str, Any]]) -> str:
+    told = [f"{each['count']} {_LEFT_ASIDE[each['reason']]} ({', '.join(each['examples'])})" for each in entries]
+    return f"left aside: {'; '.join(told)}"
 
 
 def _refuse_unlisted(fault: OSError) -> None:
@@ -426,12 +460,14 @@ class Picture:
         size: (height, width) of the whole image in pixels.
         bit_depth: Bits a channel of the file or array.
         transparent: Whether it has transparent pixels.
+        pages: Pages or frames of the file, of which the first is read.
     """
 
     image: Image.Image
     size: tuple[int, int]
     bit_depth: int
     transparent: bool
+    pages: int = 1
 
 
 _ORIENTATION_TAG = 0x0112
@@ -497,7 +533,7 @@ def _decode(
         turn, depth, stored_size = _turn(image), _bit_depth(image), (image.height, image.width)
         held.enter_context(budget.hold(_drafted(image, how, least, turn)))
         values, alpha = _stored(image, path, depth, read_deep)
-        picture = _rendered(values, alpha, how, turn, depth)
+        picture = replace(_rendered(values, alpha, how, turn, depth), pages=int(getattr(image, "n_frames", 1)))
     if not isinstance(image, JpegImageFile):  # only these may have been reduced
         return picture
     return replace(picture, size=stored_size[::-1] if turn in _SIDEWAYS else stored_size)
@@ -1100,17 +1136,17 @@ def _session(model: bytes, where: str, device: str, threads: int | None) -> Any:
     except Exception as error:  # ONNX Runtime's errors have no common base
         version = onnxruntime.__version__
         raise BundleError(f"{where} cannot be used by onnxruntime {version} ({_one_line(error)}); {_AGAIN}") from error
-    if len(providers) > 1 and "CUDAExecutionProvider" not in session.get_providers():
+    if len(providers) > 1 and device != "auto" and "CUDAExecutionProvider" not in session.get_providers():
         raise InputError("device 'cuda' cannot be reached: install the CUDA and cuDNN that onnxruntime-gpu asks for.")
     return session
 
 
 def _providers(device: str, available: Sequence[str]) -> list[Any]:
     kind, _, number = str(device).partition(":")
-    if kind == "cpu":
+    if kind == "cpu" or (device == "auto" and "CUDAExecutionProvider" not in available):
         return ["CPUExecutionProvider"]
-    if kind != "cuda" or not (number or "0").isdecimal():
-        raise InputError(f"device {str(device)!r} is not known: give 'cpu' or 'cuda'.")
+    if device != "auto" and (kind != "cuda" or not (number or "0").isdecimal()):
+        raise InputError(f"device {str(device)!r} is not known: give 'cpu' or 'cuda', also 'cuda:1', or 'auto'.")
     if "CUDAExecutionProvider" not in available:
         raise InputError(
             "device 'cuda' needs ONNX Runtime for GPUs: pip uninstall onnxruntime, then pip install onnxruntime-gpu."
@@ -1489,13 +1525,14 @@ class Bundle:
             strict: Whether images unlike the good ones that the bundle learned from are refused instead of judged.
 
         Returns:
-            The ``predict`` answer: ``bundle``, ``threshold`` (of the score), ``overkill`` (guaranteed false positive
-            rate), ``promise`` (the guarantee as a sentence), ``review`` (threshold of the score, or None),
-            ``mask_threshold`` (of map values) and ``results`` in the order of the images, each with ``path`` (None for
-            arrays), ``score``, ``p_value``, ``anomalous`` (that is, rejected), ``decision`` (``pass``, ``review`` or
-            ``reject``), ``marked`` (share of pixels above the mask's threshold), ``heatmap`` and ``mask`` (paths;
-            white = marked), ``error`` and ``warnings`` (sentences: in what it is unlike the good images). An image that
-            cannot be read or is refused has ``error``, and None for the rest.
+            The ``predict`` answer: ``bundle``, ``images`` (how many), ``threshold`` (of the score), ``overkill``
+            (guaranteed false positive rate), ``promise`` (the guarantee as a sentence), ``review`` (threshold of the
+            score, or None), ``mask_threshold`` (of map values), ``left_aside`` (files of a folder that were not read,
+            by reason) and ``results`` in the order of the images, each with ``path`` (None for arrays), ``score``,
+            ``p_value``, ``anomalous`` (that is, rejected), ``decision`` (``pass``, ``review`` or ``reject``),
+            ``marked`` (share of pixels above the mask's threshold), ``heatmap`` and ``mask`` (paths; white = marked),
+            ``error`` and ``warnings`` (sentences: in what it is unlike the good images). An image that cannot be read
+            or is refused has ``error``, and None for the rest.
 
         Raises:
             InputError: No images, a share that cannot be guaranteed, an ``output`` that cannot be written, or
@@ -1522,15 +1559,17 @@ class Bundle:
         """
         reject, zone = self.threshold(overkill, threshold), self.review_threshold(review, overkill, threshold)
         thresholds = _Thresholds(reject, zone, self.mask_threshold(mask))
-        sources = list_sources(images)
+        sources, aside = _listed(images)
         folder = None if output is None else OutputFolder(Path(output), images, sources)
         head = {
             "bundle": str(self.path),
+            "images": len(sources),
             "threshold": reject.value,
             "overkill": reject.overkill,
             "promise": reject.message,
             "review": zone.value if zone else None,
             "mask_threshold": thresholds.mask.value,
+            "left_aside": aside,
         }
         predictions = self.raw_predictions(sources, keep_images=folder is not None, strict=strict)
         return head, (self._result(prediction, thresholds, folder) for prediction in predictions)
@@ -1622,6 +1661,8 @@ def _load(
         warned = unlike(picture, _is_coloured(pixels), manifest.get("images"), how["white_level"])
         if strict and warned:
             return _Loaded(error=f"{_named(source)} is refused (--strict): {' '.join(warned)}", warnings=warned)
+        if picture.pages > 1:
+            warned += (f"The file has {picture.pages} pages, of which the first is judged: save each as a file.",)
         if keep and not whole:  # scored at the reduced size, with or without a heatmap
             with decoded() as picture:
                 image = _as_read(source, picture)
@@ -1717,7 +1758,7 @@ def load_bundle(
 
     Args:
         path: Folder or zip file of the bundle.
-        device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
+        device: Where the graph runs: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes a GPU if there is one.
         threads: Threads of ONNX Runtime, and the most that read files; one per core when None.
         read_deep: Reads 16-bit colour files, which are refused without it; automl-ad has such a reader.
         budget: Bounds the pixels in memory; by default one for all bundles of the process.
@@ -1786,7 +1827,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those of the process when None.
 
     Returns:
-        0; or 2, with one sentence on stderr, if the input cannot be used or every image failed.
+        0; 2, with one sentence on stderr, if the input cannot be used or every image failed; or 130 if it was
+        interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names may hold characters that a console cannot show
@@ -1797,6 +1839,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, BundleError) as fault:
         print(fault, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted: the images judged so far are shown; the same command starts anew.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has what it wanted
+        with suppress(OSError, ValueError):  # a stream that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what Python flushes at exit
     return 0
 
 
@@ -1822,31 +1870,90 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="refuses images of another kind than the good ones instead of judging them",
     )
-    parser.add_argument("--json", action="store_true", help="prints one JSON object per image and line")
+    parser.add_argument(
+        "--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, cuda:N, or auto: a GPU if there is one"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", "--jsonl", action="store_true", help="prints one JSON object per image and line")
+    form.add_argument("--csv", action="store_true", help="prints comma-separated values, one row per image")
     return parser
 
 
 def _run(given: argparse.Namespace) -> None:
-    bundle = load_bundle(given.bundle, threads=given.threads)
+    bundle = load_bundle(given.bundle, given.device, given.threads)
     images = given.images[0] if len(given.images) == 1 else given.images
     options = {name: getattr(given, name) for name in ("overkill", "review", "threshold", "mask")}
-    _, results = bundle.stream(images, given.output, **options, strict=given.strict)
+    head, results = bundle.stream(images, given.output, **options, strict=given.strict)
+    show = _show_json if given.json else CsvRows(sys.stdout) if given.csv else _show_line
     succeeded = 0
     for result in results:
-        print(json.dumps(result, allow_nan=False) if given.json else _line(result), flush=True)
+        show(result)
         succeeded += result["error"] is None
+    if head["left_aside"]:
+        print(_left_aside_sentence(head["left_aside"]), file=sys.stderr)
     if not succeeded:
         raise InputError(f"No image in {', '.join(given.images)[:200]} could be read and scored: see the errors above.")
 
 
+class CsvRows:
+    """Writes results as comma-separated values, one row each, as they come; the first names the columns.
+
+    Args:
+        stream: Where to.
+        columns: The columns; the keys of the first result when None.
+    """
+
+    def __init__(self, stream: IO[str], columns: Sequence[str] | None = None) -> None:
+        self._stream, self._columns = stream, columns
+        self._writer = csv.writer(stream, lineterminator="\n")
+        if columns is not None:
+            self._write(columns)
+
+    def __call__(self, result: Mapping[str, Any]) -> None:
+        """Writes one row; a column that ``result`` lacks stays empty."""
+        if self._columns is None:
+            self._columns = list(result)
+            self._write(self._columns)
+        self._write([csv_cell(result.get(column)) for column in self._columns])
+
+    def _write(self, cells: Sequence[Any]) -> None:
+        self._writer.writerow(cells)
+        self._stream.flush()
+
+
+def csv_cell(value: Any) -> Any:
+    """A value as a cell of a table: lists and mappings as JSON, and text that is no formula to any spreadsheet.
+
+    Example:
+        >>> csv_cell("=1+1"), csv_cell(-1), csv_cell(["a.png"])
+        ("'=1+1", -1, '["a.png"]')
+    """
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _show_json(result: Mapping[str, Any]) -> None:
+    print(json.dumps(result, allow_nan=False), flush=True)
+
+
+def _show_line(result: Mapping[str, Any]) -> None:
+    print(_line(result), flush=True)
+
+
 def _line(result: Mapping[str, Any]) -> str:
     if result["error"] is not None:
-        return f"error   {result['error']}"
+        return f"error   {located_error(result['path'], result['error'])}"
     line = (
         f"{result['decision']:<6}  score {result['score']:.5g}  p {result['p_value']:.4f}  "
         f"marked {result['marked'] * 100:.2f} %  {result['path']}"
     )
     return "\n".join([line, *(f"        warning: {sentence}" for sentence in result["warnings"])])
+
+
+def located_error(path: str | None, error: str) -> str:
+    """An error of an image as a sentence that names its file."""
+    return error if path is None or path in error else f"{path}: {error}"
 
 
 if __name__ == "__main__":

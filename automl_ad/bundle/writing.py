@@ -36,6 +36,13 @@ DETECTOR_PREFIX = "detector."
 RUNTIME_PACKAGES = {"onnxruntime": ">=1.18,<2", "numpy": ">=1.26,<3", "pillow": ">=10.3,<13"}
 """Packages that ``predict.py`` needs."""
 
+_FILE_ENDINGS = (
+    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".gz", ".bz2", ".xz", ".zst"),
+    *(".7z", ".rar", ".whl", ".onnx", ".ort", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npz", ".npy"),
+    *(".safetensors", ".engine", ".plan", ".trt", ".tflite", ".pb", ".h5", ".keras", ".mlmodel", ".mlpackage"),
+    *(".torchscript", ".xml", ".bin", ".json", ".yaml", ".yml", ".py"),
+)
+"""Names with these endings mean a file: of another kind of archive, model or setting."""
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -111,6 +118,7 @@ def check_output(output: Path) -> None:
     place = Path(os.path.realpath(output))
     try:
         if not place.exists():
+            _refuse_file_name(output)
             return
         if _is_zip(output) == place.is_dir():
             found = "a folder" if place.is_dir() else "a file"
@@ -122,6 +130,19 @@ def check_output(output: Path) -> None:
     obstacle = _obstacle(place)
     if obstacle:
         raise InputError(f"--output {output} exists and {obstacle}; choose a new name or remove it first.")
+
+
+def _refuse_file_name(output: Path) -> None:
+    """Refuses a name that clearly means a file of another kind, which would become a folder of that name."""
+    ending = next((ending for ending in _FILE_ENDINGS if output.name.lower().endswith(ending)), None)
+    if ending is None:
+        return
+    name = output.name[: -len(ending)] or "bundle"
+    inside = ", which holds the graph as model.onnx" if ending == ".onnx" else ""
+    raise InputError(
+        f"--output {output} names a {ending} file, but a bundle is a folder or a .zip file: give "
+        f"{output.with_name(name)} for a folder{inside}, or {output.with_name(name + '.zip')} for one file."
+    )
 
 
 def _is_zip(output: Path) -> bool:

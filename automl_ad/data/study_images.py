@@ -28,6 +28,7 @@ from automl_ad.data.suspects import find_suspects
 from automl_ad.data.transparency import composed_on, transparency_of
 from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.results import LayoutResult, LeftAside
+from automl_ad.suggestions import suggested_command
 
 Split = Literal["train", "validation", "holdout"]
 
@@ -204,7 +205,7 @@ def divide(settings: ReadingSettings, good: GoodImages) -> StudyImages:
     groups = near_duplicate_groups(good.images.pixels)
     splits = _split(settings, good.hashes, groups)
     fingerprint = hashlib.sha256("".join(good.hashes).encode()).hexdigest()
-    warnings = [*good.warnings, *_counting_warnings(groups), *_suspicions(good.images, good.paths)]
+    warnings = [*good.warnings, *_counting_warnings(groups, settings.images), *_suspicions(good.images, good.paths)]
     return StudyImages(
         good.images,
         good.preprocessing,
@@ -316,13 +317,14 @@ def _enlarging_warnings(sizes: Sequence[tuple[int, int]], working: tuple[int, in
     ]
 
 
-def _counting_warnings(groups: Sequence[int]) -> list[str]:
+def _counting_warnings(groups: Sequence[int], folder: Path) -> list[str]:
     found, count = [], len(groups)
     if count < 30:
         found.append(f"Only {count} good images: the ranking is uncertain; 30 or more are better.")
     copies = count - len(set(groups))
     if copies > count / 10:
-        found.append(f"{copies} of {count} images are near-duplicates of others and add little; run `automl-ad audit`.")
+        audit = suggested_command("audit", folder)
+        found.append(f"{copies} of {count} images are near-duplicates of others and add little; run `{audit}`.")
     return found
 
 

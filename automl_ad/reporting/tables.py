@@ -31,8 +31,6 @@ from automl_ad.results import (
     LeaderJudgement,
     PickResult,
     PlaceInfo,
-    PredictedImage,
-    PredictionResult,
     RerankResult,
     SearchResult,
     StudiesResult,
@@ -42,6 +40,8 @@ from automl_ad.results import (
     TrialsResult,
     WinnerResult,
 )
+from automl_ad.suggestions import suggested_command
+from automl_ad.workspace import workspace_folder
 
 Part = str | Text | Table
 _ReadsFolder = SearchResult | EvaluationResult | AssessmentResult | SynthesisResult | AuditResult
@@ -110,7 +110,7 @@ def trials_table(trials: Sequence[TrialResult], title: str, *, limit: int | None
 def studies_report(answer: StudiesResult) -> Iterator[Part]:
     """The studies of a workspace."""
     if not answer.studies:
-        yield "There are no studies here yet; start one with: automl-ad search IMAGES"
+        yield f"There are no studies here yet; start one with: {suggested_command('search', 'IMAGES')}"
         return
     table = _table("Studies", "study", "created (UTC)", "state", "trials", "images")
     for study in answer.studies:
@@ -142,7 +142,7 @@ def trial_report(trial: TrialDetails) -> Iterator[Part]:
 def pick_report(answer: PickResult) -> Iterator[Part]:
     """What was recorded as the user's choice."""
     yield f"Trial {answer.trial} is now the pick of study {answer.study}."
-    yield f"Export it with: automl-ad export {answer.study} --trial picked --output FILE.zip"
+    yield from (f"Export it with: {command}" for command in answer.next)
 
 
 def export_report(answer: ExportResult) -> Iterator[Part]:
@@ -155,23 +155,8 @@ def export_report(answer: ExportResult) -> Iterator[Part]:
         f"{parity.decisions_changed} decisions."
     )
     yield answer.promise
-    yield f"Try it with: automl-ad predict {answer.bundle} IMAGES"
+    yield f"Try it with: {suggested_command('predict', answer.bundle, 'IMAGES')}"
     yield "Without automl-ad, in the (unzipped) bundle: pip install -r requirements.txt, then python predict.py IMAGES"
-
-
-def predictions_report(answer: PredictionResult) -> Iterator[Part]:
-    """One row an image."""
-    with_maps = any(image.heatmap for image in answer.results)
-    table = _table(None, "image", "score", "p-value", "decision", *(["heatmap"] if with_maps else []), right={1, 2})
-    for image in answer.results:
-        cells = [_words(image.path), number(image.score, 4), number(image.p_value, 3), _decision(image)]
-        cells += [_words(image.heatmap)] if with_maps else []
-        table.add_row(*map(Text, cells), style="red" if image.anomalous or image.error else "")
-    yield table
-    yield from _list("Unlike the good images", _unlike(answer.results))
-    yield _tally(answer)
-    if answer.promise:
-        yield answer.promise
 
 
 def metrics_report(answer: EvaluationResult) -> Iterator[Part]:
@@ -229,7 +214,8 @@ def audit_report(answer: AuditResult) -> Iterator[Part]:
     yield from _list("Unreadable", [f"{item.path}: {item.error}" for item in answer.unreadable])
     yield from _list("Showing the same image", [", ".join(group) for group in answer.duplicates])
     yield from _list("Unlike the others, worst first", [f"{item.path} ({item.score:.1f})" for item in answer.suspects])
-    yield from _list("Advice", answer.advice or ["nothing looks odd; go on with: automl-ad search IMAGES"])
+    go_on = f"nothing looks odd; go on with: {suggested_command('search', 'IMAGES')}"
+    yield from _list("Advice", answer.advice or [go_on])
     yield from _reading(answer)
 
 
@@ -264,10 +250,8 @@ def demo_report(answer: DemoResult) -> Iterator[Part]:
     yield from _pairs("Written", written)
 
 
-def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """One flat row: a mapping of numbers gets a column a key (``families.texture``), an interval two, others JSON."""
-    import json
-
+def flat_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of a table: a mapping of numbers gets a column a key (``families.texture``), an interval two."""
     row: dict[str, Any] = {}
     for key, value in record.items():
         if key == "interval":
@@ -275,7 +259,7 @@ def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, Mapping) and key != "params":
             row |= {f"{key}.{name}": item for name, item in value.items()}
         else:
-            row[key] = json.dumps(value) if isinstance(value, Mapping | list) else value
+            row[key] = value
     return row
 
 
@@ -294,14 +278,6 @@ def _table(title: str | None, *columns: str, right: Iterable[int] = ()) -> Table
 
 
 _UNLIKE_LISTED = 10
-
-
-def _unlike(results: Sequence[PredictedImage]) -> list[str]:
-    """The warnings of the first few images that have some."""
-    warned = [image for image in results if image.warnings and image.error is None]
-    lines = [f"{_words(image.path)}: {' '.join(image.warnings)}" for image in warned[:_UNLIKE_LISTED]]
-    more = len(warned) - _UNLIKE_LISTED
-    return [*lines, f"and {more} more images; --strict refuses them all"] if more > 0 else lines
 
 
 def _heading(text: str) -> Text:
@@ -352,7 +328,10 @@ def _cells(trial: TrialDetails) -> Iterator[Part]:
 def _hidden(answer: SearchResult) -> Iterator[Part]:
     more = len(answer.ranking) - TOP
     if more > 0:
-        yield f"{more} more are shown by: automl-ad trials {answer.study}"
+        from automl_ad.store.database import default_url  # with SQLAlchemy, which `doctor` can do without
+
+        storage = None if answer.storage == default_url(workspace_folder(None)) else answer.storage
+        yield f"{more} more are shown by: {suggested_command('trials', answer.study, storage=storage)}"
 
 
 def _tied(answer: SearchResult) -> Iterator[Part]:
@@ -386,24 +365,6 @@ def _costs(trial: TrialDetails) -> dict[str, str]:
     seconds = {"fit": trial.fit_s, "whole trial": trial.total_s}
     costs = {name: format_duration(value) for name, value in seconds.items() if is_number(value)}
     return costs | ({"peak memory": f"{trial.peak_mb:.0f} MB"} if is_number(trial.peak_mb) else {})
-
-
-def _decision(image: PredictedImage) -> str:
-    if image.error:
-        return f"error: {image.error}"
-    if image.decision == "review":
-        return "review"
-    return "anomalous" if image.anomalous else "good"
-
-
-def _tally(answer: PredictionResult) -> str:
-    broken = sum(bool(image.error) for image in answer.results)
-    flagged = sum(bool(image.anomalous) for image in answer.results)
-    unsure = sum(image.decision == "review" for image in answer.results)
-    ending = f", {unsure} to review" if answer.review is not None else ""
-    ending += f", {broken} could not be read" if broken else ""
-    judged = len(answer.results) - broken
-    return f"{flagged} of {judged} images anomalous at threshold {number(answer.threshold, 4)}{ending}."
 
 
 def _by_defect(kinds: Mapping[str, DefectResult]) -> Iterator[Part]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from automl_ad.selection.lead_model import IDENTITY_LEADS, LeadModel, LeadModels
+from automl_ad.suggestions import suggested_command
 
 Floats = npt.NDArray[np.float64]
 
@@ -231,7 +232,7 @@ def _more_reasons(winner: Finalist, field: _Expectations, tied: Sequence[int]) -
     if baseline is not None and len(field.finalists) > 1 and not field.lead_models.telling:
         yield (
             "With the built-in filters alone no lead was found again on real sets; with a pretrained network leads "
-            "were. `automl-ad doctor` lists the ways to provide one."
+            f"were. `{suggested_command('doctor')}` lists the ways to provide one."
         )
     if baseline is not None and field.contains_baseline(winner):
         yield "It is an ensemble of the baseline and the best others: errors of one member are outvoted by the rest."

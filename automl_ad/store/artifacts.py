@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import tempfile
 import tokenize
 import uuid
 import zipfile
@@ -29,6 +31,8 @@ _MAX_NAME = 100
 _MAX_NAME_BYTES = 240  # File systems stop at 255 bytes, which 100 characters of some scripts exceed.
 _DEVICES = re.compile(r"(CON|NUL|PRN|AUX|(COM|LPT)[1-9]) *(\..*)?", re.IGNORECASE)  # On Windows, with any extension.
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[^.]+)?")  # The names that write_atomically makes.
+
+_READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 # What numpy lets through for damaged archives; TypeError and AttributeError when the file holds one bare array.
 _DAMAGE = (
@@ -166,6 +170,28 @@ def save_arrays(path: Path, **arrays: Any) -> None:
             raise ValueError(f"array {name!r} holds Python objects; store numbers only")
     with write_atomically(path) as temporary:
         np.savez(temporary, **arrays)
+
+
+def keep_arrays(path: Path, **arrays: Any) -> None:
+    """Writes arrays as `save_arrays` does, for later calls to find; where the place may only be read, none are kept.
+
+    Raises:
+        StoreError: The disk is full.
+    """
+    try:
+        save_arrays(path, **arrays)
+    except StoreError as error:
+        if getattr(error.__cause__, "errno", None) not in _READ_ONLY:
+            raise
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be created in a folder that exists."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

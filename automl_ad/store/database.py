@@ -7,6 +7,7 @@ someone else has written), and a long busy timeout. Any one of them alone still 
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from automl_ad.errors import StoreError
 from automl_ad.store.artifacts import create_folder
@@ -27,6 +29,7 @@ BUSY_SECONDS = 60.0
 """How long a connection waits for another one's lock."""
 
 _READ_ONLY = "automl_ad_read_only"
+_FOR_READING = "automl_ad_for_reading"
 _FILE_NAME = "automl_ad.db"
 _CREATION_ATTEMPTS = 20
 
@@ -44,7 +47,8 @@ def open_engine(url: str, *, must_exist: bool = False) -> Engine:
 
     Args:
         url: SQLAlchemy URL, such as ``sqlite:///folder/file.db`` or ``postgresql://user:password@host/name``.
-        must_exist: Refuse an SQLite file that is not there, instead of creating it and its folder.
+        must_exist: Refuse an SQLite file that is not there, instead of creating it and its folder. One that may only
+            be read is opened for reading.
 
     Returns:
         The engine, one per process: it must not be carried over a fork.
@@ -57,14 +61,26 @@ def open_engine(url: str, *, must_exist: bool = False) -> Engine:
         _prepare_file(parsed, must_exist)
     with store_errors(parsed):
         engine = _create(parsed)
-        with read_only(engine).connect() as connection:
-            connection.exec_driver_sql("SELECT 1")
+        try:
+            _check(engine)
+        except DBAPIError as error:
+            path = sqlite_path(parsed)
+            if not must_exist or path is None or not _UNWRITABLE.search(str(error.orig)):
+                raise
+            engine.dispose()
+            engine = _create_reader(parsed, path)
+            _check(engine)
     return engine
 
 
 def read_only(engine: Engine) -> Engine:
     """The same engine and pool for transactions that only read: they take no lock and disturb no writer."""
     return engine.execution_options(**{_READ_ONLY: True})
+
+
+def may_only_be_read(engine: Engine) -> bool:
+    """Whether an engine from `open_engine` is on an SQLite file that this user may not write to."""
+    return bool(engine.get_execution_options().get(_FOR_READING, False))
 
 
 def is_sqlite(url: URL) -> bool:
@@ -137,6 +153,61 @@ def _create(url: URL) -> Engine:
     if is_sqlite(url):
         event.listen(engine, "begin", _begin)
     return engine
+
+
+def _check(engine: Engine) -> None:
+    with read_only(engine).connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+
+
+_UNWRITABLE = re.compile("read-?only|unable to open")
+
+
+def _create_reader(url: URL, path: Path) -> Engine:
+    """An engine on an SQLite file that may only be read; its connections are opened anew for each transaction."""
+    engine = create_engine(url, creator=lambda: _connect_to_read(path), poolclass=NullPool)
+    event.listen(engine, "begin", _begin)
+    return engine.execution_options(**{_FOR_READING: True})
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Opens a file that may only be read.
+
+    SQLite needs the index of the write-ahead log, a file beside the database. Where it is missing and cannot be
+    created, nobody writes to the database, which may then be read as a file that never changes.
+
+    Raises:
+        StoreError: There is a write-ahead log without an index, whose transactions would be missed.
+        sqlite3.Error: The file cannot be read.
+    """
+    try:
+        return _opened_to_read(path, "?mode=ro")
+    except sqlite3.OperationalError as error:
+        if not _UNWRITABLE.search(str(error)):
+            raise
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise StoreError(
+            f"{path} has an unfinished write-ahead log, and its folder may only be read; copy both files to a folder "
+            "that you may write to, and name that as --workspace"
+        )
+    return _opened_to_read(path, "?mode=ro&immutable=1")
+
+
+def _opened_to_read(path: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path.absolute().as_uri() + options,
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _engine_arguments(url: URL) -> dict[str, Any]:

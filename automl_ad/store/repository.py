@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from automl_ad.errors import StudyError
+from automl_ad.formatting import number_ranges
 from automl_ad.store.database import read_only, store_errors
 from automl_ad.store.migrations import create_tables, upgrade
 from automl_ad.store.records import CandidateRecord, PickRecord, Revision, StudyRecord
@@ -252,7 +253,7 @@ def _highest(study: int) -> Select[int | None]:
 def _check_number(session: Session, study: str, number: int) -> None:
     own = CandidateRow.study_id == _identity(session, study).id
     if session.scalar(select(CandidateRow.number).where(own, CandidateRow.number == number)) is None:
-        ends = select(func.min(CandidateRow.number), func.max(CandidateRow.number)).where(own)
-        first, last = session.execute(ends).one()
-        known = "it has no trials yet" if first is None else f"its trials are {first} to {last}"
+        numbers = list(session.scalars(select(CandidateRow.number).where(own).order_by(CandidateRow.number)))
+        verb = "s are" if len(numbers) > 1 else " is"
+        known = f"its trial{verb} {number_ranges(numbers)}" if numbers else "it has no trials yet"
         raise StudyError(f"study {study!r} has no trial {number}; {known}")

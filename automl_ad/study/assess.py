@@ -16,7 +16,7 @@ from automl_ad.evaluation.intervals import auroc_interval, kendall, spearman
 from automl_ad.evaluation.metrics import Ranked, image_auroc
 from automl_ad.results import AssessedTrial, AssessmentResult, ImageCounts
 from automl_ad.seeds import derived_rng
-from automl_ad.store.artifacts import load_arrays, save_arrays
+from automl_ad.store.artifacts import keep_arrays, load_arrays
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
@@ -176,9 +176,11 @@ def _scores(context: StudyContext, record: CandidateRecord, labelled: _LabelledS
     images = labelled.at(configuration.side)
     key = hashlib.sha256(f"{images.key}{record.configuration_hash}".encode()).hexdigest()[:16]
     path = context.folder.trial(record.number) / f"assessed_{key}.npz"
-    if not path.is_file():
-        views = context.data.at(configuration.side)
-        detector = context.build(configuration)
-        context.fit(detector, views.normals)
-        save_arrays(path, **score_all(detector.anomaly_maps(images), AGGREGATIONS, images.size))
-    return load_arrays(path)[str(record.rule)]
+    if path.is_file():
+        return load_arrays(path)[str(record.rule)]
+    views = context.data.at(configuration.side)
+    detector = context.build(configuration)
+    context.fit(detector, views.normals)
+    scores = score_all(detector.anomaly_maps(images), AGGREGATIONS, images.size)
+    keep_arrays(path, **scores)
+    return np.asarray(scores[str(record.rule)])

@@ -26,7 +26,9 @@ from automl_ad.study.clock import Clock, Steps
 from automl_ad.study.configuration import Configuration, configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import STATE, trial_detector
+from automl_ad.study.holdout import save_holdout_scores
 from automl_ad.study.loop import recheck_s
+from automl_ad.study.optuna_trials import is_ensemble
 from automl_ad.study.progress import Listener
 from automl_ad.study.settings import StudySettings
 from automl_ad.study.trial import MAPS, SCORES, completed, describe_error, ended, save_holdout_scores
@@ -73,15 +75,18 @@ def add_ensembles(
     steps = Steps(listener, "average", max(0, len(members) - 1))
     for count in range(2, len(members) + 1):
         configuration = ensemble_of(members[:count])
-        if repository.find_configuration(study.study_name, configuration.digest) is None:
-            # Its scores are checked on the hold-out images, and so will be those of the baseline and the leader.
-            if _expected_s(members[:count]) + 2 * _expected_s(members[:1]) > clock.remaining:
-                skipped += 1
-                continue
-            steps.begin("Building an ensemble of the best")
-            number = reserved_number(study, configuration.digest)
-            repository.save_candidate(study.study_name, builder.record(number, configuration))
+        record = repository.find_configuration(study.study_name, configuration.digest)
+        # Its scores are checked on the hold-out images, and so will be those of the baseline and the leader.
+        expected = _expected_s(members[:count]) + 2 * _expected_s(members[:1])
+        if record is None and expected > clock.remaining:
+            skipped += 1
+            continue
         numbers.append(reserved_number(study, configuration.digest))
+        if record is None:
+            steps.begin("Building an ensemble of the best")
+            record = builder.record(numbers[-1], configuration)
+            repository.save_candidate(study.study_name, record)
+        _tell(study, numbers[-1], record)
         steps.advance()
     return numbers, skipped
 
@@ -123,22 +128,34 @@ def ensemble_of(members: Sequence[tuple[CandidateRecord, Member]]) -> Configurat
 def reserved_number(study: optuna.Study, digest: str) -> int:
     """The number of an ensemble among the trials of a study.
 
-    It takes the place of a trial that failed, which the sampler passes over, so that no later trial gets its number;
-    asked again for the same ensemble, the same number is found.
+    It takes the place of a trial without parameters, so that no later trial gets its number; asked again for the same
+    ensemble, the same number is found.
 
     Args:
         study: Optuna's study.
         digest: Of the ensemble's configuration.
     """
     if digest not in _reserved(study):
-        study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={ENSEMBLE: digest}))
+        study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={ENSEMBLE: digest}))
     return _reserved(study)[digest]
 
 
 def _reserved(study: optuna.Study) -> dict[str, int]:
     """Numbers of ensembles by the digests of their configurations."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    return {str(trial.user_attrs[ENSEMBLE]): trial.number for trial in trials if ENSEMBLE in trial.user_attrs}
+    trials = study.get_trials(deepcopy=False)
+    return {str(trial.user_attrs[ENSEMBLE]): trial.number for trial in trials if is_ensemble(trial)}
+
+
+def _tell(study: optuna.Study, number: int, record: CandidateRecord) -> None:
+    """Reports how an ensemble ended, unless that was done before."""
+    trial = study.get_trials(deepcopy=False)[number]
+    if trial.state != TrialState.RUNNING:
+        return
+    if record.state == "complete":
+        study.tell(number, record.proxy_score)
+        return
+    optuna.Trial(study, trial._trial_id).set_user_attr("reason", record.reason)
+    study.tell(number, state=TrialState.FAIL)
 
 
 class _EnsembleBuilder:

@@ -20,6 +20,7 @@ from automl_ad.study.clock import Clock
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import remove_states
+from automl_ad.study.optuna_trials import SearchSampler, first_untried, propose, unfinished
 from automl_ad.study.progress import Event, Listener
 from automl_ad.study.proposals import first_proposals, suggest
 from automl_ad.study.pruning import MethodPruner
@@ -83,8 +84,7 @@ def search_loop(
     resumed tries what an uninterrupted one would have tried, as long as neither runs out of time.
     """
     spaces = context.spaces(settings)
-    for proposal in first_proposals(settings.methods, spaces):
-        study.enqueue_trial(proposal, skip_if_exists=True)
+    proposals = first_proposals(settings.methods, spaces)
     repeats = 0
     while repeats < REPEATS_ALLOWED:
         records = [record for record in repository.candidates(study.study_name) if record.method != ENSEMBLE]
@@ -93,8 +93,9 @@ def search_loop(
             context.folder, {record.number for record in best_by_proxy(finished, settings.holdout_candidates)}
         )
         _announce(listener, records, finished, settings, clock)
-        if _done(records, finished, settings, clock, next_proposal(study)):
+        if _done(records, finished, settings, clock, next_proposal(study) or first_untried(study, proposals)):
             return
+        propose(study, proposals)
         seconds = time_left(clock, finished, settings) if finished else None
         fresh = _step(study, context, settings, spaces, repository, Budget(seconds), finished)
         repeats = 0 if fresh else repeats + 1
@@ -116,7 +117,7 @@ def _done(
 
 def next_proposal(study: optuna.Study) -> Mapping[str, Any] | None:
     """The trial parameters that are tried next; None where the sampler has yet to propose them."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+    for trial in (*unfinished(study, TrialState.RUNNING), *unfinished(study, TrialState.WAITING)):
         return dict(trial.system_attrs.get("fixed_params", {})) or trial.params
     return None
 
@@ -175,11 +176,10 @@ def next_trial(study: optuna.Study, seed: int) -> optuna.Trial:
     often the search was interrupted.
     """
     trials = study.get_trials(deepcopy=False)
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    running, waiting = unfinished(study, TrialState.RUNNING), unfinished(study, TrialState.WAITING)
     number = running[0].number if running else waiting[0].number if waiting else len(trials)
-    searched = number - sum(ENSEMBLE in trial.user_attrs for trial in trials[:number])
-    study.sampler = optuna.samplers.TPESampler(
+    searched = number - sum(is_ensemble(trial) for trial in trials[:number])
+    study.sampler = SearchSampler(
         seed=derived_seed(seed, f"sampler/{searched}"),
         multivariate=True,
         group=True,  # methods have parameters of their own: each group is modelled jointly

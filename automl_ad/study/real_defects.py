@@ -20,13 +20,14 @@ from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
 from automl_ad.evaluation.suite import resize_images
 from automl_ad.methods.base import Detector
 from automl_ad.selection.few_defects import Evidence, Floats, placements
-from automl_ad.store.artifacts import load_arrays, save_arrays
+from automl_ad.store.artifacts import keep_arrays, load_arrays
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import available_trial_detector
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.trial import describe_error
+from automl_ad.suggestions import suggested_command
 
 NOT_KEPT = "what its training learned was not kept"
 NOT_FINITE = "its anomaly maps hold values that are not finite"
@@ -94,8 +95,8 @@ def find_defects(folder: Path) -> list[Path]:
     if len(paths) > MAX_DEFECTS:
         raise InputError(
             f"{folder} (--defects) holds {len(paths)} images, and {MAX_DEFECTS} are the most: lay so many out as a "
-            "labelled set with good images beside them (test/good, test/<defect>) and run `automl-ad assess NAME "
-            "DATASET`."
+            "labelled set with good images beside them (test/good, test/<defect>) and run "
+            f"`{suggested_command('assess', 'NAME', 'DATASET')}`."
         )
     return paths
 
@@ -204,7 +205,7 @@ class _Defects:
             for kind, images in sets.items()
             for rule, values in _by_rule(detector, images).items()
         }
-        save_arrays(path, **scores)
+        keep_arrays(path, **scores)
         return scores
 
     def _at(self, side: int) -> ImageSet:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Collection
 
+import optuna
 from optuna.exceptions import StorageInternalError
 
 from automl_ad.backbones.cache import FeatureCache
@@ -33,6 +33,7 @@ from automl_ad.study.holdout import HoldoutCheck
 from automl_ad.study.log import log_start
 from automl_ad.study.loop import open_optuna, recheck_s, search_loop
 from automl_ad.study.machine import quiet_optuna, resolve_device
+from automl_ad.study.optuna_trials import withdraw_unfinished
 from automl_ad.study.planning import Planner
 from automl_ad.study.progress import Event, Listener
 from automl_ad.study.rescore import rescore_trials
@@ -40,6 +41,7 @@ from automl_ad.study.settings import StudySettings
 from automl_ad.study.stored_rendering import RENDERING
 from automl_ad.study.suites import draw_study_data
 from automl_ad.study.trial import describe_error
+from automl_ad.suggestions import suggested_command
 from automl_ad.workspace import workspace_folder
 
 _log = logging.getLogger(__name__)
@@ -163,23 +165,28 @@ class SearchRunner:
             try:
                 search_loop(study, context, self._settings, self._repository, self._clock, self._listener)
                 rescore_trials(context, self._name, self._repository)
-                if not self._settings.ensemble:
-                    return []
-                ensembles, skipped = add_ensembles(
-                    study, context, self._settings, self._repository, BASELINE_TRIAL, self._listener, self._clock
-                )
-                if skipped:
-                    warnings.append(
-                        f"The time budget left no room for {skipped} of {skipped + len(ensembles)} ensembles; with "
-                        "more --time-budget the same command adds them."
-                    )
-                rescore_trials(context, self._name, self._repository)
+                ensembles = self._add_ensembles(study, context, warnings)
+                withdraw_unfinished(study)
             except StorageInternalError as error:
                 raise StoreError(
                     f"The database {without_password(self._url)} stopped taking results; see that the disk has room "
                     "and the file is writable, then run the same command again."
                 ) from error
         return ensembles
+
+    def _add_ensembles(self, study: optuna.Study, context: StudyContext, warnings: list[str]) -> list[int]:
+        if not self._settings.ensemble:
+            return []
+        numbers, skipped = add_ensembles(
+            study, context, self._settings, self._repository, BASELINE_TRIAL, self._listener, self._clock
+        )
+        if skipped:
+            warnings.append(
+                f"The time budget left no room for {skipped} of {skipped + len(numbers)} ensembles; with more "
+                "--time-budget the same command adds them."
+            )
+        rescore_trials(context, self._name, self._repository)
+        return numbers
 
     def _conclude(self, context: StudyContext, ensembles: Collection[int], warnings: list[str]) -> SearchOutcome:
         records = self._repository.candidates(self._name)
@@ -277,34 +284,34 @@ class SearchRunner:
         self._listener(Event(stage, message, elapsed_s=self._clock.elapsed))
 
 
-def feature_cache(folder: StudyFolder) -> FeatureCache:
+def feature_cache(folder: StudyFolder, *, may_be_read_only: bool = False) -> FeatureCache:
     """The features of a workspace, shared by all its studies: they depend on images and weights alone."""
-    return FeatureCache(folder.workspace / "cache" / "features")
+    return FeatureCache(folder.workspace / "cache" / "features", may_be_read_only=may_be_read_only)
 
 
 def next_commands(folder: StudyFolder, url: str, number: int) -> tuple[str, ...]:
     """Commands that work as they stand after a search that trial ``number`` won."""
-    name = shlex.quote(folder.name)
+    name, bundle, place = folder.name, f"{folder.name}_bundle", place_options(folder, url)
     return (
-        f"automl-ad show {name} --trial {number}{_place(folder, url)}",
-        f"automl-ad export {name} --output {name}_bundle{_place(folder, url)}",
-        f"automl-ad predict {name}_bundle PATH_TO_NEW_IMAGES --output heatmaps",
+        suggested_command("show", name, trial=number, **place),
+        suggested_command("export", name, output=bundle, **place),
+        suggested_command("predict", bundle, "PATH_TO_NEW_IMAGES", output="heatmaps"),
     )
 
 
-def export_command(folder: StudyFolder, url: str, number: int) -> str:
-    """The command that exports one trial."""
-    name = shlex.quote(folder.name)
-    return f"automl-ad export {name} --trial {number} --output {name}_bundle{_place(folder, url)}"
+def export_command(folder: StudyFolder, url: str, trial: int | str) -> str:
+    """The command that exports one trial, by its number or as ``picked``."""
+    place = place_options(folder, url)
+    return suggested_command("export", folder.name, trial=trial, output=f"{folder.name}_bundle", **place)
 
 
-def _place(folder: StudyFolder, url: str) -> str:
-    """The options that lead to the study where it does not lie in the default workspace."""
-    place = ""
+def place_options(folder: StudyFolder, url: str) -> dict[str, str]:
+    """The options of a command that lead to the study where it does not lie in the default workspace."""
+    place = {}
     if folder.workspace != workspace_folder(None):
-        place = f" --workspace {shlex.quote(str(folder.workspace))}"
+        place["workspace"] = str(folder.workspace)
     if url != default_url(folder.workspace):
-        place += f" --storage {shlex.quote(without_password(url))}"
+        place["storage"] = without_password(url)
     return place
 
 

@@ -44,10 +44,11 @@ from automl_ad.study.machine import flushed_denormals, resolve_device
 from automl_ad.study.memory_need import require_memory, search_need
 from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
 from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
-from automl_ad.study.runner import SearchRunner, export_command, feature_cache
+from automl_ad.study.runner import SearchRunner, export_command, feature_cache, place_options
 from automl_ad.study.settings import StudySettings
 from automl_ad.study.stored_rendering import renderer_of
 from automl_ad.study.suites import draw_study_data
+from automl_ad.suggestions import suggested_command
 from automl_ad.synthesis.textures import TextureFolder
 from automl_ad.workspace import workspace_folder
 
@@ -228,9 +229,8 @@ class Study:
         if trial == "picked":
             pick = self._repository.newest_pick(self.name)
             if pick is None or pick.number is None:
-                raise StudyError(
-                    f"No trial of study {self.name} was picked; run `automl-ad pick {self.name} --trial N`."
-                )
+                command = suggested_command("pick", self.name, trial="N", **place_options(self.folder, self.url))
+                raise StudyError(f"No trial of study {self.name} was picked; run `{command}`.")
             return self._finished(pick.number)
         return self._finished(int(trial))
 
@@ -300,7 +300,7 @@ class Study:
                 f"The images in {settings.images} changed since study {self.name}; restore them or search again."
             )
         device = resolve_device(settings.device)
-        backbones = load_backbones(settings, device, feature_cache(self.folder))
+        backbones = load_backbones(settings, device, feature_cache(self.folder, may_be_read_only=True))
         self._check_weights(backbones, known.meaning["backbones"])
         data = draw_study_data(settings, normals, self.folder, device, listener)
         return StudyContext.of(data, backbones, self.folder, settings)
@@ -403,7 +403,9 @@ class Study:
     def _choose(self, number: int | None, note: str) -> PickResult:
         pick = PickRecord(number=number, note=note, who=_user())
         self._repository.add_pick(self.name, pick)
-        return PickResult(study=self.name, trial=number, note=note, who=pick.who, at=pick.at.isoformat())
+        following = () if number is None else (export_command(self.folder, self.url, "picked"),)
+        at = pick.at.isoformat()
+        return PickResult(study=self.name, trial=number, note=note, who=pick.who, at=at, next=following)
 
     def _check_weights(self, backbones: BackboneSet, known: Mapping[str, str]) -> None:
         """Refuses to go on with other weights than those that the search saw."""

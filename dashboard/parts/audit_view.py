@@ -11,6 +11,7 @@ import streamlit as st
 from automl_ad.data.folder import find_images
 from automl_ad.data.left_aside import left_aside_sentence
 from automl_ad.results import AuditResult
+from automl_ad.suggestions import suggested_command
 from parts.folder_audit import small_picture
 from parts.wording import as_code, counted, plain
 
@@ -98,7 +99,7 @@ def duplicates_marked(report: AuditResult, folder: Path) -> list[str]:
                     marked += _picture(Path(path), folder, "")
     more = len(report.duplicates) - _MOST_GROUPS
     if more > 0:
-        st.caption(f"{counted(more, 'further group')}: `automl-ad audit` lists them all.")
+        st.caption(f"{counted(more, 'further group')}: {as_code(suggested_command('audit', folder))} lists them all.")
     return marked
 
 

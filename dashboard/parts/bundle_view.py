@@ -12,6 +12,7 @@ from automl_ad.api import describe
 from automl_ad.errors import AutomlAdError
 from automl_ad.formatting import megabytes, milliseconds, percent
 from automl_ad.results import BundleResult, ParityResult
+from automl_ad.suggestions import suggested_command
 from parts.blocks import problem
 from parts.wording import candidate, counted, plain
 
@@ -27,8 +28,6 @@ from predict import load_bundle
 bundle = load_bundle("{name}")
 for result in bundle.predict("PICTURES")["results"]:
     print(result["path"], result["decision"], result["score"])"""
-
-_COMMAND = "automl-ad predict {name}.zip PICTURES --output heatmaps"
 
 
 def show_bundle(path: Path, name: str) -> None:
@@ -97,7 +96,7 @@ def _how_to_run(name: str) -> None:
     line, python, command = st.tabs(["On the line", "In Python", "With automl-ad"])
     line.code(_RUN.format(name=name), language="bash")
     python.code(_PYTHON.format(name=name), language="python")
-    command.code(_COMMAND.format(name=name), language="bash")
+    command.code(suggested_command("predict", f"{name}.zip", "PICTURES", output="heatmaps"), language="bash")
 
 
 @st.cache_data(show_spinner="Reading the bundle …", max_entries=16)

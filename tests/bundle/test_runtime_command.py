@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,7 @@ from PIL import Image
 from toy_bundle import flat_image, write_toy
 
 from automl_ad.bundle import runtime
-from automl_ad.bundle.runtime import load_bundle, main
+from automl_ad.bundle.runtime import Bundle, Prediction, csv_cell, load_bundle, main
 
 
 @pytest.fixture
@@ -35,6 +40,51 @@ def test_json_is_one_result_a_line(bundle: Path, folder: Path, capsys: pytest.Ca
     assert results == load_bundle(bundle).predict(folder, overkill=0.04, review=0.1, mask=0.2)["results"]
     assert [result["decision"] for result in results] == ["pass", "review", "reject", None]
     assert captured.err == ""
+
+
+def test_csv_has_a_row_an_image(bundle: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(flat_image(10)).save(folder / "=1+1.png")
+    assert main([str(folder), "--bundle", str(bundle), "--csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    results = load_bundle(bundle).predict(folder)["results"]
+    assert [row["path"] for row in rows] == [result["path"] for result in results]
+    assert list(rows[0]) == list(results[0])
+    assert [float(row["score"]) for row in rows if row["score"]] == [10.0, 10.0, 93.0, 120.0]
+    assert rows[-1]["error"].startswith(str(folder / "d.png"))
+
+
+def test_cells_are_no_formulas() -> None:
+    assert [csv_cell(text) for text in ("=1+1", "+1", "-a.png", "@x", "\t=1", "a=1")] == [
+        "'=1+1",
+        "'+1",
+        "'-a.png",
+        "'@x",
+        "'\t=1",
+        "a=1",
+    ]
+    assert [csv_cell(value) for value in (-1.5, None, True, ["a"], {"k": 1})] == [-1.5, None, True, '["a"]', '{"k": 1}']
+
+
+def test_an_interrupt_is_one_sentence_after_what_was_judged(
+    bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(self: Bundle, sources: list[Path], keep_images: bool = False) -> Iterator[Prediction]:
+        yield from islice(raw(self, sources, keep_images), 2)
+        raise KeyboardInterrupt
+
+    raw = Bundle.raw_predictions
+    monkeypatch.setattr(Bundle, "raw_predictions", stopped)
+    assert main([str(folder), "--bundle", str(bundle), "--csv"]) == 130
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 3
+    assert shown.err.startswith("Interrupted: the images judged so far are shown")
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(bundle: Path, folder: Path) -> None:
+    command = f"{sys.executable} {runtime.__file__} {folder} --bundle {bundle} --json | head -n 1"
+    ended = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.count("\n") == 1
 
 
 def test_otherwise_one_readable_line_an_image(bundle: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +148,20 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert left.value.code == 0
     shown = capsys.readouterr().out
-    for option in ("bundle", "output", "overkill", "review", "threshold", "mask", "threads", "strict", "json"):
+    options = (
+        "bundle",
+        "output",
+        "overkill",
+        "review",
+        "threshold",
+        "mask",
+        "threads",
+        "strict",
+        "device",
+        "json",
+        "csv",
+    )
+    for option in options:
         assert f"--{option}" in shown
 
 

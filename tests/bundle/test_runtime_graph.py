@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from toy_bundle import SIZE, toy_files, toy_model, write_files, write_toy
+from toy_bundle import SIZE, flat_image, toy_files, toy_model, write_files, write_toy
 
 from automl_ad.bundle import runtime
 from automl_ad.bundle.runtime import load_bundle
@@ -238,7 +238,7 @@ class TestDevice:
         with pytest.raises(InputError, match="pip install onnxruntime-gpu"):
             load_bundle(path, "cuda")
         for device in ("tpu", "cuda:x", "CPU"):
-            with pytest.raises(InputError, match="give 'cpu' or 'cuda'"):
+            with pytest.raises(InputError, match="give 'cpu' or 'cuda', also 'cuda:1', or 'auto'"):
                 load_bundle(path, device)
 
     def test_a_gpu_is_asked_for_by_number(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,6 +254,23 @@ class TestDevice:
         with pytest.raises(InputError, match="device 'cuda' cannot be reached"):
             load_bundle(write_toy(tmp_path / "made"), "cuda:1")
         assert asked == [[("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]]
+
+    def test_auto_takes_what_there_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path, asked = write_toy(tmp_path / "made"), []
+        real = onnxruntime.InferenceSession
+
+        def session(model: bytes, options: Any, providers: list[Any], **rest: Any) -> Any:
+            asked.append(providers)
+            return real(model, options, providers=["CPUExecutionProvider"])  # as where CUDA's libraries are missing
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+        for available in (["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]):
+            monkeypatch.setattr(onnxruntime, "get_available_providers", lambda found=available: found)
+            assert len(load_bundle(path, "auto").predict(flat_image(10))["results"]) == 1
+        assert asked == [
+            [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"],
+            ["CPUExecutionProvider"],
+        ]
 
     def test_onnxruntime_that_cannot_be_loaded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)

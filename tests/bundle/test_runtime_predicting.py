@@ -59,6 +59,7 @@ class TestPredict:
         results = answer.pop("results")
         assert answer == {
             "bundle": str(toy.path),
+            "images": 11,
             "threshold": 95.0,
             "overkill": 0.05,
             "promise": "Overkill (false positive rate on good parts) is at most 5 %: a marginal guarantee from 99 "

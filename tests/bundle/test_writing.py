@@ -132,6 +132,33 @@ def test_a_file_or_folder_in_the_way_is_refused(contents: BundleContents, tmp_pa
     assert (tmp_path / "file").read_text() == (tmp_path / "file.zip").read_text() == "x"
 
 
+@pytest.mark.parametrize(
+    ("name", "folder", "archive"),
+    [
+        ("flanges.onnx", "flanges", "flanges.zip"),
+        ("flanges.v2.PT", "flanges.v2", "flanges.v2.zip"),
+        ("flanges.tar.gz", "flanges", "flanges.zip"),
+        ("flanges.engine", "flanges", "flanges.zip"),
+        (".onnx", "bundle", "bundle.zip"),
+    ],
+)
+def test_a_name_of_another_kind_of_file_is_refused(
+    contents: BundleContents, tmp_path: Path, name: str, folder: str, archive: str
+) -> None:
+    """It would become a folder of that name."""
+    with pytest.raises(InputError) as refused:
+        write_bundle(tmp_path / name, contents)
+    assert f"give {tmp_path / folder} for a folder" in str(refused.value)
+    assert f"or {tmp_path / archive} for one file." in str(refused.value)
+    assert ("model.onnx" in str(refused.value)) == name.endswith(".onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["flanges", "flanges.v2", "line.2026-11-27"])
+def test_other_names_with_dots_are_folders(contents: BundleContents, tmp_path: Path, name: str) -> None:
+    assert write_bundle(tmp_path / name, contents).is_dir()
+
+
 def test_a_place_that_cannot_be_written(contents: BundleContents, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"--output .* cannot be written \(.+\); choose"):

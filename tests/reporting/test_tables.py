@@ -15,7 +15,6 @@ from automl_ad.results import (
     AuditResult,
     DemoResult,
     EvaluationResult,
-    PredictionResult,
     RerankResult,
     SearchResult,
     StudiesResult,
@@ -197,32 +196,6 @@ def test_what_was_taken_off_a_proxy_score_is_said() -> None:
     assert "are subtracted" not in text_of(tables.search_report(answer()))
 
 
-def test_predictions_show_decisions_errors_and_a_tally() -> None:
-    results = [
-        {"path": "a.png", "score": 1.5, "p_value": 0.4, "anomalous": False, "heatmap": None, "error": None},
-        {"path": "b.png", "score": 9.0, "p_value": 0.01, "anomalous": True, "heatmap": None, "error": None},
-        {"path": "c.png", "score": None, "p_value": None, "anomalous": None, "heatmap": None, "error": "cut short"},
-    ]
-    facts = {"bundle": "b", "threshold": 3.0, "promise": "at most 5 %", "results": results}
-    text = text_of(tables.predictions_report(PredictionResult.model_validate(facts)))
-    assert "good" in row_of(text, "a.png")
-    assert "anomalous" in row_of(text, "b.png")
-    assert "error: cut short" in row_of(text, "c.png")
-    assert "1 of 2 images anomalous at threshold 3.0000, 1 could not be read." in text
-    assert "at most 5 %" in text
-    assert "heatmap" not in text
-
-
-def test_paths_are_never_markup_and_never_cut() -> None:
-    path = "/data/[bold]red[/]/" + "x" * 200 + ".png"
-    result = {"path": path, "score": 1.0, "p_value": 0.5, "anomalous": False, "heatmap": path, "error": None}
-    judged = PredictionResult.model_validate({"bundle": "b", "threshold": 3.0, "results": [result]})
-    text = text_of(tables.predictions_report(judged), width=60)
-    assert "[bold]" in text
-    assert text.count("x") == 400
-    assert "…" not in text
-
-
 def test_metrics_without_masks_leave_gaps() -> None:
     report: dict[str, Any] = {"image_auroc": 0.98765, "image_ap": 0.9, "pixel_auroc": None}
     report |= {"image_auroc_interval": [0.9, 1.0], "errors": [{"path": "x.png", "error": "empty"}]}
@@ -366,12 +339,11 @@ def test_an_audit_without_findings_says_what_next() -> None:
 
 
 def test_csv_rows_are_flat() -> None:
-    row = tables.csv_row(trial(4, interval=[0.1, 0.2]).to_json())
+    row = tables.flat_row(trial(4, interval=[0.1, 0.2]).to_json())
     assert (row["interval_low"], row["interval_high"]) == (0.1, 0.2)
     assert row["families.texture"] == 0.95
-    assert row["params"] == '{"levels": [-3, -2], "ratio": 0.123456}'
-    assert not any(isinstance(value, dict | list) for value in row.values())
-    assert tables.csv_row({"interval": None}) == {"interval_low": None, "interval_high": None}
+    assert row["params"] == {"levels": [-3, -2], "ratio": 0.123456}
+    assert tables.flat_row({"interval": None}) == {"interval_low": None, "interval_high": None}
 
 
 class Clock:

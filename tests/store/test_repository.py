@@ -174,8 +174,12 @@ class TestCandidates:
         assert filled.counts("empty") == {}
 
     def test_unknown_trial_says_which_exist(self, filled):
-        with pytest.raises(StudyError, match="'parts' has no trial 9; its trials are 3 to 3"):
+        with pytest.raises(StudyError, match=r"'parts' has no trial 9; its trial is 3$"):
             filled.candidate("parts", 9)
+        for number in (4, 5, 8):
+            filled.save_candidate("parts", replace(CANDIDATE, number=number))
+        with pytest.raises(StudyError, match=r"has no trial 6; its trials are 3 to 5 and 8$"):
+            filled.candidate("parts", 6)
         filled.create_study(replace(STUDY, name="empty"))
         with pytest.raises(StudyError, match="has no trial 0; it has no trials yet"):
             filled.set_holdout("empty", 0, 0.5, {})

@@ -19,6 +19,7 @@ from automl_ad.bundle.loading import load_detector
 from automl_ad.errors import StudyError
 from automl_ad.evaluation.suite_scores import SuiteScores, proxy_score, score_suite
 from automl_ad.methods.ensemble import EnsembleDetector, mean_maps
+from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.reporting.comparison import Comparison
 from automl_ad.reporting.trial_table import TrialTable
 from automl_ad.results import TrialCounts
@@ -223,10 +224,12 @@ class TestReservedNumber:
         assert made.ask().number == 3
         assert made.best_trial.number == 0
 
-    def test_optuna_holds_it_as_a_trial_that_gave_nothing(self, study: automl_ad.Study) -> None:
+    def test_optuna_holds_it_with_its_score_and_nothing_waits_or_failed(self, study: automl_ad.Study) -> None:
         loaded = optuna.load_study(study_name="parts", storage=optuna_storage(study.url))
-        states = {trial.number: trial.state for trial in loaded.get_trials(deepcopy=False)}
-        assert states[TWO] == states[THREE] == TrialState.FAIL
+        trials = loaded.get_trials(deepcopy=False)
+        assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+        assert trials[TWO].user_attrs.keys() == trials[THREE].user_attrs.keys() == {ENSEMBLE}
+        assert trials[TWO].value is not None
 
 
 class TestDifferent:

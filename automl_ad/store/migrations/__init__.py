@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from automl_ad.errors import StoreError
 from automl_ad.store.artifacts import write_atomically
-from automl_ad.store.database import is_sqlite, read_only, shown_url
+from automl_ad.store.database import is_sqlite, may_only_be_read, read_only, shown_url
 from automl_ad.store.tables import OLDEST_SCHEMA, SCHEMA_VERSION, Base, SchemaRow
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def upgrade(engine: Engine) -> None:
     with read_only(engine).connect() as connection:
         if _known_version(connection) == SCHEMA_VERSION:
             return
+    if may_only_be_read(engine):
+        raise _unwritable(engine)
     from alembic import command
 
     copy: Path | None = None
@@ -77,13 +79,17 @@ def upgrade(engine: Engine) -> None:
         if copy is not None:
             copy.unlink(missing_ok=True)  # the database is what it was, and repeated attempts must not fill the disk
         if isinstance(error, DBAPIError) and re.search("read-?only", str(error.orig)):
-            raise StoreError(
-                f"{shown_url(engine.url)} was made by an earlier version of this program and has to be upgraded, but "
-                "it cannot be written to; change its permissions, or open a copy of it in another --workspace"
-            ) from error
+            raise _unwritable(engine) from error
         raise
     kept = "" if copy is None else f"; a copy of version {found} is kept as {copy.name}"
     _log.info("%s was upgraded from version %d to version %d%s", shown_url(engine.url), found, SCHEMA_VERSION, kept)
+
+
+def _unwritable(engine: Engine) -> StoreError:
+    return StoreError(
+        f"{shown_url(engine.url)} was made by an earlier version of this program and has to be upgraded, but it cannot "
+        "be written to; change its permissions, or open a copy of it in another --workspace"
+    )
 
 
 @contextmanager
