@@ -132,6 +132,8 @@ _Seed = Annotated[int | None, option("seed")]
 _Device = Annotated[str | None, option("device")]
 _ImageSize = Annotated[int | None, option("image_size")]
 _TextureDir = Annotated[Path | None, option("texture_dir")]
+_Exclude = Annotated[list[Path] | None, option("exclude")]
+_ExcludeGroup = Annotated[list[str] | None, option("exclude_group")]
 _Defects = Annotated[Path | None, option("defects")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _Verbose = Annotated[bool, typer.Option("--verbose", help="Show what is logged, too.")]
@@ -358,11 +360,14 @@ def synthesize(
 
 
 @app.command()
-def audit(images: _Images, as_json: _Json = False) -> None:
+def audit(
+    images: _Images, exclude: _Exclude = None, exclude_group: _ExcludeGroup = None, as_json: _Json = False
+) -> None:
     """Report what is unusual about an image folder."""
+    left_out = checked_options(exclude=exclude, exclude_group=exclude_group)
     _existing(images, "IMAGES")
     with _library() as api:
-        answer = api.audit(images)
+        answer = api.audit(images, **left_out)
     _present(answer, "audit_report", as_json)
 
 

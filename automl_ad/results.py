@@ -757,6 +757,33 @@ class SuspectFile(Result):
     score: float
 
 
+class ImageGroup(Result):
+    """Images among the good ones that share what others do not.
+
+    Groups of different kinds may overlap: a drift over time or turned parts are looked for in each product.
+
+    Attributes:
+        name: Made of the kind and of the content of its files, so that the order and the names of files do not matter.
+        kind: What makes it a group: another ``product`` or view, another ``light`` or ``camera`` than that of the other
+            images, parts turned by another ``angle`` or by varying angles, or another part of the ``time``.
+        images: Number of its images.
+        share: Their share of all readable images, above 0 and at most 1.
+        examples: A few of them that show it best.
+        members: All of them.
+        sentence: What it is.
+        remedy: What to do about it.
+    """
+
+    name: str
+    kind: Literal["product", "light", "camera", "angle", "time"]
+    images: int
+    share: float
+    examples: tuple[str, ...]
+    members: tuple[str, ...]
+    sentence: str
+    remedy: str
+
+
 class AuditResult(Result):
     """The answer of ``audit``.
 
@@ -767,6 +794,8 @@ class AuditResult(Result):
         modes: Number of images of each pixel format, most frequent first.
         duplicates: Groups of two or more paths that show the same image.
         suspects: Images that look unlike the others, worst first.
+        groups: Groups of images that differ in product, light, camera, angle or time, largest first; empty if the
+            images are of one kind.
         advice: Sentences; empty if nothing is odd.
     """
 
@@ -776,6 +805,7 @@ class AuditResult(Result):
     modes: Mapping[str, int] = Field(default_factory=dict)
     duplicates: tuple[tuple[str, ...], ...] = ()
     suspects: tuple[SuspectFile, ...] = ()
+    groups: tuple[ImageGroup, ...] = ()
     advice: tuple[str, ...] = ()
 
     @property

@@ -27,6 +27,7 @@ from automl_ad.results import (
     DoctorResult,
     EvaluationResult,
     ExportResult,
+    ImageGroup,
     LeaderJudgement,
     PickResult,
     PlaceInfo,
@@ -211,7 +212,18 @@ def audit_report(answer: AuditResult) -> Iterator[Part]:
     yield from _list("Unreadable", [f"{item.path}: {item.error}" for item in answer.unreadable])
     yield from _list("Showing the same image", [", ".join(group) for group in answer.duplicates])
     yield from _list("Unlike the others, worst first", [f"{item.path} ({item.score:.1f})" for item in answer.suspects])
+    yield from _groups(answer.groups)
     yield from _list("Advice", answer.advice or ["nothing looks odd; go on with: automl-ad search IMAGES"])
+
+
+def _groups(groups: Sequence[ImageGroup]) -> Iterator[Part]:
+    if not groups:
+        return
+    table = _table("Groups", "group", "images", "share", "what it is", "examples", right={1, 2})
+    for group in groups:
+        cells = (group.name, group.images, percent(group.share, 0), group.sentence, "\n".join(group.examples))
+        table.add_row(*map(Text, map(str, cells)))
+    yield table
 
 
 def doctor_report(answer: DoctorResult) -> Iterator[Part]:

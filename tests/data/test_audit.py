@@ -45,6 +45,7 @@ def test_a_clean_folder_needs_no_advice(folder: Path) -> None:
         "modes": {"RGB": 32},
         "duplicates": [],
         "suspects": [],
+        "groups": [],
         "advice": [],
     }
     assert not report.all_identical
