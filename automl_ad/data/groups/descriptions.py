@@ -27,6 +27,7 @@ _FAINTEST_CONTRAST = 0.02
 _DARKEST = 0.02
 _QUIETEST = 0.002
 """Noise and detail below half a grey level are rounding."""
+_BLACK, _WHITE, _LEAST_USABLE = 0.02, 0.95, 0.05
 _MAD_OF_LAPLACIAN = 6 * np.sqrt(2 / np.pi)
 """Mean absolute response of the noise kernel to white noise of standard deviation 1 (Immerkaer 1996)."""
 
@@ -101,7 +102,9 @@ def _layout(grey: Floats) -> Floats:
 
 def _power(grey: Floats) -> Floats:
     """Mean power in each of 7 rings x 8 sectors of the spatial frequencies, [56]."""
-    spectrum = np.fft.fftshift(np.fft.fft2((grey - grey.mean()) * _WINDOW))
+    # A plane is subtracted: light from one side would count as a coarse structure.
+    slopes = (grey @ _RAMP).sum() * _RAMP[None, :] + (_RAMP @ grey).sum() * _RAMP[:, None]
+    spectrum = np.fft.fftshift(np.fft.fft2((grey - grey.mean() - slopes / _SPECTRUM_SIDE) * _WINDOW))
     return np.asarray(np.bincount(_BIN, (np.abs(spectrum) ** 2).ravel(), _BINS + 1)[:_BINS] / _MEMBERS)
 
 
@@ -114,6 +117,8 @@ def _frequency_bins() -> npt.NDArray[np.int64]:
     return np.asarray(np.where(inside, ring * _SECTORS + sector, _BINS).ravel(), np.int64)
 
 
+_RAMP = np.linspace(-1, 1, _SPECTRUM_SIDE)
+_RAMP /= np.linalg.norm(_RAMP)
 _WINDOW = np.outer(np.hanning(_SPECTRUM_SIDE), np.hanning(_SPECTRUM_SIDE))
 _BIN = _frequency_bins()
 _MEMBERS = np.bincount(_BIN, minlength=_BINS + 1)[:_BINS]
@@ -138,6 +143,10 @@ def _camera(grey: npt.NDArray[np.float32]) -> Floats:
     # What oriented structure shares with its neighbours cancels in this kernel, so that it answers to noise alone.
     across = grey[:, :-2] - 2 * grey[:, 1:-1] + grey[:, 2:]
     response = np.abs(across[:-2] - 2 * across[1:-1] + across[2:])
+    inner = grey[1:-1, 1:-1]
+    usable = (inner > _BLACK) & (inner < _WHITE)
+    # Clipped pixels have no noise.
+    response = response[usable] if usable.mean() > _LEAST_USABLE else response.ravel()
     # Half of the pixels: those on edges would count as noise.
     quiet = float(np.mean(response[response <= np.median(response)]))
     steps = [cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (0.8, 1.6, 3.2)]

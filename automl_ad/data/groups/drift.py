@@ -53,7 +53,7 @@ class _Signal:
 
 
 def find_drift(images: Descriptions, facts: Sequence[FileFacts], paths: Sequence[Path], smallest: int) -> Drift | None:
-    """The steadiest trend over time, or None if there is no clear one.
+    """The first clear trend over time, or None if there is no clear one.
 
     A trend counts if the rank correlation with time is strong, too strong for chance with as many quantities as are
     looked at, and if the change is large beside the spread at any one time.
@@ -67,12 +67,9 @@ def find_drift(images: Descriptions, facts: Sequence[FileFacts], paths: Sequence
     times = _times(facts, paths)
     if times is None:
         return None
-    found = [(signal, _trend(signal, times)) for signal in _signals(images)]
-    clear = [(signal, trend) for signal, trend in found if trend >= _TREND]
-    if not clear:
-        return None
-    signal, _ = max(clear, key=lambda item: item[1])
-    return _drift(signal, times, smallest)
+    # Brightness comes first: noise and appearance often follow it.
+    clear = next((signal for signal in _signals(images) if _trend(signal, times) >= _TREND), None)
+    return _drift(clear, times, smallest) if clear else None
 
 
 def _times(facts: Sequence[FileFacts], paths: Sequence[Path]) -> Floats | None:

@@ -18,8 +18,11 @@ _LEFT_OVER = 0.08
 _STANDARD_ERRORS = 6.0
 _TINTED = np.log(2.0)
 """Change of red to blue that is too large for two lights."""
-_POWER_LEFT_OVER = 0.5
+_POWER_LEFT_OVER = 0.6
 """Difference of log power that neither contrast nor blur nor noise explain."""
+_FAINTEST_POWER = 1e-3
+"""Power of rounding to 8 bits."""
+_ALIGNED = 0.7
 _CAMERA_CHANGE = np.log(1.25)
 _SEPARATED = 4.0
 """Standard deviations within the groups between their means."""
@@ -32,7 +35,9 @@ def kind_of(one: Descriptions, other: Descriptions) -> Literal["product", "light
     varies linearly over the image, with a blur, makes one mean image into the other, or no contrast, blur and noise one
     power spectrum into the other. Else the camera differs if noise or sharpness do, or else the light.
     """
-    if _other_image(one, other) or _other_texture(one, other):
+    # Of parts that lie alike, the mean images tell everything; of textures, nothing.
+    aligned = min(float(np.linalg.norm(each.layout.mean(axis=0))) for each in (one, other)) > _ALIGNED
+    if _other_image(one, other) or (not aligned and _other_texture(one, other)):
         return "product"
     return "camera" if _other_camera(one, other) else "light"
 
@@ -61,9 +66,9 @@ def _unexplained_power(source: Floats, target: Floats) -> float:
     def rest(change: Floats) -> Floats:
         contrast, blur, noise = change
         changed = source * np.exp(contrast - blur * squares) + np.exp(noise)
-        return np.asarray(np.log(changed + 1e-4) - np.log(target + 1e-4))
+        return np.asarray(np.log(changed + _FAINTEST_POWER) - np.log(target + _FAINTEST_POWER))
 
-    start = np.array([0.0, 0.0, np.log(np.min(target) + 1e-4)])
+    start = np.array([0.0, 0.0, np.log(np.min(target) + _FAINTEST_POWER)])
     found = least_squares(rest, start, bounds=([-4, 0, -12], [4, 60, 8]))
     return float(np.sqrt(np.mean(found.fun**2)))
 

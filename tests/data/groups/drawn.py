@@ -18,10 +18,10 @@ def _finished(image: npt.NDArray[np.float32], rng: np.random.Generator, noise: f
     return np.asarray(image * rng.uniform(0.96, 1.04) + rng.normal(0, noise, image.shape))
 
 
-def ring(rng: np.random.Generator, hue: tuple[int, int, int] = (170, 165, 150), radius: int = 34) -> Image:
+def ring(rng: np.random.Generator, hue: tuple[int, int, int] = (170, 165, 150), radius: float = 34) -> Image:
     image = np.full((SIDE, SIDE, 3), 40, np.float32)
     centre = tuple(round(x) for x in 48 * 16 + rng.uniform(-24, 24, 2))  # in sixteenths of a pixel
-    cv2.circle(image, centre, radius * 16, hue, -1, cv2.LINE_AA, shift=4)
+    cv2.circle(image, centre, round(radius * 16), hue, -1, cv2.LINE_AA, shift=4)
     cv2.circle(image, centre, 10 * 16, (20, 20, 20), -1, cv2.LINE_AA, shift=4)
     return _finished(image, rng)
 
