@@ -19,7 +19,7 @@ from parts.blocks import empty_state, page_head, problem
 from parts.folder_audit import audited
 from parts.search_form import FormValues, next_name, open_form
 from parts.suite_view import show_suite
-from parts.wording import as_code, counted, plain
+from parts.wording import as_code, counted, plain, some_names
 
 _PARTS = {
     "fit": ("train", "what detectors learn from"),
@@ -43,8 +43,7 @@ def _pictures(study: Study, settings: StudySettings) -> None:
     show_some(settings.images)
     show_advice(report, settings.images)
     if settings.exclude:
-        names = ", ".join(as_code(name) for name in settings.exclude)
-        st.caption(f"{counted(len(settings.exclude), 'image')} left out of this study: {names}")
+        st.caption(f"{counted(len(settings.exclude), 'image')} left out of this study: {some_names(settings.exclude)}")
     marked: list[str] = []
     if report.groups:
         st.subheader("Groups", anchor=False)
