@@ -48,7 +48,7 @@ def test_an_unknown_group_is_refused(two_products: Path) -> None:
 def test_no_image_is_left_without_both_groups(two_products: Path) -> None:
     names = [group.name for group in audit(two_products).groups]
     settings = requested_settings(two_products, exclude_group=names)
-    with pytest.raises(InputError, match="All 32 images .* are excluded"):
+    with pytest.raises(InputError, match=r"All 32 images .* are excluded"):
         read_study_images(settings)
 
 
