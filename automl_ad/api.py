@@ -78,6 +78,7 @@ def search(
     max_size_mb: float | None = None,
     texture_dir: str | Path | None = None,
     exclude: Sequence[str | Path] = (),
+    exclude_group: Sequence[str] = (),
     ensemble: bool | None = None,
     seed: int = 0,
     defects: str | Path | None = None,
@@ -108,6 +109,7 @@ def search(
         max_size_mb: Candidates of more megabytes cannot win.
         texture_dir: Folder of texture images for the family texture of synthetic anomalies.
         exclude: Images to leave out, by their paths, also relative to the folder of images.
+        exclude_group: Groups of images to leave out, by the names that `audit` gives them.
         ensemble: Whether ensembles of the baseline and the best other candidates compete.
         seed: Seed of splits, synthesis, sampler and initialisation.
         defects: Folder of 1 to 20 images of real defects, which the search never reads; they re-rank its finished
@@ -141,6 +143,7 @@ def search(
         max_size_mb=max_size_mb,
         texture_dir=texture_dir,
         exclude=exclude,
+        exclude_group=exclude_group,
         ensemble=ensemble,
         seed=seed,
         defects=defects,
@@ -214,18 +217,19 @@ def synthesize(
     return _synthesize(settings, request, Path(output), workspace_folder(workspace), listener or ignore_events)
 
 
-def audit(images: str | Path, *, exclude: Sequence[str | Path] = ()) -> AuditResult:
-    """What is unusual about an image folder: unreadable files, duplicates, suspects, sizes.
+def audit(images: str | Path, *, exclude: Sequence[str | Path] = (), exclude_group: Sequence[str] = ()) -> AuditResult:
+    """What is unusual about an image folder: unreadable files, duplicates, suspects, groups, sizes.
 
     Args:
         images: Folder of good images, searched recursively, or a data set in MVTec layout (``train/good`` is read).
         exclude: Images to leave out, by their paths, also relative to ``images``.
+        exclude_group: Groups to leave out, by the names that the audit of the other images gives them.
 
     Raises:
         AutomlAdError: The input cannot be used; the message says what to do.
     """
     folder = Path(images)
-    return _audit(folder, excluded_names(folder, exclude))
+    return _audit(folder, excluded_names(folder, exclude), exclude_group)
 
 
 def evaluate(

@@ -154,6 +154,8 @@ _Seed = Annotated[int | None, option("seed")]
 _Device = Annotated[str | None, option("device")]
 _ImageSize = Annotated[int | None, option("image_size")]
 _TextureDir = Annotated[Path | None, option("texture_dir")]
+_Exclude = Annotated[list[Path] | None, option("exclude")]
+_ExcludeGroup = Annotated[list[str] | None, option("exclude_group")]
 _Defects = Annotated[Path | None, option("defects")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _JsonDocument = Annotated[bool, typer.Option("--json", help="Print one JSON document at the end.")]
@@ -316,8 +318,8 @@ def predict(
         from automl_ad.reporting import predictions
 
         options = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
-        options |= {"strict": strict, "device": device, "threads": threads}
-        head, results = api.predict_stream(bundle, images, output, **options)
+        running: dict[str, Any] = {"strict": strict, "device": device, "threads": threads}
+        head, results = api.predict_stream(bundle, images, output, **options, **running)
         view: predictions.PredictionView
         if as_json:
             view = predictions.JsonDocument(answers, head)
@@ -330,6 +332,10 @@ def predict(
         terminal = _console(stderr=True)
         line = predictions.StatusLine(terminal, head.images or 0) if terminal.is_terminal and not quiet else None
         tally = predictions.show_predictions(results, view, line)
+    if head.left_aside and (as_jsonl or as_csv):
+        from automl_ad.data.left_aside import left_aside_sentence
+
+        _note(left_aside_sentence(head.left_aside))
     if tally.broken == tally.images:
         first = f" (the first error: {tally.first_error})" if tally.first_error else ""
         raise InputError(f"none of the {tally.images} files of {images} could be read{first}; give readable images.")
@@ -421,11 +427,14 @@ def synthesize(
 
 
 @app.command()
-def audit(images: _Images, as_json: _Json = False) -> None:
+def audit(
+    images: _Images, exclude: _Exclude = None, exclude_group: _ExcludeGroup = None, as_json: _Json = False
+) -> None:
     """Report what is unusual about an image folder."""
+    left_out = checked_options(exclude=exclude, exclude_group=exclude_group)
     _existing(images, "IMAGES")
     with _library() as api:
-        answer = api.audit(images)
+        answer = api.audit(images, **left_out)
     _present(answer, "audit_report", as_json)
 
 

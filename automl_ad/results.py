@@ -735,6 +735,7 @@ class PredictionResult(Result):
         promise: The guarantee as a sentence.
         review: Score above which images are reviewed; None for no review.
         mask_threshold: Map value above which pixels are marked.
+        left_aside: Files of the folder that were not read.
         results: One an image, in their order; fewer than ``images`` where it was interrupted.
     """
 
@@ -746,6 +747,7 @@ class PredictionResult(Result):
     promise: str | None = None
     review: float | None = None
     mask_threshold: float | None = None
+    left_aside: tuple[LeftAside, ...] = ()
     results: tuple[PredictedImage, ...] = ()
 
 
@@ -843,6 +845,33 @@ class SuspectFile(Result):
     score: float
 
 
+class ImageGroup(Result):
+    """Images among the good ones that share what others do not.
+
+    Groups of different kinds may overlap: a drift over time or turned parts are looked for in each product.
+
+    Attributes:
+        name: Made of the kind and of the content of its files, so that the order and the names of files do not matter.
+        kind: What makes it a group: another ``product`` or view, another ``light`` or ``camera`` than that of the other
+            images, parts turned by another ``angle`` or by varying angles, or another part of the ``time``.
+        images: Number of its images.
+        share: Their share of all readable images, above 0 and at most 1.
+        examples: A few of them that show it best.
+        members: All of them.
+        sentence: What it is.
+        remedy: What to do about it.
+    """
+
+    name: str
+    kind: Literal["product", "light", "camera", "angle", "time"]
+    images: int
+    share: float
+    examples: tuple[str, ...]
+    members: tuple[str, ...]
+    sentence: str
+    remedy: str
+
+
 class AuditResult(Result):
     """The answer of ``audit``.
 
@@ -860,6 +889,8 @@ class AuditResult(Result):
         white_level: Value that becomes white in them.
         transparent: Number of images with transparent pixels.
         background: Grey level, 0 to 255, that transparent pixels are composed on; None without any.
+        groups: Groups of images that differ in product, light, camera, angle or time, largest first; empty if the
+            images are of one kind.
         advice: Sentences; empty if nothing is odd.
     """
 
@@ -876,6 +907,7 @@ class AuditResult(Result):
     white_level: int | None = None
     transparent: int = 0
     background: int | None = None
+    groups: tuple[ImageGroup, ...] = ()
     advice: tuple[str, ...] = ()
 
     @property

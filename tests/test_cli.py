@@ -201,6 +201,8 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
         "bad.png",
         "--exclude",
         str(tmp_path / "worse.png"),
+        "--exclude-group",
+        "light-1f3c",
         "--defects",
         str(tmp_path),
         "--no-ensemble",
@@ -225,6 +227,7 @@ def test_search_passes_every_option_on(library: FakeLibrary, tmp_path: Path) -> 
         "max_size_mb": 30.5,
         "texture_dir": tmp_path,
         "exclude": ("bad.png", str(tmp_path / "worse.png")),
+        "exclude_group": ("light-1f3c",),
         "seed": 7,
         "defects": tmp_path,
         "ensemble": False,
@@ -537,6 +540,12 @@ def test_evaluate_writes_a_report_where_it_is_told(library: FakeLibrary, tmp_pat
 @pytest.mark.parametrize("options", [[], ["--good", "."], ["--defects", "."], [".", "--good", "."]])
 def test_evaluate_refuses_anything_between(library: FakeLibrary, tmp_path: Path, options: list[str]) -> None:
     refused(run("evaluate", tmp_path, *options), "DATASET", "--good")
+
+
+def test_audit_leaves_images_and_groups_out(library: FakeLibrary, tmp_path: Path) -> None:
+    library.answers["audit"] = AuditResult(images=3)
+    assert run("audit", tmp_path, "--exclude", "a.png", "--exclude-group", "light-1f3c").exit_code == 0
+    assert library.calls == [("audit", (tmp_path,), {"exclude": ("a.png",), "exclude_group": ("light-1f3c",)})]
 
 
 def test_assess_audit_and_demo_answer(library: FakeLibrary, tmp_path: Path) -> None:

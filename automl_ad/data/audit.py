@@ -14,6 +14,8 @@ from automl_ad.data.choosing_rendering import suited_rendering
 from automl_ad.data.fingerprint import near_duplicate_groups
 from automl_ad.data.folder import without
 from automl_ad.data.grey_levels import few_levels, levels_used
+from automl_ad.data.group_exclusion import named_members
+from automl_ad.data.groups import find_groups
 from automl_ad.data.layouts import read_dataset
 from automl_ad.data.masks import two_valued
 from automl_ad.data.preprocessing import Preprocessing, working_size
@@ -32,16 +34,20 @@ _ASPECT_TOLERANCE = 1.1
 _NAMED_FILES = 3
 
 
-def audit(images: Path, exclude: Collection[str] = ()) -> AuditResult:
+def audit(images: Path, exclude: Collection[str] = (), exclude_group: Collection[str] = ()) -> AuditResult:
     """Checks a folder of good images for problems that affect a search.
 
     Args:
         images: The folder.
         exclude: Images to leave out: paths relative to ``images``, in POSIX form.
+        exclude_group: Groups to leave out as well, by the names that the audit without this argument gives them.
 
     Raises:
         InputError: There is no such folder or no good image in it; see `automl_ad.data.layouts`.
+        OptionError: There is no such group.
     """
+    if exclude_group:
+        exclude = names_without_groups(images, exclude, exclude_group)
     dataset = read_dataset(images)
     good = dataset.good()
     aside = dataset.left_aside(good)
@@ -58,6 +64,25 @@ def audit(images: Path, exclude: Collection[str] = ()) -> AuditResult:
     report = _report(readable, pixels, unreadable).model_copy(update=_rendered(readable, pixels, rendering))
     report = report.model_copy(update={"layout": dataset.summary(), "left_aside": aside.summary()})
     return report.model_copy(update={"advice": tuple(_advice(report, readable))})
+
+
+def names_without_groups(images: Path, exclude: Collection[str], exclude_group: Collection[str]) -> tuple[str, ...]:
+    """Adds the members of groups to the images that are left out.
+
+    Args:
+        images: The folder.
+        exclude: Images that are left out anyway, as of `audit`; groups are those of the other images.
+        exclude_group: Names of groups.
+
+    Returns:
+        Unique paths relative to ``images`` in POSIX form, sorted.
+
+    Raises:
+        InputError: There is no such folder or no image in it.
+        OptionError: There is no such group, or nothing else is left.
+    """
+    members = named_members(audit(images, exclude).groups, exclude_group)
+    return tuple(sorted({*exclude, *(Path(path).relative_to(images).as_posix() for path in members)}))
 
 
 def _probe_all(paths: Sequence[Path]) -> tuple[dict[Path, ImageInfo], list[FileError]]:
@@ -101,13 +126,15 @@ def _rendered(infos: dict[Path, ImageInfo], pixels: npt.NDArray[np.uint8], rende
 
 def _report(infos: dict[Path, ImageInfo], pixels: npt.NDArray[np.uint8], unreadable: list[FileError]) -> AuditResult:
     paths = [str(path) for path in infos]
+    copies = near_duplicate_groups(pixels)
     return AuditResult(
         images=len(paths),
         unreadable=tuple(unreadable),
         sizes=_counted(f"{info.height}x{info.width}" for info in infos.values()),
         modes=_counted(info.mode for info in infos.values()),
-        duplicates=_duplicates(paths, near_duplicate_groups(pixels)),
+        duplicates=_duplicates(paths, copies),
         suspects=tuple(SuspectFile(path=paths[s.index], score=round(s.score, 2)) for s in find_suspects(pixels)),
+        groups=find_groups(pixels, list(infos), copies),
     )
 
 
@@ -133,6 +160,7 @@ def _advice(report: AuditResult, infos: dict[Path, ImageInfo]) -> list[str]:
         _on_levels(report),
         _on_transparency(report),
         _on_suspects(report),
+        *_on_groups(report),
     ]
     return [sentence for sentence in sentences if sentence]
 
@@ -225,6 +253,13 @@ def _on_suspects(report: AuditResult) -> str:
         f"unlike the others: {len(report.suspects)} ({names}); "
         "look at them and remove those that show a defect or another product."
     )
+
+
+def _on_groups(report: AuditResult) -> list[str]:
+    return [
+        f"group {group.name}: {group.sentence} (such as {_named(group.examples[:_NAMED_FILES])}); {group.remedy}."
+        for group in report.groups
+    ]
 
 
 def _named(paths: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from automl_ad.data.choosing_rendering import Renderer, suited_rendering
 from automl_ad.data.fingerprint import content_hash, near_duplicate_groups
 from automl_ad.data.folder import without
 from automl_ad.data.grey_levels import few_levels, levels_used
+from automl_ad.data.groups import find_groups
 from automl_ad.data.image_facts import ImageFacts
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.layouts import read_dataset
@@ -206,6 +207,7 @@ def divide(settings: ReadingSettings, good: GoodImages) -> StudyImages:
     splits = _split(settings, good.hashes, groups)
     fingerprint = hashlib.sha256("".join(good.hashes).encode()).hexdigest()
     warnings = [*good.warnings, *_counting_warnings(groups, settings.images), *_suspicions(good.images, good.paths)]
+    warnings += _group_warnings(good, groups)
     return StudyImages(
         good.images,
         good.preprocessing,
@@ -335,3 +337,15 @@ def _suspicions(images: ImageSet, paths: Sequence[Path]) -> list[str]:
         return []
     names = ", ".join(str(paths[suspect.index]) for suspect in found)
     return [f"These images look unlike the others; remove them if they show defects: {names}."]
+
+
+def _group_warnings(good: GoodImages, duplicates: Sequence[int]) -> list[str]:
+    """Warns of groups: every candidate learns all of them as good, and a defect of one may be normal in another."""
+    found = find_groups(good.images.pixels, good.paths, duplicates)
+    if not found:
+        return []
+    listed = "; ".join(f"{group.name}: {group.sentence}" for group in found)
+    remedy = "`automl-ad audit` shows them, and --exclude-group NAME leaves one out."
+    if len(found[0].members) == len(good.paths) and len(found) == 1:
+        remedy = f"{found[0].remedy}."
+    return [f"The images are not of one kind, and candidates learn all of them as good ({listed}): {remedy}"]

@@ -12,6 +12,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from automl_ad.bundle.runtime import CsvRows, located_error
+from automl_ad.data.left_aside import left_aside_sentence
 from automl_ad.formatting import NONE, format_duration, number
 from automl_ad.results import PredictedImage, PredictionResult
 
@@ -88,6 +89,8 @@ class Rows:
         self._say(tally.sentence(self._head))
         if self._head.promise:
             self._say(self._head.promise)
+        if self._head.left_aside:
+            self._say(left_aside_sentence(self._head.left_aside))
 
     def _say(self, line: str, style: str = "") -> None:
         self._console.print(Text(line, style=style), soft_wrap=True)

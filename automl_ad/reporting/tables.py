@@ -28,6 +28,7 @@ from automl_ad.results import (
     DoctorResult,
     EvaluationResult,
     ExportResult,
+    ImageGroup,
     LeaderJudgement,
     PickResult,
     PlaceInfo,
@@ -214,6 +215,7 @@ def audit_report(answer: AuditResult) -> Iterator[Part]:
     yield from _list("Unreadable", [f"{item.path}: {item.error}" for item in answer.unreadable])
     yield from _list("Showing the same image", [", ".join(group) for group in answer.duplicates])
     yield from _list("Unlike the others, worst first", [f"{item.path} ({item.score:.1f})" for item in answer.suspects])
+    yield from _groups(answer.groups)
     go_on = f"nothing looks odd; go on with: {suggested_command('search', 'IMAGES')}"
     yield from _list("Advice", answer.advice or [go_on])
     yield from _reading(answer)
@@ -224,6 +226,16 @@ def _levels(answer: AuditResult) -> dict[str, str]:
     if answer.white_level is not None:
         found["range"] = f"{answer.black_level} becomes black, {answer.white_level} white"
     return found
+
+
+def _groups(groups: Sequence[ImageGroup]) -> Iterator[Part]:
+    if not groups:
+        return
+    table = _table("Groups", "group", "images", "share", "what it is", "examples", right={1, 2})
+    for group in groups:
+        cells = (group.name, group.images, percent(group.share, 0), group.sentence, "\n".join(group.examples))
+        table.add_row(*map(Text, map(str, cells)))
+    yield table
 
 
 def doctor_report(answer: DoctorResult) -> Iterator[Part]:

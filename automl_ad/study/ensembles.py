@@ -26,7 +26,6 @@ from automl_ad.study.clock import Clock, Steps
 from automl_ad.study.configuration import Configuration, configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import STATE, trial_detector
-from automl_ad.study.holdout import save_holdout_scores
 from automl_ad.study.loop import recheck_s
 from automl_ad.study.optuna_trials import is_ensemble
 from automl_ad.study.progress import Listener

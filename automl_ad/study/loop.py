@@ -20,7 +20,7 @@ from automl_ad.study.clock import Clock
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import remove_states
-from automl_ad.study.optuna_trials import SearchSampler, first_untried, propose, unfinished
+from automl_ad.study.optuna_trials import SearchSampler, first_untried, is_ensemble, propose, unfinished
 from automl_ad.study.progress import Event, Listener
 from automl_ad.study.proposals import first_proposals, suggest
 from automl_ad.study.pruning import MethodPruner

@@ -230,6 +230,9 @@ class RunOptions(BaseModel):
     workers: Annotated[int, Option(_RUN, "N", "Processes")] = Field(
         default=1, description="Processes; this release supports 1."
     )
+    exclude_group: Annotated[
+        tuple[str, ...], Option(_SPACE, "NAME", "Groups left out", parsed_from=list[str], default="none")
+    ] = Field(default=(), description="Groups of images to leave out, by the names that `audit` gives them.")
     defects: Annotated[Path | None, Option(_RUN, "DIR", "Folder of real defects", must_exist=True)] = Field(
         default=None,
         description="Folder of 1 to 20 images of real defects, which the search never reads; they re-rank its finished "
@@ -329,6 +332,10 @@ def requested_settings(images: Path, **options: Any) -> StudySettings:
         from automl_ad.data.folder import excluded_names
 
         fields["exclude"] = excluded_names(images, given["exclude"])
+    if given.get("exclude_group"):
+        from automl_ad.data.audit import names_without_groups
+
+        fields["exclude"] = names_without_groups(images, fields.get("exclude", ()), given["exclude_group"])
     fields |= {
         "images": images.absolute(),
         "preset": str(given.get("study_file") or given.get("preset", "quick")),

@@ -29,6 +29,8 @@ def show_figures(report: AuditResult) -> None:
         st.metric("Of these distinct", f"{report.distinct:,}", width="content")
         st.metric("Unreadable files", f"{len(report.unreadable):,}", width="content")
         st.metric("Unlike the others", f"{len(report.suspects):,}", width="content")
+        if report.groups:
+            st.metric("Groups", f"{len(report.groups):,}", width="content")
     left, right = st.columns(2)
     with left:
         sizes = [{"Size, width × height in pixels": _size(name), "Images": n} for name, n in report.sizes.items()]
@@ -103,14 +105,39 @@ def duplicates_marked(report: AuditResult, folder: Path) -> list[str]:
     return marked
 
 
+def groups_marked(report: AuditResult, folder: Path) -> list[str]:
+    """Shows groups of images with examples of each and a mark to leave a whole group out; as `suspects_marked`."""
+    marked = []
+    for group in report.groups:
+        st.markdown(f"**Group {plain(group.name)}**: {plain(group.sentence)}")
+        for column, path in zip(st.columns(_PER_ROW), group.examples, strict=False):
+            with column:
+                _show(Path(path), folder, "")
+        everything = group.images == report.images
+        label = f"Leave out group {plain(group.name)}, {counted(group.images, 'image')}"
+        if not everything and st.checkbox(label, key=f"leave_group_{group.name}"):
+            marked += [_name(Path(path), folder) for path in group.members]
+    return marked
+
+
 def _picture(path: Path, folder: Path, caption: str) -> list[str]:
-    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    name = _show(path, folder, caption)
+    return [name] if st.checkbox(f"Leave out {plain(path.name)}", key=f"leave_{name}") else []
+
+
+def _show(path: Path, folder: Path, caption: str) -> str:
+    """Shows an image and returns its name."""
+    name = _name(path, folder)
     content = small_picture(path)
     if content is None:
         st.caption(f"{as_code(name)} cannot be read any more.")
     else:
         st.image(content, caption=f"{plain(name)}" + (f", {caption}" if caption else ""), alt=_ALT + name)
-    return [name] if st.checkbox(f"Leave out {plain(path.name)}", key=f"leave_{name}") else []
+    return name
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _rows(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

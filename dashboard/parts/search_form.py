@@ -22,7 +22,7 @@ from automl_ad.study.settings import PRESETS, SEARCH_OPTIONS, load_study_file, p
 from parts import state
 from parts.access import checked_folder
 from parts.blocks import problem
-from parts.wording import as_code, counted
+from parts.wording import counted, some_names
 
 _OPEN, _FILLED = "search_form_open", "search_form_filled"
 FOLDER, UPLOAD = "A folder on this machine", "Upload a zip file"
@@ -215,9 +215,7 @@ def _further_fields() -> dict[str, Any]:
 
 def _show_exclusions(filled: FormValues) -> None:
     if filled.exclude:
-        shown = ", ".join(as_code(path) for path in filled.exclude[:5])
-        more = f" and {len(filled.exclude) - 5} more" if len(filled.exclude) > 5 else ""
-        st.caption(f"{counted(len(filled.exclude), 'image')} left out: {shown}{more}")
+        st.caption(f"{counted(len(filled.exclude), 'image')} left out: {some_names(filled.exclude)}")
 
 
 def preset_in_words(name: str) -> str:

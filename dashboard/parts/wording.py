@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -44,6 +45,12 @@ def counted(count: int, what: str) -> str:
     if count == 1:
         return f"{count:,} {what}"
     return f"{count:,} {what[:-1]}ies" if re.search("[^aeiou]y$", what) else f"{count:,} {what}s"
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first five of some names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(as_code, names[:5])) + more
 
 
 def moment(when: datetime | None) -> str:

@@ -14,12 +14,12 @@ from automl_ad.reporting.overview import summaries
 from automl_ad.study.settings import PRESETS, StudySettings
 from automl_ad.study.study import Study
 from parts import state
-from parts.audit_view import duplicates_marked, show_advice, show_figures, show_some, suspects_marked
+from parts.audit_view import duplicates_marked, groups_marked, show_advice, show_figures, show_some, suspects_marked
 from parts.blocks import empty_state, page_head, problem
 from parts.folder_audit import audited
 from parts.search_form import FormValues, next_name, open_form
 from parts.suite_view import show_suite
-from parts.wording import as_code, counted, plain
+from parts.wording import as_code, counted, plain, some_names
 
 _PARTS = {
     "fit": ("train", "what detectors learn from"),
@@ -43,9 +43,12 @@ def _pictures(study: Study, settings: StudySettings) -> None:
     show_some(settings.images)
     show_advice(report, settings.images)
     if settings.exclude:
-        names = ", ".join(as_code(name) for name in settings.exclude)
-        st.caption(f"{counted(len(settings.exclude), 'image')} left out of this study: {names}")
+        st.caption(f"{counted(len(settings.exclude), 'image')} left out of this study: {some_names(settings.exclude)}")
     marked: list[str] = []
+    if report.groups:
+        st.subheader("Groups", anchor=False)
+        st.caption("Every candidate learns all of them as good. Mark those that this search is not about.")
+        marked += groups_marked(report, settings.images)
     if report.suspects:
         st.subheader("Unlike the others", anchor=False)
         st.caption("A defect among the good images teaches every candidate to accept it. Mark those that are not good.")
@@ -54,7 +57,7 @@ def _pictures(study: Study, settings: StudySettings) -> None:
         st.subheader("The same image more than once", anchor=False)
         st.caption("They count once, whatever you do: near-duplicates are never divided between learning and judging.")
         marked += duplicates_marked(report, settings.images)
-    if report.suspects or report.duplicates:
+    if report.suspects or report.duplicates or report.groups:
         _search_without(study, settings, marked)
 
 

@@ -82,6 +82,19 @@ def test_marked_pictures_are_left_out_of_the_next_search(odd: Path, monkeypatch:
     assert asked["odd-2"].backbones == ("embedded",)
 
 
+def test_a_group_is_shown_and_left_out_as_a_whole(odd: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(12):
+        picture = cv2.imread(str(odd / f"{index + 10:03}.png"))
+        picture[20:44] = (40, 160, 220)
+        cv2.imwrite(str(odd / f"bar {index}.png"), picture)
+    app = _app("odd")
+    boxes = [box for box in app.checkbox if str(box.key).startswith("leave_group_product-")]
+    assert "another product or view" in _text(app)
+    assert sorted(int(box.label.split()[-2]) for box in boxes) == [12, 25]
+    next(box for box in boxes if box.label.endswith("12 images")).check().run()
+    assert "12 images marked to be left out." in _text(app)
+
+
 def test_splits_say_how_many_and_what_for(finished: Path) -> None:
     app = _app("parts", "Splits")
     assert "24 readable images" in _text(app)

@@ -55,6 +55,7 @@ def test_a_clean_folder_needs_no_advice(folder: Path) -> None:
         "white_level": None,
         "transparent": 0,
         "background": None,
+        "groups": [],
         "advice": [],
     }
     assert not report.all_identical
@@ -149,3 +150,37 @@ def test_excluded_images_are_as_if_they_were_not_there(folder: Path) -> None:
     assert [Path(item.path).name for item in audit(folder).suspects] == ["red.png"]
     report = audit(folder, exclude=("red.png",))
     assert (report.images, report.suspects) == (32, ())
+
+
+@pytest.fixture
+def two_products(folder: Path) -> Path:
+    for i in range(10):
+        Image.fromarray(np.asarray(draw(np.random.default_rng(100 + i))).swapaxes(0, 1)[:, ::-1]).save(
+            folder / f"other_{i}.png"
+        )
+        image = np.asarray(Image.open(folder / f"other_{i}.png")).copy()
+        image[80:170, 80:170] = 240
+        Image.fromarray(image).save(folder / f"other_{i}.png")
+    return folder
+
+
+def test_groups_are_advised_on_and_left_out(two_products: Path) -> None:
+    report = audit(two_products)
+    assert [(group.kind, group.images) for group in report.groups] == [("product", 32), ("product", 10)]
+    small = report.groups[1]
+    assert {Path(path).name for path in small.members} == {f"other_{i}.png" for i in range(10)}
+    advice = [sentence for sentence in report.advice if small.name in sentence]
+    assert len(advice) == 1
+    assert f"--exclude-group {small.name}" in advice[0]
+    rest = audit(two_products, exclude_group=[small.name])
+    assert (rest.images, rest.groups) == (32, ())
+
+
+def test_groups_to_leave_out_are_those_of_the_other_images(two_products: Path) -> None:
+    small = audit(two_products, exclude=("00.png",)).groups[1].name
+    assert audit(two_products, exclude=("00.png",), exclude_group=[small]).images == 31
+
+
+def test_an_unknown_group_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"^exclude_group product-0 is no group of these images"):
+        audit(folder, exclude_group=["product-0"])

@@ -327,8 +327,20 @@ def test_an_audit_lists_what_is_odd() -> None:
     report: dict[str, Any] = {"images": 3, "sizes": {"64x64": 3}, "modes": {"RGB": 3}, "advice": ["buy more"]}
     report |= {"unreadable": [{"path": "x.png", "error": "empty"}], "duplicates": [["a.png", "b.png"]]}
     report["suspects"] = [{"path": "c.png", "score": 7.25}]
+    group = {"name": "light-1f3c", "kind": "light", "images": 2, "share": 2 / 3, "members": ["a.png", "b.png"]}
+    report["groups"] = [group | {"examples": ["a.png"], "sentence": "2 of 3 [dark]", "remedy": "light them"}]
     text = text_of(tables.audit_report(AuditResult.model_validate(report)))
-    for words in ("3 readable", "64x64  3", "x.png: empty", "a.png, b.png", "c.png (7.2)", "buy more"):
+    for words in (
+        "3 readable",
+        "64x64  3",
+        "x.png: empty",
+        "a.png, b.png",
+        "c.png (7.2)",
+        "light-1f3c",
+        "67 %",
+        "2 of 3 [dark]",
+        "buy more",
+    ):
         assert words in text
 
 
