@@ -18,7 +18,7 @@ from automl_ad.bundle.runtime import Images
 from automl_ad.data.audit import audit as _audit
 from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.folder import excluded_names
-from automl_ad.data.labelled import labelled_from_folders, labelled_images
+from automl_ad.data.labelled_sets import labelled_images, read_labelled, read_labelled_folders
 from automl_ad.errors import InputError
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.results import (
@@ -232,15 +232,19 @@ def evaluate(
     *,
     good: str | Path | None = None,
     defects: str | Path | None = None,
+    masks: str | Path | None = None,
+    mask_values: Sequence[int] = (),
     output: str | Path | None = None,
 ) -> EvaluationResult:
     """Real metrics of a bundle on labelled images.
 
     Args:
         bundle: Path of a bundle, or one already loaded.
-        dataset: Labelled images in MVTec layout; or else both of the following.
+        dataset: Labelled images in any of the layouts of `automl_ad.data.layouts`; or else both of the following.
         good: Folder of good images.
-        defects: Folder of defective images; its sub-folders name the types.
+        defects: Folder of defective images; its sub-folders name the types. Masks may lie beside the images.
+        masks: Folder of masks of the defective images, named as these.
+        mask_values: The values that mark in masks; every value but 0 when empty.
         output: Folder for a report to look at, ``evaluation.html``, and its figures, ``evaluation.json``.
 
     Returns:
@@ -252,10 +256,11 @@ def evaluate(
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
     folder = None if output is None else Path(output)
     if dataset is not None:
-        return _evaluate(loaded, labelled_images(Path(dataset)), folder)
+        return _evaluate(loaded, read_labelled(Path(dataset), mask_values), folder)
     if good is None or defects is None:
-        raise InputError("Labelled images are missing: give DATASET in MVTec layout, or both --good and --defects.")
-    return _evaluate(loaded, labelled_from_folders(Path(good), Path(defects)), folder)
+        raise InputError("Labelled images are missing: give DATASET, or both --good and --defects.")
+    there = None if masks is None else Path(masks)
+    return _evaluate(loaded, read_labelled_folders(Path(good), Path(defects), there, mask_values), folder)
 
 
 def predict(

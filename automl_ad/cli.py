@@ -125,7 +125,11 @@ def _root(
 
 
 _Images = Annotated[
-    Path, typer.Argument(help="Folder of good images, or a data set in MVTec layout.", metavar="IMAGES")
+    Path, typer.Argument(help="Folder of good images, or a data set in any common layout.", metavar="IMAGES")
+]
+_Dataset = Annotated[
+    Path | None,
+    typer.Argument(help="Folder of labelled images, in any common layout.", metavar="[DATASET]", show_default=False),
 ]
 _Name = Annotated[str, typer.Argument(help="Name of a study.", metavar="NAME")]
 _Bundle = Annotated[Path, typer.Argument(help="Folder or .zip file that `export` wrote.", metavar="BUNDLE")]
@@ -285,31 +289,37 @@ def predict(
 @app.command()
 def evaluate(
     bundle: _Bundle,
-    dataset: Annotated[
-        Path | None, typer.Argument(help="Labelled images in MVTec layout.", metavar="[DATASET]", show_default=False)
-    ] = None,
+    dataset: _Dataset = None,
     good: Annotated[Path | None, typer.Option(help="Folder of good images.", metavar="DIR")] = None,
     defects: Annotated[Path | None, typer.Option(help="Folder of defective images.", metavar="DIR")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of masks of the defective images, named as these.", metavar="DIR")
+    ] = None,
+    mask_value: Annotated[
+        list[int] | None,
+        typer.Option(help="Value that marks in masks; can be repeated.", metavar="N", show_default="all but 0"),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for a report.", metavar="DIR")] = None,
     as_json: _Json = False,
 ) -> None:
     """Measure a bundle on labelled images."""
     if (dataset is not None) == (good is not None or defects is not None) or (good is None) != (defects is None):
         raise InputError("evaluate needs labelled images: give either DATASET or both --good DIR and --defects DIR.")
-    folders = {"dataset": dataset, "good": good, "defects": defects}
+    if masks is not None and defects is None:
+        raise InputError("--masks belongs to --defects: give both, or the data set with its masks as DATASET.")
+    folders = {"dataset": dataset, "good": good, "defects": defects, "masks": masks}
     for path, named in ((bundle, "BUNDLE"), (dataset, "DATASET"), (good, "--good"), (defects, "--defects")):
         _existing(path, named)
+    _existing(masks, "--masks")
     with _library() as api:
-        answer = api.evaluate(bundle, **folders, output=output)
+        answer = api.evaluate(bundle, **folders, mask_values=mask_value or (), output=output)
     _present(answer, "metrics_report", as_json)
 
 
 @app.command()
 def assess(
     name: _Name,
-    dataset: Annotated[
-        Path | None, typer.Argument(help="Labelled images in MVTec layout.", metavar="[DATASET]", show_default=False)
-    ] = None,
+    dataset: _Dataset = None,
     defects: _Defects = None,
     workspace: _Workspace = None,
     storage: _Storage = None,

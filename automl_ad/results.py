@@ -74,6 +74,41 @@ class ImageCounts(Result):
     defect: int
 
 
+class LeftAside(Result):
+    """Files of a folder that were not read, for one reason.
+
+    Attributes:
+        reason: ``ending``, ``hidden``, ``link``, ``page``, ``mask``, ``two-valued``, ``defective``, ``other part``,
+            ``no label`` or ``elsewhere``.
+        count: Number of files (of further pages for ``page``).
+        examples: The first of them by name, relative to the folder.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+class LayoutResult(Result):
+    """What a folder was taken for.
+
+    Attributes:
+        name: Name of the layout, such as ``MVTec AD``, or ``plain folder``.
+        good: Good images to learn from.
+        test_good: Good images to be judged.
+        test_defective: Number of defective images to be judged, by type.
+        masks: Files of masks.
+        sentence: The same in words, with the folders.
+    """
+
+    name: str
+    good: int = 0
+    test_good: int = 0
+    test_defective: Mapping[str, int] = Field(default_factory=dict)
+    masks: int = 0
+    sentence: str = ""
+
+
 class DrawnCell(Result):
     """Synthetic anomalies of one family and severity.
 
@@ -328,6 +363,8 @@ class SearchOutcome(Result):
         why: Why this trial won, in sentences.
         unknown: What the search could not know, in sentences.
         warnings: In sentences.
+        layout: What the folder was taken for.
+        left_aside: What was not read of it.
         next: Commands to go on with.
         defects: The trials re-ranked by a few real defects, if the search was given some.
     """
@@ -350,6 +387,8 @@ class SearchOutcome(Result):
     why: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    layout: LayoutResult | None = None
+    left_aside: tuple[LeftAside, ...] = ()
     next: tuple[str, ...] = ()
     defects: RerankResult | None = None
 
@@ -482,6 +521,9 @@ class AssessmentResult(Result):
         random_regret: Of a trial picked at random, on average.
         labelled_floor: Of choosing with the labels of a random half and being judged on the other half, on average.
         reranked: The leader of ``defects``, judged on the labelled images.
+        layout: What the folder of labelled images was taken for.
+        left_aside: What was not read of it.
+        warnings: Sentences on what weakens the figures.
     """
 
     omitted_when_none = frozenset({"defects", "images", "trials", "reranked"})
@@ -501,6 +543,9 @@ class AssessmentResult(Result):
     random_regret: float | None = None
     labelled_floor: float | None = None
     reranked: LeaderJudgement | None = None
+    layout: LayoutResult | None = None
+    left_aside: tuple[LeftAside, ...] | None = None
+    warnings: tuple[str, ...] | None = None
 
     _LABELLED: ClassVar[tuple[str, ...]] = (
         "selected",
@@ -513,6 +558,9 @@ class AssessmentResult(Result):
         "default_regret",
         "random_regret",
         "labelled_floor",
+        "layout",
+        "left_aside",
+        "warnings",
     )
 
     @model_serializer(mode="wrap")
@@ -601,6 +649,9 @@ class EvaluationResult(Result):
         marked_promised: Guaranteed upper bound of that share.
         by_defect: By type of defect.
         errors: Images that could not be scored.
+        layout: What the folder of labelled images was taken for.
+        left_aside: What was not read.
+        warnings: Sentences on what weakens the figures.
         report: Path of the HTML report, if one was written.
     """
 
@@ -636,6 +687,9 @@ class EvaluationResult(Result):
     marked_promised: float | None = None
     by_defect: Mapping[str, DefectResult] = Field(default_factory=dict)
     errors: tuple[FileError, ...] = ()
+    layout: LayoutResult | None = None
+    left_aside: tuple[LeftAside, ...] = ()
+    warnings: tuple[str, ...] = ()
     report: str | None = None
 
 
@@ -791,6 +845,8 @@ class AuditResult(Result):
         modes: Number of images of each pixel format, most frequent first.
         duplicates: Groups of two or more paths that show the same image.
         suspects: Images that look unlike the others, worst first.
+        layout: What the folder was taken for.
+        left_aside: What was not read.
         advice: Sentences; empty if nothing is odd.
     """
 
@@ -800,6 +856,8 @@ class AuditResult(Result):
     modes: Mapping[str, int] = Field(default_factory=dict)
     duplicates: tuple[tuple[str, ...], ...] = ()
     suspects: tuple[SuspectFile, ...] = ()
+    layout: LayoutResult | None = None
+    left_aside: tuple[LeftAside, ...] = ()
     advice: tuple[str, ...] = ()
 
     @property
@@ -841,6 +899,8 @@ class SynthesisResult(Result):
         size: (height, width) in pixels.
         sdas: What training and quality gate of the diffusion model measured; None for other families.
         warnings: In sentences.
+        layout: What the folder was taken for.
+        left_aside: What was not read of it.
         output: The folder.
         contact_sheet: File that shows the first of them.
         anomalies: One each.
@@ -854,6 +914,8 @@ class SynthesisResult(Result):
     size: tuple[int, int]
     sdas: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    layout: LayoutResult | None = None
+    left_aside: tuple[LeftAside, ...] = ()
     output: str
     contact_sheet: str
     anomalies: tuple[SyntheticAnomaly, ...]

@@ -447,8 +447,11 @@ def test_evaluate_takes_a_data_set_or_two_folders(library: FakeLibrary, tmp_path
     assert "0.7500" in run("evaluate", tmp_path, tmp_path).stdout
     assert run("evaluate", tmp_path, "--good", tmp_path, "--defects", tmp_path).exit_code == 0
     first, second = (call[2] for call in library.calls)
-    assert first == {"dataset": tmp_path, "good": None, "defects": None, "output": None}
-    assert second == {"dataset": None, "good": tmp_path, "defects": tmp_path, "output": None}
+    assert first == {
+        **{"dataset": tmp_path, "good": None, "defects": None, "masks": None},
+        **{"mask_values": (), "output": None},
+    }
+    assert second == first | {"dataset": None, "good": tmp_path, "defects": tmp_path}
 
 
 def test_evaluate_writes_a_report_where_it_is_told(library: FakeLibrary, tmp_path: Path) -> None:
@@ -503,7 +506,7 @@ def test_synthesize_passes_every_option_on(library: FakeLibrary, tmp_path: Path)
     result = run("synthesize", tmp_path, *options, "--json")
     assert result.exit_code == 0
     document = json.loads(result.stdout, parse_constant=lambda word: pytest.fail(word))
-    assert document == DRAWN | {"sdas": {"steps": 4, "losses": [0.5, None]}}
+    assert document == DRAWN | {"layout": None, "left_aside": [], "sdas": {"steps": 4, "losses": [0.5, None]}}
     assert library.calls == [
         (
             "synthesize",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from automl_ad.bundle.guarantees import check_guarantee
 from automl_ad.bundle.pixel_evaluating import Map, MarkedPixels, Mask, mark, mean_interval, pixel_figures
 from automl_ad.bundle.runtime import Bundle, Prediction, Threshold
 from automl_ad.data.labelled import LabelledImage
-from automl_ad.data.preprocessing import Preprocessing
+from automl_ad.data.labelled_sets import LabelledSet
+from automl_ad.data.masks import read_masks
 from automl_ad.errors import InputError
 from automl_ad.evaluation.intervals import BootstrapPlan, interval
 from automl_ad.evaluation.metrics import auroc, image_ap, image_auroc
@@ -49,7 +50,9 @@ class _ScoredImage:
     marked: MarkedPixels | None = None
 
 
-def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | None = None) -> EvaluationResult:
+def evaluate(
+    bundle: Bundle, labelled: LabelledSet | Sequence[LabelledImage], output: Path | None = None
+) -> EvaluationResult:
     """Scores labelled images and computes metrics with intervals.
 
     Images that cannot be read are left out and listed. Pixel metrics are computed at the working size, over good
@@ -68,44 +71,47 @@ def evaluate(bundle: Bundle, labelled: Sequence[LabelledImage], output: Path | N
     """
     if output is not None:
         prepare_folder(output)
-    everything = _scored_images(bundle, labelled)
+    given = labelled if isinstance(labelled, LabelledSet) else LabelledSet(tuple(labelled))
+    everything = _scored_images(bundle, given)
     scored = [item for item in everything if item.error is None]
     labels = np.array([item.image.anomalous for item in scored], dtype=bool)
     _require_both(labels, len(everything))
     errors = [{"path": str(item.image.path), "error": item.error} for item in everything if item.error]
-    answer = EvaluationResult.model_validate(plain(_figures(bundle, scored, labels) | {"errors": errors}))
+    figures = EvaluationResult.model_validate(plain(_figures(bundle, scored, labels) | {"errors": errors}))
+    answer = figures.model_copy(
+        update={"layout": given.layout, "left_aside": given.left_aside, "warnings": given.warnings}
+    )
     if output is None:
         return answer
-    shown = [Scored(item.image, item.score) for item in scored]
+    shown = [Scored(item.image, item.score, given.mask_values) for item in scored]
     return answer.model_copy(update={"report": str(write_report(bundle, answer, shown, output))})
 
 
-def _scored_images(bundle: Bundle, labelled: Sequence[LabelledImage]) -> list[_ScoredImage]:
-    preprocessing, pixels = Preprocessing.model_validate(bundle.manifest["preprocessing"]), bundle.mask_threshold()
-    compare = any(image.mask is not None for image in labelled)
-    predictions = bundle.raw_predictions([image.path for image in labelled])
+def _scored_images(bundle: Bundle, labelled: LabelledSet) -> list[_ScoredImage]:
+    pixels, compare = bundle.mask_threshold(), any(image.masks for image in labelled.images)
+    predictions = bundle.raw_predictions([image.path for image in labelled.images])
     return [
-        _scored_image(image, prediction, preprocessing, compare, pixels)
-        for image, prediction in zip(labelled, predictions, strict=True)
+        _scored_image(image, prediction, _mask(image, bundle.size, labelled.mask_values), compare, pixels)
+        for image, prediction in zip(labelled.images, predictions, strict=True)
     ]
 
 
 def _scored_image(
-    image: LabelledImage, prediction: Prediction, preprocessing: Preprocessing, compare: bool, threshold: Threshold
+    image: LabelledImage, prediction: Prediction, mask: Mask | None, compare: bool, threshold: Threshold
 ) -> _ScoredImage:
     if prediction.error is not None or prediction.anomaly_map is None:
         return _ScoredImage(image, prediction.score, prediction.error)
-    anomaly_map, mask = prediction.anomaly_map, _mask(image, preprocessing)
+    anomaly_map = prediction.anomaly_map
     # Maps are large: those that no pixel metric needs are not kept.
     pixels = (anomaly_map, mask) if compare and mask is not None else None
     return _ScoredImage(image, prediction.score, None, pixels, mark(anomaly_map, mask, threshold.value))
 
 
-def _mask(image: LabelledImage, preprocessing: Preprocessing) -> Mask | None:
+def _mask(image: LabelledImage, size: tuple[int, int], values: Collection[int]) -> Mask | None:
     """The ground truth mask; None for a defect without one, since the positions of its pixels are unknown."""
-    if image.mask is not None:
-        return preprocessing.mask(image.mask)
-    return None if image.anomalous else np.zeros((preprocessing.height, preprocessing.width), dtype=np.bool_)
+    if not image.anomalous:
+        return np.zeros(size, dtype=np.bool_)
+    return read_masks(image.masks, image.path, size, values) if image.masks else None
 
 
 def _require_both(labels: npt.NDArray[np.bool_], given: int) -> None:

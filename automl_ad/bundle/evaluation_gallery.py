@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from automl_ad.bundle.runtime import Bundle, heat, overlay
 from automl_ad.data.labelled import LabelledImage
-from automl_ad.data.preprocessing import Preprocessing
+from automl_ad.data.masks import read_masks
 
 _Image = npt.NDArray[np.uint8]
 _Map = npt.NDArray[np.float32]
@@ -29,10 +29,17 @@ _MARGIN = 4
 
 @dataclass(frozen=True)
 class Scored:
-    """A labelled image and its raw score, higher = more anomalous."""
+    """A labelled image and its raw score.
+
+    Attributes:
+        image: The image.
+        score: Higher = more anomalous.
+        mask_values: The values that mark in its masks; every value but 0 when empty.
+    """
 
     image: LabelledImage
     score: float
+    mask_values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,10 @@ def exhibits(bundle: Bundle, chosen: Sequence[Scored]) -> Iterator[Exhibit]:
     Predicting them again is cheap and avoids keeping the pixels of all images in memory.
     """
     low, high = bundle.manifest["map_range"]
-    preprocessing = Preprocessing.model_validate(bundle.manifest["preprocessing"])
     predictions = bundle.raw_predictions([scored.image.path for scored in chosen], keep_images=True)
     for scored, prediction in zip(chosen, predictions, strict=True):
-        mask = preprocessing.mask(scored.image.mask) if scored.image.mask is not None else None
+        image = scored.image
+        mask = read_masks(image.masks, image.path, bundle.size, scored.mask_values) if image.masks else None
         if prediction.image is not None and prediction.anomaly_map is not None:
             yield _exhibit(scored, prediction.image, prediction.anomaly_map, mask, (low, high))
 

@@ -68,7 +68,10 @@ MAX_PIXELS = 178_000_000
 MAX_BYTES = 4 * 2**30
 """Bundles that unpack to more are refused: a crafted one must not exhaust the memory."""
 MAX_JSON_BYTES = 64 * 2**20
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
 """File extensions that a folder is searched for, in lower case."""
 
 # Pillow opens more formats, some of them by calling external programs.

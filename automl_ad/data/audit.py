@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.data.fingerprint import near_duplicate_groups
-from automl_ad.data.folder import find_images, without
+from automl_ad.data.folder import without
+from automl_ad.data.layouts import read_dataset
+from automl_ad.data.masks import two_valued
 from automl_ad.data.preprocessing import Preprocessing, working_size
 from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import ADVISED_IMAGES, MIN_IMAGES
@@ -33,14 +35,22 @@ def audit(images: Path, exclude: Collection[str] = ()) -> AuditResult:
         exclude: Images to leave out: paths relative to ``images``, in POSIX form.
 
     Raises:
-        InputError: There is no such folder or no image in it; see `find_images`.
+        InputError: There is no such folder or no good image in it; see `automl_ad.data.layouts`.
     """
-    infos, unreadable = _probe_all(without(find_images(images), images, exclude))
+    dataset = read_dataset(images)
+    good = dataset.good()
+    aside = dataset.left_aside(good)
+    infos, unreadable = _probe_all(without(good, images, exclude))
     pixels, faults = _load_all(infos)
     unreadable += [FileError(path=str(path), error=reason) for path, reason in faults]
     broken = {path for path, _ in faults}
     readable = {path: info for path, info in infos.items() if path not in broken}
-    report = _report(readable, pixels, unreadable)
+    masks = two_valued(pixels, list(readable))
+    aside.add_all("two-valued", (list(readable)[row] for row in masks))
+    kept = {path: info for row, (path, info) in enumerate(readable.items()) if row not in masks}
+    report = _report(kept, np.delete(pixels, masks, axis=0), unreadable)
+    report = report.model_copy(update={"layout": dataset.summary(), "left_aside": aside.summary()})
+    readable = kept
     return report.model_copy(update={"advice": tuple(_advice(report, readable))})
 
 

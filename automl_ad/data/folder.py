@@ -6,44 +6,23 @@ import os
 from collections.abc import Collection, Iterable, Sequence, Set
 from pathlib import Path
 
-from automl_ad.data.reading import IMAGE_SUFFIXES
+from automl_ad.data.layouts import read_dataset
 from automl_ad.errors import InputError, OptionError
 
 
 def find_images(path: Path) -> list[Path]:
-    """Lists the good images of a folder.
+    """Lists the good images of a folder, in any of the layouts of `automl_ad.data.layouts`.
 
-    Sub-folders are included, except symbolic links and names that begin with a dot. Of a data set in MVTec layout only
-    ``train/good`` is read, as the rest contains defects.
+    Sub-folders are included, except symbolic links and names that begin with a dot. Of a labelled data set only the
+    good images of its train part are read; where it has no parts, its good images.
 
     Returns:
         At least one path, sorted by name.
 
     Raises:
-        InputError: The path is missing, a file, unreadable, without images, or the test part of a data set.
+        InputError: The path is missing, a file, unreadable, without good images, or could mean several things.
     """
-    _check_folder(path)
-    good = path / "train" / "good"
-    if not good.is_dir():
-        _refuse_test_part(path)
-    folder = good if good.is_dir() else path
-    found = list_images(folder)
-    if not found:
-        raise InputError(f"{folder} holds no images: put files ending in {_suffix_names()} there.")
-    return found
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Lists every image file below ``folder``, hidden ones excepted, sorted; possibly none.
-
-    Raises:
-        InputError: ``folder`` or a folder below it may not be read.
-    """
-    found: list[Path] = []
-    for here, folders, files in os.walk(folder, onerror=_refuse_unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(here, name) for name in files if _is_image_name(name)]
-    return sorted(found)
+    return read_dataset(path).good()
 
 
 def excluded_names(images: Path, given: Iterable[str | Path]) -> tuple[str, ...]:
@@ -85,32 +64,3 @@ def without(paths: Sequence[Path], images: Path, exclude: Collection[str]) -> li
     if not kept:
         raise InputError(f"All {len(paths)} images in {images} are excluded; leave some in the search.")
     return kept
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _check_folder(path: Path) -> None:
-    if path.is_file():
-        raise InputError(f"{path} is a file: give the folder that holds the good images.")
-    if not path.is_dir():
-        raise InputError(f"{path} does not exist: give the folder that holds the good images.")
-
-
-def _refuse_test_part(path: Path) -> None:
-    """Refuses a test part, as it mixes good and defective images."""
-    inside = path.name == "test" and (path / "good").is_dir()
-    if inside or (path / "test" / "good").is_dir():
-        raise InputError(
-            f"{path} looks like the test part of a data set in MVTec layout, without train/good: "
-            "give a folder of good images only."
-        )
-
-
-def _refuse_unreadable(fault: OSError) -> None:
-    raise InputError(f"{fault.filename} cannot be listed ({fault.strerror}): give this user permission to read it.")
-
-
-def _suffix_names() -> str:
-    return ", ".join(sorted(IMAGE_SUFFIXES))

@@ -129,22 +129,6 @@ class Preprocessing(BaseModel):
         empty = np.empty((0, 3, self.height, self.width), np.uint8)
         return np.stack(pixels) if pixels else empty, faults
 
-    def mask(self, path: Path) -> npt.NDArray[np.bool_]:
-        """Reads a defect mask as bool [height, width], True = anomalous.
-
-        Resized with the same bilinear filter as the images, never through ``via``; a pixel is anomalous where at least
-        half of it is white. White is 255 (or the white of a 1-bit or 16-bit file), or 1 in files that hold
-        nothing larger than 1.
-
-        Raises:
-            InputError: The file cannot be read as an image.
-        """
-        grey = read_image(path).max(axis=2)
-        if grey.max() == 1:
-            grey = grey * np.uint8(255)
-        resized = Image.fromarray(grey).resize((self.width, self.height), Image.Resampling.BILINEAR)
-        return np.asarray(np.asarray(resized) >= 128, dtype=np.bool_)
-
     def _try_load(self, path: Path) -> npt.NDArray[np.uint8] | str:
         try:
             return self.load(path)

@@ -16,7 +16,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from automl_ad.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
 """File name suffixes of images, in lower case; compare with ``path.suffix.lower()``."""
 
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", WebPImagePlugin.WebPImageFile.format)
@@ -74,6 +77,15 @@ def probe(path: Path) -> ImageInfo:
         depth = _bit_depth(image)
         mode = f"{image.mode};16" if depth == 16 and not image.mode.startswith("I") else image.mode
         return ImageInfo(width, height, mode, depth)
+
+
+def page_count(path: Path) -> int:
+    """Number of pages (TIFF) or frames (GIF, WebP) of a file; 1 if it cannot be read."""
+    try:
+        with _opened(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    except InputError:
+        return 1
 
 
 def read_image(path: Path, white_level: int | None = None) -> npt.NDArray[np.uint8]:

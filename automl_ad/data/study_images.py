@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from automl_ad.data.fingerprint import content_hash, near_duplicate_groups
-from automl_ad.data.folder import find_images, without
+from automl_ad.data.folder import without
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.layouts import read_dataset
+from automl_ad.data.left_aside import LeftAsideFiles
+from automl_ad.data.masks import two_valued
 from automl_ad.data.preprocessing import STRIDE, Preprocessing, working_size
 from automl_ad.data.reading import ImageInfo, probe, white_level_of
 from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
 from automl_ad.errors import AutomlAdError, InputError
+from automl_ad.results import LayoutResult, LeftAside
 
 Split = Literal["train", "validation", "holdout"]
 
@@ -63,6 +68,8 @@ class GoodImages:
         hashes: Content hash of each image.
         preprocessing: By side, how files become arrays.
         warnings: Sentences for the user.
+        layout: What the folder was taken for.
+        left_aside: What was not read of it.
     """
 
     images: ImageSet
@@ -70,6 +77,8 @@ class GoodImages:
     hashes: Sequence[str]
     preprocessing: dict[int, Preprocessing]
     warnings: list[str]
+    layout: LayoutResult
+    left_aside: tuple[LeftAside, ...]
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ class StudyImages:
         groups: Near-duplicate group of each image.
         fingerprint: Digest of the readable files' contents.
         warnings: Sentences for the user.
+        layout: What the folder was taken for.
+        left_aside: What was not read of it.
     """
 
     images: ImageSet
@@ -91,6 +102,8 @@ class StudyImages:
     groups: list[int]
     fingerprint: str
     warnings: list[str]
+    layout: LayoutResult
+    left_aside: tuple[LeftAside, ...]
 
     @property
     def reading(self) -> Preprocessing:
@@ -124,7 +137,10 @@ def read_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> G
     Raises:
         InputError: There is none, all are excluded, or none can be read.
     """
-    paths = without(find_images(settings.images), settings.images, settings.exclude)
+    dataset = read_dataset(settings.images)
+    good = dataset.good()
+    aside = dataset.left_aside(good)
+    paths = without(good, settings.images, settings.exclude)
     readable, sizes, faults = _probe(paths)
     _require_some(readable, settings.images, len(paths), faults)
     white = white_level_of(readable)
@@ -137,6 +153,7 @@ def read_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> G
     lost = {path for path, _ in unread}
     kept = [path for path in readable if path not in lost]
     _require_some(kept, settings.images, len(paths), faults)
+    pixels, kept = _without_masks(settings.images, pixels, kept, aside)
     hashes = [content_hash(path) for path in kept]
     order = sorted(range(len(kept)), key=lambda i: hashes[i])  # file names and folder order must not matter
     return GoodImages(
@@ -145,6 +162,8 @@ def read_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> G
         [hashes[i] for i in order],
         preprocessing,
         [*_reading_warnings(faults, sizes), *_enlarging_warnings(sizes, largest)],
+        dataset.summary(),
+        aside.summary(),
     )
 
 
@@ -158,7 +177,9 @@ def divide(settings: ReadingSettings, good: GoodImages) -> StudyImages:
     splits = _split(settings, good.hashes, groups)
     fingerprint = hashlib.sha256("".join(good.hashes).encode()).hexdigest()
     warnings = [*good.warnings, *_counting_warnings(groups), *_suspicions(good.images, good.paths)]
-    return StudyImages(good.images, good.preprocessing, splits, groups, fingerprint, warnings)
+    return StudyImages(
+        good.images, good.preprocessing, splits, groups, fingerprint, warnings, good.layout, good.left_aside
+    )
 
 
 def read_study_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> StudyImages:
@@ -173,6 +194,18 @@ def read_study_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED
 def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
     if not readable:
         raise InputError(f"None of the {count} images in {folder} can be read: {faults[0]}")
+
+
+def _without_masks(
+    folder: Path, pixels: npt.NDArray[np.uint8], paths: list[Path], aside: LeftAsideFiles
+) -> tuple[npt.NDArray[np.uint8], list[Path]]:
+    """Leaves pictures of two values aside: masks that nothing but their pixels tells from good images."""
+    masks = set(two_valued(pixels, paths))
+    if len(masks) == len(paths):
+        raise InputError(f"{folder} holds nothing but images of two values, as masks have: give the good images.")
+    aside.add_all("two-valued", (paths[row] for row in sorted(masks)))
+    kept = [row for row in range(len(paths)) if row not in masks]
+    return (pixels[kept] if masks else pixels), [paths[row] for row in kept]
 
 
 def _probe(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[int, int]], list[str]]:

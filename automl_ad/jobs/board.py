@@ -13,7 +13,8 @@ from typing import Any
 from filelock import FileLock
 
 from automl_ad.bundle.precision import Precision
-from automl_ad.data.folder import find_images, list_images, without
+from automl_ad.data.folder import find_images, without
+from automl_ad.data.listing import list_images
 from automl_ad.errors import InputError, StoreError
 from automl_ad.jobs import process
 from automl_ad.jobs.folder import JobFolder, jobs_folder

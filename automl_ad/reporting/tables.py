@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from automl_ad.bundle.figures import bias_correction_message, figures, marked_sentence, review_sentence
+from automl_ad.data.left_aside import left_aside_sentence
 from automl_ad.formatting import NONE, format_duration, interval, is_number, megabytes, number, percent, score
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.reporting.messages import certainty_message, coverage_messages, ensemble_message, format_params
@@ -43,6 +44,7 @@ from automl_ad.results import (
 )
 
 Part = str | Text | Table
+_ReadsFolder = SearchResult | EvaluationResult | AssessmentResult | SynthesisResult | AuditResult
 
 TOP = 10
 PROXY_NOTE = (
@@ -74,6 +76,7 @@ def search_report(answer: SearchResult) -> Iterator[Part]:
     yield from _list("Warnings", answer.warnings)
     yield from _list("Next", answer.next)
     yield from _reranked(answer.defects)
+    yield from _reading(answer)
 
 
 def trials_report(answer: TrialsResult) -> Iterator[Part]:
@@ -180,6 +183,8 @@ def metrics_report(answer: EvaluationResult) -> Iterator[Part]:
     yield from _by_defect(answer.by_defect)
     yield from filter(None, (answer.promise_note, review_sentence(answer), marked_sentence(answer)))
     yield from _list("Left out", [f"{item.path}: {item.error}" for item in answer.errors])
+    yield from _list("Warnings", answer.warnings)
+    yield from _reading(answer)
     if answer.report:
         yield f"Report written: {answer.report}"
 
@@ -190,6 +195,8 @@ def assessment_report(answer: AssessmentResult) -> Iterator[Part]:
         yield from _judgement(answer, answer.trials)
     yield from _reranked(answer.defects)
     yield from _leader_judged(answer.reranked)
+    yield from _list("Warnings", answer.warnings or ())
+    yield from _reading(answer)
 
 
 def synthesis_report(answer: SynthesisResult) -> Iterator[Part]:
@@ -200,7 +207,16 @@ def synthesis_report(answer: SynthesisResult) -> Iterator[Part]:
     areas = [anomaly.area for anomaly in answer.anomalies]
     yield f"They cover {percent(min(areas))} to {percent(max(areas))} of an image."
     yield from _list("Warnings", answer.warnings)
+    yield from _reading(answer)
     yield from _pairs("Written", {"folder": answer.output, "to look at": answer.contact_sheet})
+
+
+def _reading(answer: _ReadsFolder) -> Iterator[Part]:
+    """What the folder was taken for, and what was not read of it."""
+    if answer.layout is not None:
+        yield answer.layout.sentence
+    if answer.left_aside:
+        yield left_aside_sentence(answer.left_aside)
 
 
 def audit_report(answer: AuditResult) -> Iterator[Part]:
@@ -212,6 +228,7 @@ def audit_report(answer: AuditResult) -> Iterator[Part]:
     yield from _list("Showing the same image", [", ".join(group) for group in answer.duplicates])
     yield from _list("Unlike the others, worst first", [f"{item.path} ({item.score:.1f})" for item in answer.suspects])
     yield from _list("Advice", answer.advice or ["nothing looks odd; go on with: automl-ad search IMAGES"])
+    yield from _reading(answer)
 
 
 def doctor_report(answer: DoctorResult) -> Iterator[Part]:

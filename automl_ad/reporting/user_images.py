@@ -11,8 +11,8 @@ from typing import IO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.data.folder import list_images
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.listing import list_images
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.suite import resize_images

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from automl_ad.data.image_set import ImageSet
-from automl_ad.data.labelled import LabelledImage, labelled_images
+from automl_ad.data.labelled import LabelledImage
 from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
 from automl_ad.evaluation.intervals import auroc_interval, kendall, spearman
@@ -29,7 +28,10 @@ FLOOR_DRAWS = 200
 
 
 def labelled_scores(
-    context: StudyContext, records: Sequence[CandidateRecord], dataset: Path, listener: Listener = ignore_events
+    context: StudyContext,
+    records: Sequence[CandidateRecord],
+    images: Sequence[LabelledImage],
+    listener: Listener = ignore_events,
 ) -> tuple[Floats, Labels]:
     """Scores finished trials on labelled images, fitted on all good images as an export would fit them.
 
@@ -40,9 +42,9 @@ def labelled_scores(
         for defective ones.
 
     Raises:
-        InputError: The data set cannot be used.
+        InputError: An image cannot be read.
     """
-    labelled = _LabelledSets(context, labelled_images(dataset))
+    labelled = _LabelledSets(context, images)
     scores = []
     for done, record in enumerate(records):
         listener(Event("assess", f"Assessing trial {record.number}", done, len(records)))

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_ad.data.fingerprint import pixel_hash
-from automl_ad.data.folder import list_images
 from automl_ad.data.image_set import ImageSet
+from automl_ad.data.layouts import separate_masks
+from automl_ad.data.listing import list_folder
 from automl_ad.data.study_images import StudyImages
 from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
@@ -78,7 +79,7 @@ class DefectImages:
 
 
 def find_defects(folder: Path) -> list[Path]:
-    """Lists the images of a folder of real defects, sorted.
+    """Lists the images of a folder of real defects, sorted; masks among them are passed over.
 
     Raises:
         InputError: No such folder, no image in it, or more than `MAX_DEFECTS`.
@@ -87,7 +88,7 @@ def find_defects(folder: Path) -> list[Path]:
         raise InputError(f"{folder} (--defects) is a file: give the folder that holds the images of defects.")
     if not folder.is_dir():
         raise InputError(f"{folder} (--defects) does not exist: give a folder of 1 to {MAX_DEFECTS} images of defects.")
-    paths = list_images(folder)
+    paths, _ = separate_masks(list_folder(folder))
     if not paths:
         raise InputError(f"{folder} (--defects) holds no images: put 1 to {MAX_DEFECTS} images of defects there.")
     if len(paths) > MAX_DEFECTS:

@@ -12,7 +12,7 @@ from automl_ad.bundle.export import ExportImages, bundle_contents
 from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.writing import check_output, write_bundle
 from automl_ad.data.folder import find_images
-from automl_ad.data.labelled import labelled_images
+from automl_ad.data.labelled_sets import LabelledSet, read_labelled
 from automl_ad.data.study_images import ReadingWatch, read_study_images
 from automl_ad.errors import InputError, StudyError, WeightsError
 from automl_ad.memory import memory_explained
@@ -347,25 +347,25 @@ class Study:
         labelled, few = (None if given is None else Path(given) for given in (dataset, defects))
         if few is not None:
             find_defects(few)  # both refused at once, not when all images have been read
-        if labelled is not None:
-            labelled_images(labelled)
+        given = None if labelled is None else read_labelled(labelled, masks=False)
         with memory_explained("The assessment"):
-            return self._assess(labelled, few, self._complete(), listener or ignore_events)
+            return self._assess(given, few, self._complete(), listener or ignore_events)
 
     def _assess(
-        self, labelled: Path | None, few: Path | None, records: list[CandidateRecord], tell: Listener
+        self, given: LabelledSet | None, few: Path | None, records: list[CandidateRecord], tell: Listener
     ) -> AssessmentResult:
         choice = self._choice(records)
         context, answer = self.context(tell), AssessmentResult(study=self.name)
         reranked = None if few is None else self._reranked(context, records, choice, few, tell)
-        if labelled is not None:
-            scores, labels = labelled_scores(context, records, labelled, tell)
+        if given is not None:
+            scores, labels = labelled_scores(context, records, given.images, tell)
             answer = summarise(self.name, records, scores, labels, choice.number, BASELINE_TRIAL, context.seed)
             if few is not None and reranked is not None:
-                shown = among_defects([image.path for image in labelled_images(labelled)], few, context.data.normals)
+                shown = among_defects([image.path for image in given.images], few, context.data.normals)
                 numbers = [record.number for record in records]
                 judgement = judge_leader(numbers, scores, labels, shown, reranked.leader, choice.number)
                 answer = answer.model_copy(update={"reranked": judgement})
+            answer = answer.model_copy(update=_said(given))
         return answer.model_copy(update={"defects": reranked})
 
     def _reranked(
@@ -471,3 +471,8 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # no name for the user id, as in some containers
         return ""
+
+
+def _said(given: LabelledSet) -> dict[str, Any]:
+    """What an assessment says of the labelled images that it read."""
+    return {"layout": given.layout, "left_aside": given.left_aside, "warnings": given.warnings}

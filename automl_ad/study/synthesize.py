@@ -192,6 +192,8 @@ def _facts(settings: StudySettings, good: GoodImages, request: SynthesisRequest,
         "size": list(good.images.size),
         "sdas": dict(outcome.facts) if outcome.sdas is not None else None,
         "warnings": [*good.warnings, *outcome.warnings],
+        "layout": good.layout.to_json(),
+        "left_aside": [entry.to_json() for entry in good.left_aside],
     }
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.data.folder import list_images
+from automl_ad.data.listing import list_images
 from automl_ad.data.reading import WHITE_LEVELS, probe, read_image, white_level_of
 from automl_ad.errors import InputError
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import streamlit as st
 
 from automl_ad.data.folder import find_images
+from automl_ad.data.left_aside import left_aside_sentence
 from automl_ad.results import AuditResult
 from parts.folder_audit import small_picture
 from parts.wording import as_code, counted, plain
@@ -37,7 +38,11 @@ def show_figures(report: AuditResult) -> None:
 
 
 def show_advice(report: AuditResult, folder: Path) -> None:
-    """What the library advises, or that nothing is odd."""
+    """What the folder was taken for, what was not read of it, and what the library advises."""
+    if report.layout is not None:
+        st.markdown(plain(report.layout.sentence))
+    if report.left_aside:
+        st.info(plain(left_aside_sentence(report.left_aside)), icon=":material/folder_off:")
     if not report.advice:
         st.success("Nothing looks odd about these images.", icon=":material/check_circle:")
         return

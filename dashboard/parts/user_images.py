@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from automl_ad.data.folder import list_images
+from automl_ad.data.listing import list_images
 from automl_ad.data.safe_names import safe_part
 from automl_ad.data.uploads import UploadLimits, store_images
 from automl_ad.errors import InputError

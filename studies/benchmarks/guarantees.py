@@ -26,7 +26,7 @@ from automl_ad.bundle.runtime import overkill_threshold
 from automl_ad.data.fingerprint import near_duplicate_groups
 from automl_ad.data.folder import find_images
 from automl_ad.data.image_set import ImageSet
-from automl_ad.data.labelled import labelled_images
+from automl_ad.data.labelled_sets import labelled_images
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
 from automl_ad.methods.features import FeatureDetector

@@ -15,7 +15,8 @@ from automl_ad.backbones.base import NO_BACKBONE, Backbone, NoBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.folder import find_images
 from automl_ad.data.image_set import ImageSet
-from automl_ad.data.labelled import labelled_images
+from automl_ad.data.labelled_sets import labelled_images
+from automl_ad.data.masks import read_masks
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_all
 from automl_ad.evaluation.metrics import image_auroc, pixel_metrics, resize_maps
@@ -90,9 +91,11 @@ class LabelledSet:
         self.test = ImageSet.of(np.stack([how.load(image.path) for image in labelled]))
         self.labels = np.array([image.anomalous for image in labelled])
         # Without a mask, nobody knows which pixels of a defective image are good.
-        self.marked = np.array([not image.anomalous or image.mask is not None for image in labelled])
-        nothing = np.zeros(self.test.size, bool)
-        self.masks = np.stack([nothing if image.mask is None else how.mask(image.mask) for image in labelled])
+        self.marked = np.array([not image.anomalous or bool(image.masks) for image in labelled])
+        size, nothing = self.test.size, np.zeros(self.test.size, bool)
+        self.masks = np.stack(
+            [read_masks(image.masks, image.path, size) if image.masks else nothing for image in labelled]
+        )
 
     def image_aurocs(self, maps: npt.NDArray[np.float32], rules: Iterable[ScoreAggregation]) -> dict[str, float]:
         """By rule."""

@@ -20,7 +20,7 @@ import torch
 from image_sets import parser_of, table_of, walk
 
 import automl_ad
-from automl_ad.data.labelled import labelled_images
+from automl_ad.data.labelled_sets import labelled_images
 from automl_ad.data.study_images import read_study_images
 from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.cells import cell_family

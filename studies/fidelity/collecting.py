@@ -14,7 +14,7 @@ from facts import Facts, Floats
 
 import automl_ad
 from automl_ad.data.image_set import ImageSet
-from automl_ad.data.labelled import labelled_images
+from automl_ad.data.labelled_sets import labelled_images
 from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.selection.decision import Finalist

@@ -94,9 +94,12 @@ def labelled(folder: Path, masks: bool = False) -> list[LabelledImage]:
         marks = np.zeros((SIDE, SIDE), np.uint8)
         marks[MASK] = 255
         Image.fromarray(marks).save(mask)
-    good = [LabelledImage(folder / f"g{score}.png", False, GOOD, None) for score in (1, 2, 3, 4)]
-    scratched = [LabelledImage(folder / f"s{s}.png", True, "scratch", mask if masks else None) for s in ("2.5", "5")]
-    return [*good, *scratched, LabelledImage(folder / "d6.png", True, "dent", None)]
+    good = [LabelledImage(folder / f"g{score}.png", False, GOOD) for score in (1, 2, 3, 4)]
+    given = (mask,) if masks else ()
+    scratched = [LabelledImage(folder / f"s{score}.png", True, "scratch", given) for score in ("2.5", "5")]
+    for image in scratched:
+        Image.new("L", (SIDE, SIDE), 90).save(image.path)
+    return [*good, *scratched, LabelledImage(folder / "d6.png", True, "dent")]
 
 
 def plane(**squares: float) -> Map:

@@ -66,7 +66,7 @@ def test_one_bootstrap_serves_the_rank_metrics(tmp_path: Path) -> None:
 
 
 def test_a_guarantee_is_kept_exceeded_or_exceeded_by_chance(tmp_path: Path) -> None:
-    images = [LabelledImage(tmp_path / f"g{n}.png", False, GOOD, None) for n in range(20)] + labelled(tmp_path)[4:]
+    images = [LabelledImage(tmp_path / f"g{n}.png", False, GOOD) for n in range(20)] + labelled(tmp_path)[4:]
     few, many = np.arange(9.0), np.linspace(-1, 15.5, 199)
     kept = evaluate(HandBundle(cut=18.5, guaranteed=0.1, calibration=few), images).to_json()
     assert (kept["promised"], kept["promise_kept"]) == (0.1, True)
@@ -201,7 +201,7 @@ def test_a_written_bundle_is_evaluated_and_reported(bundle_path: Path, tmp_path:
     for kind, level in ((GOOD, 90), ("bright", 250)):
         path = tmp_path / f"{kind}.png"
         Image.fromarray(rng.normal(level, 6, (64, 64, 3)).clip(0, 255).astype(np.uint8)).save(path)
-        images.append(LabelledImage(path, kind != GOOD, kind, None))
+        images.append(LabelledImage(path, kind != GOOD, kind))
     answer = evaluate(load_bundle(bundle_path), images, tmp_path / "report").to_json()
     assert answer["images"] == {"good": 1, "defect": 1}
     assert Path(answer["report"]).read_text().count("data:image/jpeg") == 4

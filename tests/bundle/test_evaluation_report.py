@@ -103,7 +103,7 @@ def test_pictures_are_worst_first_with_verdict_score_and_p_value(tmp_path: Path)
 
 
 def test_a_gallery_shows_no_more_than_the_worst(tmp_path: Path) -> None:
-    images = [LabelledImage(tmp_path / f"g{n}.png", False, GOOD, None) for n in range(30)]
+    images = [LabelledImage(tmp_path / f"g{n}.png", False, GOOD) for n in range(30)]
     page = page_of(HandBundle(), images + labelled(tmp_path)[4:], tmp_path / "report")
     good = [name for name, kind, _ in captions(page) if kind == GOOD]
     assert good == [f"g{n}.png" for n in range(29, 29 - SHOWN, -1)]
@@ -142,8 +142,8 @@ def test_pictures_and_plots_can_be_read_aloud(tmp_path: Path) -> None:
 def test_names_are_never_markup(tmp_path: Path, name: str) -> None:
     images = labelled(tmp_path)
     kind = name.removesuffix(".png")
-    odd = LabelledImage(tmp_path / name, True, kind, None)
-    broken = LabelledImage(tmp_path / f"{name}.png", True, kind, None)
+    odd = LabelledImage(tmp_path / name, True, kind)
+    broken = LabelledImage(tmp_path / f"{name}.png", True, kind)
     scores = {odd.path.stem: 0.25}
     bundle = HandBundle(scores=scores, errors={broken.path.stem: f"{name} is empty"}, path=tmp_path / f"{name}.zip")
     page = page_of(bundle, [*images, odd, broken], tmp_path / "report")
@@ -156,7 +156,7 @@ def test_names_are_never_markup(tmp_path: Path, name: str) -> None:
 
 
 def test_names_that_are_no_text_are_shown_as_far_as_they_go(tmp_path: Path) -> None:
-    odd = LabelledImage(tmp_path / "s\udcff.png", True, "\udcff", None)
+    odd = LabelledImage(tmp_path / "s\udcff.png", True, "\udcff")
     page = page_of(HandBundle(scores={odd.path.stem: 9.0}), [*labelled(tmp_path), odd], tmp_path / "report")
     assert "s?.png" in page.text
     assert "\udcff" in json.loads((tmp_path / "report" / TABLE).read_text())["by_defect"]

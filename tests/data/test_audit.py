@@ -45,6 +45,11 @@ def test_a_clean_folder_needs_no_advice(folder: Path) -> None:
         "modes": {"RGB": 32},
         "duplicates": [],
         "suspects": [],
+        "layout": {
+            **{"name": "plain folder", "good": 32, "test_good": 0, "test_defective": {}, "masks": 0},
+            "sentence": "Taken for: plain folder, 32 good images to learn from.",
+        },
+        "left_aside": [],
         "advice": [],
     }
     assert not report.all_identical

@@ -8,7 +8,7 @@ from PIL import Image
 
 from automl_ad.data.audit import audit
 from automl_ad.data.demo_parts import draw_demo_set
-from automl_ad.data.labelled import labelled_images
+from automl_ad.data.labelled_sets import labelled_images
 from automl_ad.errors import InputError
 
 
@@ -28,7 +28,7 @@ def test_the_layout_is_mvtec_with_a_mask_for_each_defect(dataset: Path) -> None:
     assert sorted({image.defect for image in defects}) == ["chipped_edge", "missing_hole", "scratch", "stain"]
     assert len(defects) == 8
     for image in defects:
-        mask = np.asarray(Image.open(image.mask)) > 0
+        mask = np.asarray(Image.open(image.masks[0])) > 0
         assert mask.shape == (128, 128)
         assert 0 < mask.mean() < 0.1
     assert [entry.name for entry in dataset.parent.iterdir()] == ["set"]
@@ -48,7 +48,7 @@ def test_defects_show_where_the_mask_says(dataset: Path) -> None:
     contrast = {}
     for image in (image for image in labelled_images(dataset) if image.anomalous):
         unusual = np.abs(np.asarray(Image.open(image.path), float) - typical) / spread
-        mask = np.asarray(Image.open(image.mask)) > 0
+        mask = np.asarray(Image.open(image.masks[0])) > 0
         assert unusual[mask].mean() > 1.2 * unusual[~mask].mean(), image.path
         contrast[image.defect, image.path.stem] = unusual[mask].sum()
     kinds = sorted({kind for kind, _ in contrast})

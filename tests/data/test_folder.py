@@ -42,14 +42,14 @@ def test_of_mvtec_layout_only_train_good_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("inside", ["", "test"])
 def test_the_test_part_of_a_data_set_is_refused(tmp_path: Path, inside: str) -> None:
     touch(tmp_path, ["test/good/2.png", "test/scratch/3.png"])
-    with pytest.raises(InputError, match="test part of a data set in MVTec layout"):
+    with pytest.raises(InputError, match="test part of a data set"):
         find_images(tmp_path / inside)
 
 
 def test_an_empty_train_good_is_no_licence_to_read_the_rest(tmp_path: Path) -> None:
     touch(tmp_path, ["test/scratch/3.png"])
     (tmp_path / "train/good").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"good holds no images"):
+    with pytest.raises(InputError, match="named after defects"):
         find_images(tmp_path)
 
 

@@ -100,13 +100,6 @@ def test_the_larger_size_survives_json_and_may_be_missing_from_it() -> None:
         Preprocessing(height=64, width=96, via=(0, 160))
 
 
-def test_masks_take_the_direct_way(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (301, 450), np.uint8)
-    Image.fromarray(noise).save(tmp_path / "m.png")
-    direct = Preprocessing(height=64, width=96).mask(tmp_path / "m.png")
-    np.testing.assert_array_equal(Preprocessing(height=64, width=96, via=(96, 160)).mask(tmp_path / "m.png"), direct)
-
-
 def test_channels_and_directions_keep_their_place() -> None:
     image = np.zeros((64, 128, 3), np.uint8)
     image[:32, :, 0], image[:, 64:, 2] = 200, 100
@@ -138,28 +131,3 @@ def test_load_all_of_nothing_readable_is_empty(tmp_path: Path) -> None:
     pixels, faults = Preprocessing(height=32, width=64).load_all([tmp_path / "missing.png"])
     assert pixels.shape == (0, 3, 32, 64)
     assert len(faults) == 1
-
-
-@pytest.mark.parametrize("white", [1, 255, "1-bit", 65535])
-def test_masks_of_any_depth_mark_the_white_part(tmp_path: Path, white: int | str) -> None:
-    marked = np.zeros((64, 64), bool)
-    marked[16:32, 32:] = True
-    path = tmp_path / "m.png"
-    if white == "1-bit":
-        Image.fromarray(marked).save(path)
-    else:
-        cv2.imwrite(str(path), (marked * white).astype(np.uint16 if white > 255 else np.uint8))
-    mask = Preprocessing(height=32, width=32).mask(path)
-    expected = np.zeros((32, 32), bool)
-    expected[8:16, 16:] = True
-    assert mask.dtype == np.bool_
-    np.testing.assert_array_equal(mask, expected)
-
-
-def test_a_mask_pixel_needs_half_of_its_area(tmp_path: Path) -> None:
-    stripes = np.zeros((128, 128), np.uint8)
-    stripes[:, ::4] = 255
-    cv2.imwrite(str(tmp_path / "quarter.png"), stripes)
-    cv2.imwrite(str(tmp_path / "rest.png"), 255 - stripes)
-    assert not Preprocessing(height=32, width=32).mask(tmp_path / "quarter.png").any()
-    assert Preprocessing(height=32, width=32).mask(tmp_path / "rest.png").all()

@@ -170,7 +170,7 @@ def test_a_damaged_zip_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_file_without_images_is_refused(tmp_path: Path) -> None:
-    refused(packed(**{"a.txt": b"text"}), tmp_path, "holds no images: pack files ending in .bmp")
+    refused(packed(**{"a.txt": b"text"}), tmp_path, "holds no images: pack files ending in .apng, .bmp")
 
 
 def test_files_that_are_only_called_images_are_refused_by_their_name(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_answer_and_the_record_say_the_same(good: Path, tmp_path: Path) -> N
     answer = draw(good, tmp_path / "out", strength=0.4, seed=3)
     facts = {"images": 24, "family": "cutpaste", "strength": 0.4, "count": 5, "seed": 3, "size": [64, 64]}
     facts |= {"sdas": None, "warnings": []}
-    assert answer.keys() == {*facts, "output", "contact_sheet", "anomalies"}
+    assert answer.keys() == {*facts, "layout", "left_aside", "output", "contact_sheet", "anomalies"}
     assert {key: answer[key] for key in facts} == facts
     assert answer["output"] == str(tmp_path / "out")
     record = json.loads((tmp_path / "out" / "anomalies.json").read_text())
