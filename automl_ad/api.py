@@ -272,6 +272,7 @@ def predict(
     review: float | None = None,
     threshold: float | None = None,
     mask: float | None = None,
+    strict: bool = False,
 ) -> PredictionResult:
     """Scores images and decides which are anomalous.
 
@@ -279,19 +280,21 @@ def predict(
 
     Args:
         bundle: Path of a bundle, or one already loaded.
-        images: A file, a folder (searched recursively), a list of files or arrays, or one uint8 [H, W, 3] or
-            [N, H, W, 3] array in RGB.
+        images: A file, a folder (searched recursively), a list of files or arrays, or one array: grey, RGB or RGBA,
+            uint8, uint16 or bool; see `Bundle.predict`.
         output: Folder for one heatmap and one mask an image; None for neither.
         overkill: Share of good parts that may be rejected (false positive rate), 0 to 1; the bundle's when None.
         review: Share of good parts that may be reviewed or rejected; the bundle's when None.
         threshold: Raw score above which parts are rejected, in place of ``overkill``.
         mask: Share of a good part's pixels that may be marked; the bundle's when None.
+        strict: Whether images unlike the good ones that the bundle learned from are refused instead of judged.
 
     Raises:
         AutomlAdError: The input cannot be used; the message says what to do.
     """
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
-    found = loaded.predict(images, output, overkill=overkill, review=review, threshold=threshold, mask=mask)
+    shares = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
+    found = loaded.predict(images, output, **shares, strict=strict)
     return PredictionResult.model_validate(found)
 
 

@@ -270,6 +270,9 @@ def predict(
             help="Share of a good image's pixels that may be marked.", metavar="X", show_default="the bundle's"
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse images of another kind than the good ones instead of judging them.")
+    ] = False,
     as_json: _Json = False,
 ) -> None:
     """Judge images: scores, decisions, heatmaps and masks."""
@@ -277,7 +280,7 @@ def predict(
     _existing(images, "IMAGES")
     with _library() as api:
         options = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
-        answer = api.predict(bundle, images, output, **options)
+        answer = api.predict(bundle, images, output, **options, strict=strict)
     _present(answer, "predictions_report", as_json)
     if all(image.error for image in answer.results):
         first = f" (the first error: {answer.results[0].error})" if answer.results else ""

@@ -651,7 +651,7 @@ class EvaluationResult(Result):
         errors: Images that could not be scored.
         layout: What the folder of labelled images was taken for.
         left_aside: What was not read.
-        warnings: Sentences on what weakens the figures.
+        warnings: Sentences on what weakens the figures, images unlike the good ones among it.
         report: Path of the HTML report, if one was written.
     """
 
@@ -705,7 +705,8 @@ class PredictedImage(Result):
         marked: Share of the pixels above the mask threshold.
         heatmap: File of the heatmap, if one was written.
         mask: File of the mask, if one was written.
-        error: Why it could not be read.
+        error: Why it could not be read, or was refused.
+        warnings: In what it is unlike the good images that the bundle learned from, in sentences.
     """
 
     path: str | None
@@ -717,6 +718,7 @@ class PredictedImage(Result):
     heatmap: str | None = None
     mask: str | None = None
     error: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class PredictionResult(Result):
@@ -847,6 +849,11 @@ class AuditResult(Result):
         suspects: Images that look unlike the others, worst first.
         layout: What the folder was taken for.
         left_aside: What was not read.
+        grey_levels: Number of the 256 grey levels that the images use at the working size; None without images.
+        black_level: Value that becomes black in files deeper than 8 bits; None without such files.
+        white_level: Value that becomes white in them.
+        transparent: Number of images with transparent pixels.
+        background: Grey level, 0 to 255, that transparent pixels are composed on; None without any.
         advice: Sentences; empty if nothing is odd.
     """
 
@@ -858,6 +865,11 @@ class AuditResult(Result):
     suspects: tuple[SuspectFile, ...] = ()
     layout: LayoutResult | None = None
     left_aside: tuple[LeftAside, ...] = ()
+    grey_levels: int | None = None
+    black_level: int | None = None
+    white_level: int | None = None
+    transparent: int = 0
+    background: int | None = None
     advice: tuple[str, ...] = ()
 
     @property

@@ -41,6 +41,7 @@ class _ScoredImage:
         error: Why there is no score; None if there is one.
         pixels: Map and mask at the working size; None without a mask or where no image has one.
         marked: The pixels above the mask threshold.
+        warnings: In what it is unlike the good images of the bundle.
     """
 
     image: LabelledImage
@@ -48,6 +49,7 @@ class _ScoredImage:
     error: str | None = None
     pixels: tuple[Map, Mask] | None = None
     marked: MarkedPixels | None = None
+    warnings: Sequence[str] = ()
 
 
 def evaluate(
@@ -79,12 +81,27 @@ def evaluate(
     errors = [{"path": str(item.image.path), "error": item.error} for item in everything if item.error]
     figures = EvaluationResult.model_validate(plain(_figures(bundle, scored, labels) | {"errors": errors}))
     answer = figures.model_copy(
-        update={"layout": given.layout, "left_aside": given.left_aside, "warnings": given.warnings}
+        update={
+            "layout": given.layout,
+            "left_aside": given.left_aside,
+            "warnings": (*given.warnings, *_warnings(everything)),
+        }
     )
     if output is None:
         return answer
     shown = [Scored(item.image, item.score, given.mask_values) for item in scored]
     return answer.model_copy(update={"report": str(write_report(bundle, answer, shown, output))})
+
+
+def _warnings(images: Sequence[_ScoredImage]) -> list[str]:
+    unlike = [item for item in images if item.warnings]
+    if not unlike:
+        return []
+    first = unlike[0]
+    return [
+        f"{len(unlike)} of {len(images)} images are unlike the good images that the bundle learned from, such as "
+        f"{first.image.path}: {' '.join(first.warnings)}"
+    ]
 
 
 def _scored_images(bundle: Bundle, labelled: LabelledSet) -> list[_ScoredImage]:
@@ -100,11 +117,12 @@ def _scored_image(
     image: LabelledImage, prediction: Prediction, mask: Mask | None, compare: bool, threshold: Threshold
 ) -> _ScoredImage:
     if prediction.error is not None or prediction.anomaly_map is None:
-        return _ScoredImage(image, prediction.score, prediction.error)
+        return _ScoredImage(image, prediction.score, prediction.error, warnings=prediction.warnings)
     anomaly_map = prediction.anomaly_map
     # Maps are large: those that no pixel metric needs are not kept.
     pixels = (anomaly_map, mask) if compare and mask is not None else None
-    return _ScoredImage(image, prediction.score, None, pixels, mark(anomaly_map, mask, threshold.value))
+    marked = mark(anomaly_map, mask, threshold.value)
+    return _ScoredImage(image, prediction.score, None, pixels, marked, prediction.warnings)
 
 
 def _mask(image: LabelledImage, size: tuple[int, int], values: Collection[int]) -> Mask | None:

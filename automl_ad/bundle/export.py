@@ -20,6 +20,7 @@ from automl_ad.bundle.precision import Precision, converted
 from automl_ad.bundle.runtime import heat, mask_threshold, overkill_threshold, overlay
 from automl_ad.bundle.speed import measure_speed
 from automl_ad.bundle.writing import BundleContents
+from automl_ad.data.image_facts import ImageFacts
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.evaluation.aggregation import score_maps
@@ -48,11 +49,13 @@ class ExportImages:
         preprocessing: How files become these arrays.
         normals: All good images of the study.
         suite: The proxy suite.
+        facts: What the files of the good images have in common; None if nobody looked.
     """
 
     preprocessing: Preprocessing
     normals: ImageSet
     suite: Suite
+    facts: ImageFacts | None = None
 
 
 def bundle_contents(
@@ -89,6 +92,7 @@ def bundle_contents(
         graph=graph,
         precision=precision,
         preprocessing=images.preprocessing,
+        images=images.facts,
         aggregation=winner.rule,
         calibration=calibration,
         decision=Decision(overkill=overkill.overkill, mask=marking.overkill),

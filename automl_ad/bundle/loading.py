@@ -18,7 +18,8 @@ from automl_ad.bundle import runtime
 from automl_ad.bundle.manifest import BackboneFacts, Manifest
 from automl_ad.bundle.runtime import Bundle, read_bundle
 from automl_ad.bundle.writing import DETECTOR_PREFIX, WEIGHTS, backbone_prefixes
-from automl_ad.data.reading import read_image
+from automl_ad.data.pixel_budget import PIXELS
+from automl_ad.data.reading import read_deep_colour
 from automl_ad.errors import AutomlAdError, BundleError
 from automl_ad.methods.base import Detector
 from automl_ad.methods.registry import candidate_class
@@ -32,13 +33,13 @@ def load_bundle(path: str | Path, device: str = "cpu", threads: int | None = Non
     Args:
         path: Folder or zip file of the bundle.
         device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
-        threads: Threads of ONNX Runtime; one per core when None.
+        threads: Threads of ONNX Runtime, and the most that read files; one per core when None.
 
     Raises:
         BundleError: A file is missing or altered, or the bundle has another schema version.
         InputError: The device is not available, or ``threads`` is below 1.
     """
-    return runtime.load_bundle(path, device, threads, read_image)
+    return runtime.load_bundle(path, device, threads, read_deep_colour, PIXELS)
 
 
 def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detector:

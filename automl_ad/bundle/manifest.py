@@ -6,11 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 
 from automl_ad.bundle.parity import Parity
 from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.runtime import SCHEMA_VERSION, manifest_checksum
+from automl_ad.data.image_facts import ImageFacts
 from automl_ad.data.preprocessing import Preprocessing
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -129,6 +138,7 @@ class Manifest(_Section):
         settings: Its settings, as JSON.
         backbone: The backbone or backbones.
         preprocessing: From an image file to the graph's input.
+        images: What the files of the good images have in common; None if unknown, as in bundles of version 2.
         rule: Name of the score aggregation, which is part of the graph.
         precision: Numerical precision of the graph.
         map_range: Map values of normal pixels, (usual, highest); scales the heatmaps.
@@ -145,6 +155,7 @@ class Manifest(_Section):
     settings: dict[str, Any]
     backbone: BackboneFacts
     preprocessing: Preprocessing
+    images: ImageFacts | None = None
     rule: str
     precision: Precision
     map_range: tuple[FiniteFloat, FiniteFloat]
@@ -153,6 +164,12 @@ class Manifest(_Section):
     speed: Speed
     versions: Versions
     files: dict[str, Digest]
+
+    @model_serializer(mode="wrap")
+    def _without_unknown_images(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Manifests of version 2 come back as they were."""
+        fields: dict[str, Any] = handler(self)
+        return {key: value for key, value in fields.items() if key != "images" or value is not None}
 
     def encode(self) -> bytes:
         """The bytes of ``bundle.json``, with a checksum over everything except the decision."""

@@ -25,20 +25,23 @@ import re
 import struct
 import sys
 import tempfile
+import threading
 import warnings
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError, WebPImagePlugin
+from PIL import Image, ImageChops, UnidentifiedImageError, WebPImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 try:
@@ -55,14 +58,21 @@ except ImportError:  # the copy in a bundle
 Array = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Maps = npt.NDArray[np.float32]
-Source = Path | Array
-"""One image: a file, or uint8 [H, W, 3]."""
-Reader = Callable[[Path, int], Array]
-Images = str | os.PathLike[str] | Array | Sequence[str | os.PathLike[str] | Array]
+Pixels = npt.NDArray[Any]
+Source = Path | Pixels
+"""One image: a file, or uint8, uint16 or bool [H, W] or [H, W, 3 or 4]."""
+Images = str | os.PathLike[str] | Pixels | Sequence[str | os.PathLike[str] | Pixels]
+DeepColourReader = Callable[[Path], Pixels]
+"""Reads a 16-bit colour file as uint16 [H, W], [H, W, 3] or [H, W, 4], RGB, not turned by EXIF orientation."""
 
 MANIFEST, MODEL, CALIBRATION = "bundle.json", "model.onnx", "calibration.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""Version of bundles that are written."""
+OLDEST_VERSION = 2
+"""Those of version 2 have no black level, ignore transparency and know nothing of the good images."""
 BATCH = 8
+PIXELS_HELD = 128_000_000
+"""Pixels of decoded images in memory together; a single image may be larger."""
 MAX_PIXELS = 178_000_000
 """Larger images are refused: they would not fit in the memory of a small machine."""
 MAX_BYTES = 4 * 2**30
@@ -76,6 +86,9 @@ IMAGE_SUFFIXES = frozenset(
 
 # Pillow opens more formats, some of them by calling external programs.
 _FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", WebPImagePlugin.WebPImageFile.format)
+
+_FULL_SCALE = 65535
+"""White of 16-bit files, unless something else is known."""
 
 _OVERKILL = "Overkill (false positive rate on good parts)"
 
@@ -245,30 +258,23 @@ def list_sources(images: Images) -> list[Source]:
     return sources
 
 
-def read_image(path: Path, white_level: int = 65535) -> Array:
+def read_image(
+    path: Path, white_level: int = _FULL_SCALE, *, black_level: int = 0, background: int | None = None
+) -> Array:
     """Reads an image file as uint8 [H, W, 3] RGB, turned upright by its EXIF orientation.
 
-    Grey is repeated over the channels, palettes and CMYK are converted, transparency is ignored (the colour stored
-    under it is kept), and of a file with several pages the first is read. Grey files of more than 8 bits are scaled so
-    that ``white_level`` becomes 255; brighter pixels are clipped.
+    Grey is repeated over the channels, palettes and CMYK are converted, and of a file with several pages the first is
+    read. Grey files of more than 8 bits are scaled so that ``black_level`` becomes 0 and ``white_level`` 255; pixels
+    outside are clipped. Transparent pixels are composed on the grey level ``background``; without one the colour stored
+    under them is kept.
 
     Raises:
         InputError: The file is missing, empty, truncated, too large, no image, or holds floating-point values or
             16-bit colour.
     """
-    with _opened(path) as image:
-        if image.mode.startswith("F"):
-            raise InputError(
-                f"{path} holds floating-point values, whose white level is unknown: save it as an 8-bit or 16-bit file."
-            )
-        if not image.mode.startswith("I") and ";16" in _raw_mode(image):
-            raise InputError(
-                f"{path} holds 16-bit colour, of which Pillow would drop the lower bits: save it as 8-bit RGB, or pass "
-                "its pixels as an array."
-            )
-        turn = _turn(image)
-        image.load()
-        return _rgb(image if turn is None else image.transpose(turn), white_level)
+    how = {"black_level": black_level, "white_level": white_level, "background": background}
+    with _picture(path, how) as picture:
+        return _as_array(picture.image)
 
 
 def prepare(image: Array, preprocessing: Mapping[str, Any]) -> Array:
@@ -284,10 +290,19 @@ def prepare(image: Array, preprocessing: Mapping[str, Any]) -> Array:
     Returns:
         uint8 [height, width, 3].
     """
-    height, width = size = preprocessing["height"], preprocessing["width"]
-    via_height, via_width = preprocessing.get("via") or size
-    resized = Image.fromarray(image).resize((via_width, via_height), Image.Resampling.BILINEAR)
-    return np.asarray(resized.resize((width, height), Image.Resampling.BOX))
+    return _resized(Image.fromarray(image), preprocessing)
+
+
+def _resized(image: Image.Image, preprocessing: Mapping[str, Any]) -> Array:
+    """As `prepare`, of an image ``L`` or ``RGB``: grey takes a quarter of the memory and gives the same values."""
+    height, width = _first_size(preprocessing)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR).convert("RGB")
+    return np.asarray(resized.resize((preprocessing["width"], preprocessing["height"]), Image.Resampling.BOX))
+
+
+def _first_size(preprocessing: Mapping[str, Any]) -> tuple[int, int]:
+    height, width = preprocessing.get("via") or (preprocessing["height"], preprocessing["width"])
+    return height, width
 
 
 def _files_at(path: Path) -> list[Path]:
@@ -310,17 +325,113 @@ def _refuse_unlisted(fault: OSError) -> None:
 
 
 def _sources(item: Any) -> list[Source]:
-    """A file as it is; a uint8 array [H, W, 3] or [N, H, W, 3] as one [H, W, 3] an image."""
+    """A file as it is; an array as one [H, W] or [H, W, 3 or 4] an image."""
     if isinstance(item, str | os.PathLike):
         return [Path(item)]
-    array = item if isinstance(item, np.ndarray) else np.empty(0)
-    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape[-3:]:
-        kind = f"{array.dtype} {list(array.shape)}" if array is item else type(item).__name__
-        raise InputError(
-            f"Images in memory must be uint8 [H, W, 3] or [N, H, W, 3], RGB, but one is {kind}: convert it to uint8, "
-            "black 0 and white 255."
+    if not isinstance(item, np.ndarray):
+        raise InputError(f"An image must be a file or a NumPy array, but one is {type(item).__name__}: {_ARRAYS}.")
+    fault = _array_fault(item)
+    if fault:
+        raise InputError(f"An image in memory is {item.dtype} {list(item.shape)}, {fault}")
+    channels_last = item.ndim == 4 or (item.ndim == 3 and item.shape[-1] in _CHANNELS)
+    images = item if item.ndim == 3 + channels_last else item[None]
+    return [np.ascontiguousarray(image[:, :, 0] if image.shape[2:] == (1,) else image) for image in images]
+
+
+_CHANNELS = (1, 3, 4)
+_ARRAYS = "give grey [H, W], [H, W, 1] or [N, H, W], RGB [H, W, 3] or RGBA [H, W, 4]"
+
+
+def _array_fault(array: Pixels) -> str:
+    """What is wrong with an array and what to do; empty if it can be read."""
+    if array.dtype not in (np.uint8, np.uint16, np.bool_):
+        return "whose values have no known white: convert it to uint8 (black 0, white 255) or give a camera's uint16."
+    if array.ndim not in (2, 3, 4):
+        return f"which is no image: {_ARRAYS}."
+    if array.ndim == 4 and array.shape[-1] not in _CHANNELS:
+        first = array.shape[1] in _CHANNELS
+        return (
+            "whose channels come first: move them last, to [N, H, W, 3]." if first else f"which is no image: {_ARRAYS}."
         )
-    return [np.ascontiguousarray(image) for image in (array if array.ndim == 4 else array[None])]
+    if array.ndim == 3 and array.shape[-1] == 2:
+        return f"whose two channels have no known meaning: {_ARRAYS}."
+    if 0 in array.shape[(array.ndim == 4) :]:
+        # No images in a list of them are another fault than an image without pixels.
+        return "which has no pixels: give images of at least one pixel a side."
+    return ""
+
+
+class PixelBudget:
+    """Lets threads hold decoded images while these have at most ``limit`` pixels together.
+
+    A larger image is let through when nothing else is held. Threads are served in the order in which they asked, so
+    that many small images cannot keep a large one waiting.
+
+    Args:
+        limit: Pixels.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._held = 0
+        self._waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Waits until so many pixels fit, and counts them until the block ends. Not to be nested."""
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is ticket and self._fits(pixels))
+                self._held += pixels
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= pixels
+                self._changed.notify_all()
+
+    def _fits(self, pixels: int) -> bool:
+        return not self._held or self._held + pixels <= self.limit
+
+
+class Holder(Protocol):
+    """What readers ask of a `PixelBudget`."""
+
+    @property
+    def limit(self) -> int:
+        """Pixels in memory together."""
+        ...
+
+    def hold(self, pixels: int) -> AbstractContextManager[None]:
+        """Waits until so many pixels fit, and counts them until the block ends."""
+        ...
+
+
+_PIXELS: Holder = PixelBudget(PIXELS_HELD)
+"""The budget of this process."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded image.
+
+    Attributes:
+        image: ``L`` or ``RGB``, upright; a large JPEG file may have been decoded at a smaller size.
+        size: (height, width) of the whole image in pixels.
+        bit_depth: Bits a channel of the file or array.
+        transparent: Whether it has transparent pixels.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    bit_depth: int
+    transparent: bool
 
 
 _ORIENTATION_TAG = 0x0112
@@ -329,15 +440,237 @@ _UPRIGHT = {
     **{2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE},
     **{6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90},
 }
+_SIDEWAYS = (_TURN.TRANSPOSE, _TURN.ROTATE_270, _TURN.TRANSVERSE, _TURN.ROTATE_90)
+_DRAFT_SHARE = 2
+"""A reduced JPEG keeps at least so many times the working size a side, so that it is still reduced with a filter."""
+_STRIP = 1 << 22
+"""Pixels converted at a time; bounds the memory on large images."""
 
 
-def _rgb(image: Image.Image, white_level: int) -> Array:
+@contextmanager
+def _picture(
+    source: Source,
+    how: Mapping[str, Any],
+    least: tuple[int, int] | None = None,
+    read_deep: DeepColourReader | None = None,
+    budget: Holder = _PIXELS,
+) -> Iterator[Picture]:
+    """A decoded file or array, while it counts to the pixel budget.
+
+    Args:
+        source: The file or array.
+        how: The manifest's section ``preprocessing``; at least the white level.
+        least: (height, width) that it will be resized to: a large JPEG file may be decoded at a smaller size that is
+            at least twice that. None for the full size.
+        read_deep: Reads 16-bit colour files, which are refused without it.
+        budget: Of the process.
+    """
+    with ExitStack() as held:
+        if isinstance(source, Path):
+            yield _decode(source, how, least, read_deep, budget, held)
+        else:
+            held.enter_context(budget.hold(_pixel_count(source)))
+            yield _picture_of_array(source, how)
+
+
+def _picture_of_array(array: Pixels, how: Mapping[str, Any]) -> Picture:
+    values, depth = array, {"bool": 1, "uint8": 8}.get(array.dtype.name, 16)
+    if depth == 1:
+        values = array.astype(np.uint8) * np.uint8(255)
+    alpha = None
+    if array.ndim == 3 and array.shape[2] == 4:
+        alpha = Image.fromarray(values[:, :, 3] if depth < 16 else _to_8_bit(values[:, :, 3], 0, _FULL_SCALE))
+        values = values[:, :, :3]
+    image = values if depth == 16 else Image.fromarray(np.ascontiguousarray(values))
+    return _rendered(image, alpha, how, None, depth)
+
+
+def _decode(
+    path: Path,
+    how: Mapping[str, Any],
+    least: tuple[int, int] | None,
+    read_deep: DeepColourReader | None,
+    budget: Holder,
+    held: ExitStack,
+) -> Picture:
+    with _opened(path) as image:
+        turn, depth, stored_size = _turn(image), _bit_depth(image), (image.height, image.width)
+        held.enter_context(budget.hold(_drafted(image, how, least, turn)))
+        values, alpha = _stored(image, path, depth, read_deep)
+        picture = _rendered(values, alpha, how, turn, depth)
+    if not isinstance(image, JpegImageFile):  # only these may have been reduced
+        return picture
+    return replace(picture, size=stored_size[::-1] if turn in _SIDEWAYS else stored_size)
+
+
+def _rendered(
+    values: Image.Image | Pixels,
+    alpha: Image.Image | None,
+    how: Mapping[str, Any],
+    turn: Image.Transpose | None,
+    depth: int,
+) -> Picture:
+    """Stored pixels as 8-bit ones, composed on the background and turned upright."""
+    if not isinstance(values, Image.Image):
+        values = Image.fromarray(_to_8_bit(values, how.get("black_level", 0), how["white_level"]))
+    background = how.get("background")
+    if alpha is not None and background is not None:
+        colour = background if values.mode == "L" else (background,) * 3
+        values.paste(colour, None, ImageChops.invert(alpha))  # opaque pixels are unchanged to the last bit
+    transparent = alpha is not None and alpha.getextrema()[0] != 255
+    upright = values if turn is None else values.transpose(turn)
+    return Picture(upright, upright.size[::-1], depth, transparent)
+
+
+def _drafted(
+    image: Image.Image, how: Mapping[str, Any], least: tuple[int, int] | None, turn: Image.Transpose | None
+) -> int:
+    """Lets a large JPEG file be decoded at a smaller size; returns the number of pixels that decoding will hold."""
+    pixels, above = image.width * image.height, how.get("draft_above")
+    if least is None or above is None or pixels <= above or not isinstance(image, JpegImageFile):
+        return pixels
+    height, width = least[::-1] if turn in _SIDEWAYS else least
+    image.draft(image.mode, (_DRAFT_SHARE * width, _DRAFT_SHARE * height))
+    # Progressive files are held at full size before they are reduced.
+    return pixels if "progressive" in image.info else image.width * image.height
+
+
+def _stored(
+    image: Image.Image, path: Path, depth: int, read_deep: DeepColourReader | None
+) -> tuple[Image.Image | Pixels, Image.Image | None]:
+    """The pixels of an open file at its own depth and their alpha, ``L``, not turned upright.
+
+    8-bit pixels are an image, ``L`` or ``RGB``; deeper ones uint16 or int32 [H, W] or [H, W, 3].
+    """
+    if image.mode.startswith("F"):
+        raise InputError(
+            f"{path} holds floating-point values, whose white level is unknown: save it as an 8-bit or 16-bit file."
+        )
+    decoder, maximum, offset = _portable_format(image)
+    if decoder == "ppm":
+        values = _portable(image, path, maximum, offset)
+        return values if depth > 8 else Image.fromarray(values), None
+    if depth == 16 and not image.mode.startswith("I"):
+        return _deep_colour(image, path, read_deep)
+    image.load()
     if image.mode.startswith("I"):
-        scaled = np.asarray(image).astype(np.float32) * np.float32(255 / white_level)
-        return np.repeat(np.clip(np.rint(scaled), 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    # A palette with transparency is converted to RGBA first: otherwise Pillow blends the transparent entry in.
-    rgba = image.convert("RGBA") if image.mode in ("P", "PA") else image
-    return np.asarray(rgba.convert("RGB"))
+        values = _integers(image, depth)
+        if decoder == "ppm_plain":  # Pillow has stretched the samples to 16 bits
+            values = np.rint(values * (maximum / _FULL_SCALE)).astype(np.uint16)
+        return values, _keyed(values, image.info.get("transparency"))
+    return _eight_bit(image)
+
+
+def _eight_bit(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    if image.has_transparency_data:
+        # A palette with transparency is converted to RGBA first: otherwise Pillow blends the transparent entry in.
+        whole = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+        return whole.convert("L" if whole.mode == "LA" else "RGB"), whole.getchannel("A")
+    if image.mode in ("1", "L"):
+        return image.convert("L"), None
+    return image.convert("RGBA").convert("RGB") if image.mode == "PA" else image.convert("RGB"), None
+
+
+def _deep_colour(
+    image: Image.Image, path: Path, read_deep: DeepColourReader | None
+) -> tuple[Pixels, Image.Image | None]:
+    if read_deep is None:
+        raise InputError(
+            f"{path} holds 16-bit colour, of which Pillow would drop the lower bits: save it as 8-bit RGB, or pass "
+            "its pixels as an array."
+        )
+    colour, sideways = image.info.get("transparency"), image.getexif().get(_ORIENTATION_TAG, 1) > 4
+    if isinstance(image, TiffImageFile) and sideways:
+        raise InputError(f"{path} is a 16-bit colour TIFF with an EXIF rotation: save it upright.")
+    image.load()  # OpenCV would accept a damaged file
+    has_alpha = "A" in image.getbands() or colour is not None
+    image.close()  # its pixels would double the memory
+    stored = read_deep(path)
+    values = stored[:, :, :3] if stored.ndim == 3 else stored
+    if has_alpha and stored.ndim == 3 and stored.shape[2] == 4:
+        return values, Image.fromarray(_to_8_bit(stored[:, :, 3], 0, _FULL_SCALE))
+    return values, _keyed(values, colour)
+
+
+def _integers(image: Image.Image, depth: int) -> Pixels:
+    """uint16 or int32 [H, W], copied in strips."""
+    values = np.empty((image.height, image.width), np.uint16 if depth == 16 else np.int32)
+    for rows in _strips(image.height, image.width):
+        values[rows] = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+    return values
+
+
+def _portable_format(image: Image.Image) -> tuple[str, int, int]:
+    """Of a PGM or PPM file that is not loaded: Pillow's decoder, the largest sample value, and where samples begin.
+
+    ("", 0, 0) for other files, and for those that need no such care.
+    """
+    tiles = getattr(image, "tile", None)
+    if image.format != "PPM" or not tiles or tiles[0][0] not in ("ppm", "ppm_plain"):
+        return "", 0, 0
+    decoder, _, offset, (_, maximum) = tiles[0]
+    return decoder, maximum, offset
+
+
+def _portable(image: Image.Image, path: Path, maximum: int, offset: int) -> Pixels:
+    """The samples of a binary PGM or PPM file of another maximum than 255.
+
+    Pillow would stretch deep grey to 16 bits, reduce deep colour to 8, and take a second a megapixel for it.
+
+    Returns:
+        [H, W] or [H, W, 3], uint8 with white 255, or uint16 as stored.
+    """
+    shape = (image.height, image.width, len(image.getbands()))
+    samples = np.fromfile(path, ">u2" if maximum > 255 else np.uint8, math.prod(shape), offset=offset)
+    values = np.minimum(samples, maximum).reshape(shape[:2] if shape[2] == 1 else shape)
+    if maximum > 255:
+        return np.asarray(values, np.uint16)
+    return np.asarray(np.rint(values * (255 / maximum)), np.uint8)
+
+
+def _keyed(values: Pixels, colour: Any) -> Image.Image | None:
+    """Alpha of a file whose pixels of one colour are transparent."""
+    if colour is None or isinstance(colour, bytes):
+        return None
+    alike = values == np.asarray(colour)
+    return Image.fromarray(np.where(alike if values.ndim == 2 else alike.all(axis=2), 0, 255).astype(np.uint8))
+
+
+def _to_8_bit(values: Pixels, black: int, white: int) -> Array:
+    """Integers of any depth and shape as uint8: black becomes 0 and white 255, values outside are clipped."""
+    out = np.empty(values.shape, np.uint8)
+    scale = np.float32(255 / (white - black))
+    for rows in _strips(values.shape[0], values[0].size):
+        scaled = values[rows].astype(np.float32)
+        scaled -= np.float32(black)
+        scaled *= scale
+        np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled)
+        out[rows] = scaled
+    return out
+
+
+def _as_array(image: Image.Image) -> Array:
+    """An image, ``L`` or ``RGB``, as uint8 [H, W, 3]; in strips, as Pillow would make two copies of the whole."""
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in _strips(image.height, image.width):
+        part = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+        out[rows] = part if part.ndim == 3 else part[:, :, None]
+    return out
+
+
+def _strips(height: int, width: int) -> Iterator[slice]:
+    """Slices of rows with at most `_STRIP` pixels, at least one row each."""
+    step = max(1, _STRIP // max(width, 1))
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+def _bit_depth(image: Image.Image) -> int:
+    """Bits a channel of a file that is not loaded: 1, 8, 16 or 32."""
+    if image.mode in ("1", "F"):
+        return 1 if image.mode == "1" else 32
+    if image.mode.startswith("I"):
+        return 16 if image.mode.startswith("I;16") or image.format in ("PNG", "PPM") else 32
+    return 16 if ";16" in _raw_mode(image) or _portable_format(image)[1] > 255 else 8
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -547,8 +880,25 @@ def _is_preprocessing(value: Any) -> bool:
         isinstance(value, dict)
         and _is_size([value.get("height"), value.get("width")])
         and (value.get("via") is None or _is_size(value["via"]))
-        and type(value.get("white_level")) is int
-        and 0 < value["white_level"] < 2**32
+        and all(type(value.get(key, 0)) is int for key in ("black_level", "white_level"))
+        and 0 <= value.get("black_level", 0) < value.get("white_level", 0) < 2**32
+        and _is_count(value.get("background"), 255)
+        and _is_count(value.get("draft_above"), sys.maxsize)
+    )
+
+
+def _is_count(value: Any, most: int) -> bool:
+    return value is None or (type(value) is int and 0 <= value <= most)
+
+
+def _is_facts(value: Any) -> bool:
+    if value is None:
+        return True
+    ranges, answers = ("heights", "widths", "aspects"), ("bit_depths", "colour", "transparent")
+    return (
+        isinstance(value, dict)
+        and all(_is_range(value.get(key)) for key in ranges)
+        and all(isinstance(value.get(key), list) and value[key] for key in answers)
     )
 
 
@@ -568,6 +918,7 @@ def _is_listing(value: Any) -> bool:
 _SECTIONS: dict[str, Callable[[Any], bool]] = {
     "checksum": lambda value: isinstance(value, str),
     "preprocessing": _is_preprocessing,
+    "images": _is_facts,
     "map_range": _is_range,
     "files": _is_listing,
     "decision": lambda value: isinstance(value, dict),
@@ -593,12 +944,12 @@ def _check_manifest(manifest: Mapping[str, Any], where: str) -> None:
 def _check_version(version: Any, where: str) -> None:
     if type(version) is not int or version < 1:
         raise BundleError(f"{where} is incomplete (schema_version is missing or unusable); export the bundle again.")
-    if version < SCHEMA_VERSION:
+    if version < OLDEST_VERSION:
         raise BundleError(f"{where} was written by an older version of automl-ad: export it again with this one.")
     if version > SCHEMA_VERSION:
         raise BundleError(
-            f"{where} is of version {version} but this program reads version {SCHEMA_VERSION}; update automl-ad or "
-            "export the bundle again with this version."
+            f"{where} is of version {version} but this program reads versions {OLDEST_VERSION} to {SCHEMA_VERSION}; "
+            "update automl-ad or export the bundle again with this version."
         )
 
 
@@ -900,6 +1251,68 @@ def _common_folder(paths: Sequence[Path]) -> Path | None:
         return None
 
 
+_ASPECT_TOLERANCE = 1.1
+"""Ratio of aspect ratios up to which images are alike: they are stretched by less than the eye would notice."""
+_FAR_BELOW = 0.5
+"""Share of the smallest good image's side below which an image is far smaller."""
+
+
+def unlike(picture: Picture, colour: bool, facts: Mapping[str, Any] | None, white_level: int) -> tuple[str, ...]:
+    """In what an image is of another kind than the good images of a bundle, in sentences.
+
+    Args:
+        picture: The image.
+        colour: Whether it has colours: three equal channels are grey.
+        facts: The manifest's section ``images``; None, where nothing is known, gives no sentence.
+        white_level: Of the bundle; 255 makes deep files count as 8-bit ones, since they hold nothing more.
+    """
+    if facts is None:
+        return ()
+    depth = 8 if picture.bit_depth > 8 and white_level <= 255 else picture.bit_depth
+    return (
+        *_unlike_size(picture.size, facts),
+        *_unlike_depth(depth, facts["bit_depths"]),
+        *_unlike_answer(colour, facts["colour"], ("grey", "in colour"), "take it with their camera settings"),
+        *_unlike_answer(
+            picture.transparent,
+            facts["transparent"],
+            ("without transparent pixels", "partly transparent"),
+            "cut it out alike",
+        ),
+    )
+
+
+def _unlike_size(size: tuple[int, int], facts: Mapping[str, Any]) -> Iterator[str]:
+    (height, width), aspect = size, size[1] / size[0]
+    low, high = facts["aspects"]
+    if not low / _ASPECT_TOLERANCE <= aspect <= high * _ASPECT_TOLERANCE:
+        known = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+        yield (
+            f"The aspect ratio of {width} x {height} pixels is {aspect:.2f}, that of the good images {known}: the "
+            "image is stretched, so crop it as they were."
+        )
+    least = facts["heights"][0], facts["widths"][0]
+    if height < _FAR_BELOW * least[0] or width < _FAR_BELOW * least[1]:
+        yield (
+            f"{width} x {height} pixels are far below the good images' {least[1]:g} x {least[0]:g}: take the image at "
+            "their resolution."
+        )
+
+
+def _unlike_depth(depth: int, known: Sequence[int]) -> Iterator[str]:
+    if depth not in known:
+        yield f"The image has {depth} bits a channel, the good images {_either(known)}: save it as they were."
+
+
+def _unlike_answer(found: bool, known: Sequence[bool], names: tuple[str, str], remedy: str) -> Iterator[str]:
+    if found not in known:
+        yield f"The image is {names[found]}, the good images were {names[not found]}: {remedy}."
+
+
+def _either(values: Sequence[Any]) -> str:
+    return " or ".join(map(str, values))
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Raw output of a bundle for one image.
@@ -910,6 +1323,7 @@ class Prediction:
         anomaly_map: float32 [height, width], raw, or None when there is an error.
         score: Raw score, higher = more anomalous; NaN when there is an error.
         error: Why there is no score.
+        warnings: In what it is unlike the good images that the bundle learned from, in sentences.
     """
 
     source: Source
@@ -917,14 +1331,28 @@ class Prediction:
     anomaly_map: Maps | None
     score: float
     error: str | None
+    warnings: tuple[str, ...] = ()
 
 
-_READERS = 4
 _NOT_FINITE = "the detector's scores are not finite numbers: check the image and the bundle."
 _NOTHING = ("score", "p_value", "anomalous", "decision", "marked", "heatmap", "mask")
 
-_Loaded = tuple[Array | None, Array | str]
-"""The image as read if it is kept, and its pixels at the working size or the error that prevented reading."""
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """One image as read.
+
+    Attributes:
+        image: uint8 [H, W, 3], if it is kept.
+        pixels: uint8 [height, width, 3] at the working size; None when there is an error.
+        error: What prevented reading, or why the image was refused.
+        warnings: In what it is unlike the good images.
+    """
+
+    image: Array | None = None
+    pixels: Array | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -949,7 +1377,9 @@ class Bundle:
     calibration: Floats = field(repr=False)
     _table: _Calibration = field(repr=False)
     _graph: _Graph = field(repr=False)
-    _read: Reader = field(default=read_image, repr=False)
+    _read_deep: DeepColourReader | None = field(default=None, repr=False)
+    _budget: Holder = field(default=_PIXELS, repr=False)
+    _readers: int = field(default=4, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -1042,17 +1472,21 @@ class Bundle:
         review: float | None = None,
         threshold: float | None = None,
         mask: float | None = None,
+        strict: bool = False,
     ) -> dict[str, Any]:
         """Scores images and decides which are anomalous.
 
         Args:
-            images: A file, a folder (searched recursively), a list of files or arrays, or one uint8 [H, W, 3] or
-                [N, H, W, 3] array in RGB.
+            images: A file, a folder (searched recursively), a list of files or arrays, or one array. Arrays are uint8,
+                uint16 or bool, and read as files of that kind would be: grey [H, W], [H, W, 1], [N, H, W] or
+                [N, H, W, 1], RGB [H, W, 3] or [N, H, W, 3], RGBA [H, W, 4] or [N, H, W, 4]. Three dimensions of which
+                the last is 1, 3 or 4 are one image.
             output: Folder for one heatmap and one mask an image, as PNG at the image's own size; None for neither.
             overkill: Share of good parts that may be rejected (false positive rate), 0 to 1; the manifest's when None.
             review: Share of good parts that may be reviewed or rejected; the manifest's when None.
             threshold: Raw score above which parts are rejected, in place of ``overkill``.
             mask: Share of a good part's pixels that may be marked; the manifest's when None.
+            strict: Whether images unlike the good ones that the bundle learned from are refused instead of judged.
 
         Returns:
             The ``predict`` answer: ``bundle``, ``threshold`` (of the score), ``overkill`` (guaranteed false positive
@@ -1060,12 +1494,15 @@ class Bundle:
             ``mask_threshold`` (of map values) and ``results`` in the order of the images, each with ``path`` (None for
             arrays), ``score``, ``p_value``, ``anomalous`` (that is, rejected), ``decision`` (``pass``, ``review`` or
             ``reject``), ``marked`` (share of pixels above the mask's threshold), ``heatmap`` and ``mask`` (paths;
-            white = marked) and ``error``. An image that cannot be read has ``error``, and None for the rest.
+            white = marked), ``error`` and ``warnings`` (sentences: in what it is unlike the good images). An image that
+            cannot be read or is refused has ``error``, and None for the rest.
 
         Raises:
-            InputError: No images, a share that cannot be guaranteed, or an ``output`` that cannot be written.
+            InputError: No images, a share that cannot be guaranteed, an ``output`` that cannot be written, or
+                ``strict`` with a bundle that does not know its good images.
         """
-        head, results = self.stream(images, output, overkill=overkill, review=review, threshold=threshold, mask=mask)
+        shares = {"overkill": overkill, "review": review, "threshold": threshold, "mask": mask}
+        head, results = self.stream(images, output, **shares, strict=strict)
         return {**head, "results": list(results)}
 
     def stream(
@@ -1077,6 +1514,7 @@ class Bundle:
         review: float | None = None,
         threshold: float | None = None,
         mask: float | None = None,
+        strict: bool = False,
     ) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
         """The answer of `predict` without its results, and an iterator of the results.
 
@@ -1094,34 +1532,48 @@ class Bundle:
             "review": zone.value if zone else None,
             "mask_threshold": thresholds.mask.value,
         }
-        predictions = self.raw_predictions(sources, keep_images=folder is not None)
+        predictions = self.raw_predictions(sources, keep_images=folder is not None, strict=strict)
         return head, (self._result(prediction, thresholds, folder) for prediction in predictions)
 
-    def raw_predictions(self, sources: Sequence[Source], keep_images: bool = False) -> Iterator[Prediction]:
+    def raw_predictions(
+        self, sources: Sequence[Source], keep_images: bool = False, strict: bool = False
+    ) -> Iterator[Prediction]:
         """Maps and scores in the order of ``sources``, read and computed in batches.
 
         Args:
             sources: Files and arrays; see `list_sources`.
             keep_images: Whether to return the images as read too, which may be large.
+            strict: Whether images unlike the good ones are refused.
+
+        Raises:
+            InputError: ``strict`` with a bundle that does not know its good images.
         """
-        load = partial(_load, read=self._read, preprocessing=self.manifest["preprocessing"], keep=keep_images)
-        with ThreadPoolExecutor(_READERS) as pool:
-            for start in range(0, len(sources), BATCH):
-                batch = sources[start : start + BATCH]
+        if strict and self.manifest.get("images") is None:
+            raise InputError(
+                f"--strict needs a bundle that knows its good images, as {self.path} does not: export it again."
+            )
+        return self._predictions(sources, keep_images, strict)
+
+    def _predictions(self, sources: Sequence[Source], keep: bool, strict: bool) -> Iterator[Prediction]:
+        load = partial(
+            _load, manifest=self.manifest, read_deep=self._read_deep, budget=self._budget, keep=keep, strict=strict
+        )
+        with ThreadPoolExecutor(min(BATCH, self._readers)) as pool:
+            for batch in _batches(sources, self._budget.limit if keep else None):
                 yield from self._predict_batch(batch, list(pool.map(load, batch)))
 
     def _predict_batch(self, sources: Sequence[Source], loaded: Sequence[_Loaded]) -> Iterator[Prediction]:
-        readable = [pixels for _, pixels in loaded if not isinstance(pixels, str)]
+        readable = [item.pixels for item in loaded if item.pixels is not None]
         predicted = iter(zip(*self._graph(np.stack(readable)), strict=True) if readable else ())
-        for source, (image, pixels) in zip(sources, loaded, strict=True):
-            if isinstance(pixels, str):
-                yield Prediction(source, None, None, math.nan, pixels)
+        for source, item in zip(sources, loaded, strict=True):
+            if item.pixels is None:
+                yield Prediction(source, None, None, math.nan, item.error, item.warnings)
                 continue
             anomaly_map, score = next(predicted)
             if np.isfinite(anomaly_map).all() and np.isfinite(score):
-                yield Prediction(source, image, anomaly_map, float(score), None)
+                yield Prediction(source, item.image, anomaly_map, float(score), None, item.warnings)
             else:
-                yield Prediction(source, image, None, math.nan, _NOT_FINITE)
+                yield Prediction(source, item.image, None, math.nan, _NOT_FINITE, item.warnings)
 
     def _raw_threshold(self, value: float) -> Threshold:
         n, above = len(self.calibration), int(np.count_nonzero(self.calibration > value))
@@ -1132,8 +1584,9 @@ class Bundle:
     def _result(self, prediction: Prediction, thresholds: _Thresholds, folder: OutputFolder | None) -> dict[str, Any]:
         source, anomaly_map = prediction.source, prediction.anomaly_map
         answer: dict[str, Any] = {"path": str(source) if isinstance(source, Path) else None, **dict.fromkeys(_NOTHING)}
+        warned = list(prediction.warnings)
         if anomaly_map is None:
-            return {**answer, "error": prediction.error}
+            return {**answer, "error": prediction.error, "warnings": warned}
         marks = anomaly_map > thresholds.mask.value
         decision = "review" if thresholds.review and prediction.score > thresholds.review.value else "pass"
         decision = "reject" if prediction.score > thresholds.reject.value else decision
@@ -1148,15 +1601,82 @@ class Bundle:
             level = heat(anomaly_map, self.manifest["map_range"])
             answer["heatmap"] = str(folder.write(source, "heatmap", overlay(prediction.image, level)))
             answer["mask"] = str(folder.write(source, "mask", _enlarged(marks, prediction.image)))
-        return {**answer, "error": None}
+        return {**answer, "error": None, "warnings": warned}
 
 
-def _load(source: Source, read: Reader, preprocessing: Mapping[str, Any], keep: bool) -> _Loaded:
+def _load(
+    source: Source,
+    manifest: Mapping[str, Any],
+    read_deep: DeepColourReader | None,
+    budget: Holder,
+    keep: bool,
+    strict: bool,
+) -> _Loaded:
+    how = manifest["preprocessing"]
+    decoded = partial(_picture, source, how, read_deep=read_deep, budget=budget)
     try:
-        image = read(source, preprocessing["white_level"]) if isinstance(source, Path) else source
-        return image if keep else None, prepare(image, preprocessing)
+        with decoded(_first_size(how)) as picture:
+            pixels = _resized(picture.image, how)
+            whole = picture.image.size == picture.size[::-1]
+            image = _as_read(source, picture) if keep and whole else None
+        warned = unlike(picture, _is_coloured(pixels), manifest.get("images"), how["white_level"])
+        if strict and warned:
+            return _Loaded(error=f"{_named(source)} is refused (--strict): {' '.join(warned)}", warnings=warned)
+        if keep and not whole:  # scored at the reduced size, with or without a heatmap
+            with decoded() as picture:
+                image = _as_read(source, picture)
+        return _Loaded(image, pixels, None, warned)
     except InputError as fault:
-        return None, str(fault)
+        return _Loaded(error=str(fault))
+    except MemoryError:
+        return _Loaded(error=f"{_named(source)} {_why(Path(), MemoryError())}")
+
+
+def _batches(sources: Sequence[Source], most: int | None) -> Iterator[Sequence[Source]]:
+    """The sources in batches, of at most so many pixels together unless a single one has more; None for any number."""
+    batch: list[Source] = []
+    pixels = 0
+    for source in sources:
+        size = 0 if most is None else _pixel_count(source)
+        if len(batch) == BATCH or (most is not None and batch and pixels + size > most):
+            yield batch
+            batch, pixels = [], 0
+        batch.append(source)
+        pixels += size
+    if batch:
+        yield batch
+
+
+def _pixel_count(source: Source) -> int:
+    """Pixels of a file or array; 0 for a file that cannot be read."""
+    if not isinstance(source, Path):
+        return math.prod(source.shape[:2])
+    try:
+        with _opened(source) as image:
+            return image.width * image.height
+    except InputError:
+        return 0
+
+
+def _as_read(source: Source, picture: Picture) -> Array:
+    """uint8 [H, W, 3]; an array of that kind itself, which is not copied."""
+    if not isinstance(source, Path) and source.dtype == np.uint8 and source.shape[2:] == (3,):
+        return source
+    return _as_array(picture.image)
+
+
+def _is_coloured(pixels: Array) -> bool:
+    return bool((pixels[:, :, 1:] != pixels[:, :, :1]).any())
+
+
+def _named(source: Source) -> str:
+    return str(source) if isinstance(source, Path) else f"The array {list(source.shape)}"
+
+
+def _usable_cores() -> int:
+    """CPU cores that this process may use; a container or a scheduler may allow fewer than the machine has."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _enlarged(marks: npt.NDArray[np.bool_], image: Array) -> Array:
@@ -1187,15 +1707,20 @@ def _round_up(share: float) -> float:
 
 
 def load_bundle(
-    path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None, read: Reader = read_image
+    path: str | os.PathLike[str],
+    device: str = "cpu",
+    threads: int | None = None,
+    read_deep: DeepColourReader | None = None,
+    budget: Holder = _PIXELS,
 ) -> Bundle:
     """Loads a bundle from its folder or zip file; verifies its checksums and executes no code from it.
 
     Args:
         path: Folder or zip file of the bundle.
         device: Where the graph runs: ``cpu``, ``cuda`` or ``cuda:1``.
-        threads: Threads of ONNX Runtime; one per core when None.
-        read: Reads a file as uint8 [H, W, 3], given its white level; that of automl-ad reads more formats.
+        threads: Threads of ONNX Runtime, and the most that read files; one per core when None.
+        read_deep: Reads 16-bit colour files, which are refused without it; automl-ad has such a reader.
+        budget: Bounds the pixels in memory; by default one for all bundles of the process.
 
     Raises:
         BundleError: A file is missing or altered, or the bundle has another schema version.
@@ -1206,7 +1731,7 @@ def load_bundle(
     table = _read_calibration(contents[CALIBRATION], _place(path, CALIBRATION))
     size = manifest["preprocessing"]["height"], manifest["preprocessing"]["width"]
     graph = _Graph(contents[MODEL], _place(path, MODEL), size, device, threads)
-    return Bundle(path, manifest, table.scores, table, graph, read)
+    return Bundle(path, manifest, table.scores, table, graph, read_deep, budget, threads or _usable_cores())
 
 
 def read_bundle(path: Path, wanted: Collection[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -1292,6 +1817,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, purpose in shares.items():
         parser.add_argument(f"--{name}", type=float, metavar="X", help=purpose)
     parser.add_argument("--threads", type=int, metavar="N", help="threads of ONNX Runtime (default: one per core)")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuses images of another kind than the good ones instead of judging them",
+    )
     parser.add_argument("--json", action="store_true", help="prints one JSON object per image and line")
     return parser
 
@@ -1300,7 +1830,7 @@ def _run(given: argparse.Namespace) -> None:
     bundle = load_bundle(given.bundle, threads=given.threads)
     images = given.images[0] if len(given.images) == 1 else given.images
     options = {name: getattr(given, name) for name in ("overkill", "review", "threshold", "mask")}
-    _, results = bundle.stream(images, given.output, **options)
+    _, results = bundle.stream(images, given.output, **options, strict=given.strict)
     succeeded = 0
     for result in results:
         print(json.dumps(result, allow_nan=False) if given.json else _line(result), flush=True)
@@ -1312,10 +1842,11 @@ def _run(given: argparse.Namespace) -> None:
 def _line(result: Mapping[str, Any]) -> str:
     if result["error"] is not None:
         return f"error   {result['error']}"
-    return (
+    line = (
         f"{result['decision']:<6}  score {result['score']:.5g}  p {result['p_value']:.4f}  "
         f"marked {result['marked'] * 100:.2f} %  {result['path']}"
     )
+    return "\n".join([line, *(f"        warning: {sentence}" for sentence in result["warnings"])])
 
 
 if __name__ == "__main__":

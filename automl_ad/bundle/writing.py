@@ -23,6 +23,7 @@ from automl_ad.bundle.manifest import BackboneFacts, Decision, Manifest, Speed, 
 from automl_ad.bundle.model_card import model_card
 from automl_ad.bundle.parity import Parity
 from automl_ad.bundle.precision import Precision
+from automl_ad.data.image_facts import ImageFacts
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import BundleError, InputError
 from automl_ad.evaluation.aggregation import ScoreAggregation
@@ -56,6 +57,7 @@ class BundleContents:
         speed: Speed of the graph.
         samples: Heatmaps as PNG files, by file name.
         notes: Further sentences for the model card.
+        images: What the files of the good images have in common; None if nobody looked.
     """
 
     detector: Detector
@@ -71,6 +73,7 @@ class BundleContents:
     speed: Speed
     samples: Mapping[str, bytes]
     notes: tuple[str, ...] = ()
+    images: ImageFacts | None = None
 
 
 def write_bundle(output: Path, contents: BundleContents) -> Path:
@@ -227,6 +230,7 @@ def _manifest(contents: BundleContents, digests: dict[str, str]) -> Manifest:
         settings=detector.settings.model_dump(mode="json"),
         backbone=_backbone_facts([_facts(spec) for spec in detector.feature_specs]),
         preprocessing=contents.preprocessing,
+        images=contents.images,
         rule=contents.aggregation.name,
         precision=contents.precision,
         map_range=contents.map_range,

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.data.choosing_rendering import suited_rendering
 from automl_ad.data.fingerprint import near_duplicate_groups
 from automl_ad.data.folder import without
+from automl_ad.data.grey_levels import few_levels, levels_used
 from automl_ad.data.layouts import read_dataset
 from automl_ad.data.masks import two_valued
 from automl_ad.data.preprocessing import Preprocessing, working_size
-from automl_ad.data.reading import ImageInfo, probe, white_level_of
+from automl_ad.data.reading import ImageInfo, probe
+from automl_ad.data.rendering import Rendering
 from automl_ad.data.splits import ADVISED_IMAGES, MIN_IMAGES
 from automl_ad.data.suspects import find_suspects
+from automl_ad.data.transparency import composed_on, transparency_of
 from automl_ad.errors import InputError
 from automl_ad.results import AuditResult, FileError, SuspectFile
 
@@ -41,16 +46,17 @@ def audit(images: Path, exclude: Collection[str] = ()) -> AuditResult:
     good = dataset.good()
     aside = dataset.left_aside(good)
     infos, unreadable = _probe_all(without(good, images, exclude))
-    pixels, faults = _load_all(infos)
+    rendering = suited_rendering(list(infos))
+    pixels, faults = _load_all(infos, rendering)
     unreadable += [FileError(path=str(path), error=reason) for path, reason in faults]
     broken = {path for path, _ in faults}
-    readable = {path: info for path, info in infos.items() if path not in broken}
-    masks = two_valued(pixels, list(readable))
-    aside.add_all("two-valued", (list(readable)[row] for row in masks))
-    kept = {path: info for row, (path, info) in enumerate(readable.items()) if row not in masks}
-    report = _report(kept, np.delete(pixels, masks, axis=0), unreadable)
+    loaded = [path for path in infos if path not in broken]
+    masks = set(two_valued(pixels, loaded))
+    aside.add_all("two-valued", (loaded[row] for row in sorted(masks)))
+    kept = [row for row in range(len(loaded)) if row not in masks]
+    pixels, readable = pixels[kept], {loaded[row]: infos[loaded[row]] for row in kept}
+    report = _report(readable, pixels, unreadable).model_copy(update=_rendered(readable, pixels, rendering))
     report = report.model_copy(update={"layout": dataset.summary(), "left_aside": aside.summary()})
-    readable = kept
     return report.model_copy(update={"advice": tuple(_advice(report, readable))})
 
 
@@ -72,11 +78,25 @@ def _probe(path: Path) -> ImageInfo | FileError:
         return FileError(path=str(path), error=str(fault))
 
 
-def _load_all(infos: dict[Path, ImageInfo]) -> tuple[npt.NDArray[np.uint8], list[tuple[Path, str]]]:
-    paths = list(infos)
+def _load_all(
+    infos: dict[Path, ImageInfo], rendering: Rendering
+) -> tuple[npt.NDArray[np.uint8], list[tuple[Path, str]]]:
     sizes = [(info.height, info.width) for info in infos.values()]
     height, width = working_size(sizes) if sizes else (SMALLEST_SIDE, SMALLEST_SIDE)
-    return Preprocessing(height=height, width=width, white_level=white_level_of(paths)).load_all(paths)
+    return Preprocessing(**dict(rendering), height=height, width=width).load_all(list(infos))
+
+
+def _rendered(infos: dict[Path, ImageInfo], pixels: npt.NDArray[np.uint8], rendering: Rendering) -> dict[str, Any]:
+    """How stored pixels became 8-bit ones, as fields of the report."""
+    deep = any(info.bit_depth > 8 for info in infos.values())
+    transparent = len(transparency_of(list(infos), (rendering.black_level, rendering.white_level)).files)
+    return {
+        "grey_levels": levels_used(pixels) if len(pixels) else None,
+        "black_level": rendering.black_level if deep else None,
+        "white_level": rendering.white_level if deep else None,
+        "transparent": transparent,
+        "background": rendering.background if transparent else None,
+    }
 
 
 def _report(infos: dict[Path, ImageInfo], pixels: npt.NDArray[np.uint8], unreadable: list[FileError]) -> AuditResult:
@@ -110,6 +130,8 @@ def _advice(report: AuditResult, infos: dict[Path, ImageInfo]) -> list[str]:
         _on_small(infos),
         _on_sizes(report, infos),
         _on_modes(report),
+        _on_levels(report),
+        _on_transparency(report),
         _on_suspects(report),
     ]
     return [sentence for sentence in sentences if sentence]
@@ -175,6 +197,24 @@ def _on_modes(report: AuditResult) -> str:
         return ""
     listed = ", ".join(f"{count} {mode}" for mode, count in report.modes.items())
     return f"the images have different pixel formats ({listed}): make sure that they come from one camera and setting."
+
+
+def _on_levels(report: AuditResult) -> str:
+    if report.grey_levels is None or not few_levels(report.grey_levels):
+        return ""
+    return (
+        f"the images use only {report.grey_levels} of 256 grey levels, so faint defects may be lost in rounding: give "
+        "images with more contrast, such as the camera's own 16-bit files, or a better exposure."
+    )
+
+
+def _on_transparency(report: AuditResult) -> str:
+    if not report.transparent or report.background is None:
+        return ""
+    sentence = composed_on(report.transparent, report.images, report.background)
+    if report.transparent < report.images:
+        return f"{sentence}, the others are as they are: cut all of them out, or none."
+    return f"{sentence}; new images must be cut out alike."
 
 
 def _on_suspects(report: AuditResult) -> str:

@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
-from automl_ad.data.reading import _UPRIGHT, probe
-from automl_ad.data.reading import _bit_depth as bit_depth
-from automl_ad.data.reading import _decode_deep_colour as decode_deep_colour
-from automl_ad.data.reading import _opened as opened
-from automl_ad.data.reading import _orientation as orientation
+from automl_ad.data.reading import bit_depth_of, opened, probe, read_deep_colour, turn_of
 from automl_ad.errors import InputError
 
 Marks = npt.NDArray[np.bool_]
@@ -102,12 +97,11 @@ def marked_pixels(path: Path, values: Collection[int] = ()) -> Marks:
         InputError: The file cannot be read, or holds a picture rather than a mask.
     """
     with opened(path) as file:
-        lossy, turn = file.format in _LOSSY, orientation(file)
-        turned = isinstance(file, TiffImageFile)
+        lossy, turn = file.format in _LOSSY, turn_of(file)
         indices = np.asarray(file) if file.mode == "P" and (values or _indexed(file)) else None
         levels, visible = _levels(path, file) if indices is None else (indices, None)
     marks = np.isin(levels, list(values)) if values else _not_background(path, levels, visible, lossy)
-    return _UPRIGHT[1 if turned else turn](marks)
+    return marks if turn is None else _transposed(marks, turn)
 
 
 def is_empty_mask(path: Path, values: Collection[int] = ()) -> bool:
@@ -184,9 +178,9 @@ def _few_valued(path: Path, size: int, changed: int) -> bool:
 
 def _levels(path: Path, file: Image.Image) -> tuple[_Levels, Marks | None]:
     """The largest channel of each pixel at the file's own depth, and where it is visible if its alpha varies."""
-    if bit_depth(file) == 16 and not file.mode.startswith("I"):
+    if bit_depth_of(file) == 16 and not file.mode.startswith("I"):
         file.load()
-        stored = decode_deep_colour(path)
+        stored = read_deep_colour(path)
         return (stored if stored.ndim == 2 else stored.max(axis=2)), None
     if file.mode in ("1", "L", "F") or file.mode.startswith("I"):
         return np.asarray(file).astype(np.uint8) if file.mode == "1" else np.asarray(file), None
@@ -231,12 +225,15 @@ def _turned(path: Path, image: Path | None, marks: Marks) -> Marks:
     if marks.shape == (info.height, info.width):
         return marks
     with opened(image) as file:
-        turn = 1 if isinstance(file, TiffImageFile) else orientation(file)
-    stored = _UPRIGHT[turn](marks)
-    if turn != 1 and stored.shape == (info.height, info.width):
+        turn = turn_of(file)
+    if turn is not None and (stored := _transposed(marks, turn)).shape == (info.height, info.width):
         return stored
     height, width = marks.shape
     raise InputError(
         f"{path} has {width} x {height} pixels but its image {image} has {info.width} x {info.height}: "
         "save a mask of the image's own size."
     )
+
+
+def _transposed(marks: Marks, turn: Image.Transpose) -> Marks:
+    return np.asarray(Image.fromarray(marks.astype(np.uint8)).transpose(turn)) > 0

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from joblib import cpu_count
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from automl_ad.data.reading import WHITE_LEVELS, read_image
+from automl_ad.data.pixel_budget import in_threads
+from automl_ad.data.reading import decoded
+from automl_ad.data.rendering import Rendering
 from automl_ad.errors import InputError
 
 STRIDE = 32
@@ -62,22 +62,18 @@ def reduce(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
 
 
-class Preprocessing(BaseModel):
-    """Converts image files to detector inputs; stored with every study and bundle.
+class Preprocessing(Rendering):
+    """Converts image files to detector inputs; stored with every bundle, and its `Rendering` with every study.
 
     Attributes:
         height: Rows of the working size.
         width: Columns of the working size.
-        white_level: Value of white in files deeper than 8 bits.
         via: (height, width) of a larger intermediate size. A study with several working sizes reads its files at the
             largest and downsamples from there; a bundle does the same, so that its inputs are identical.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     height: int = Field(ge=STRIDE)
     width: int = Field(ge=STRIDE)
-    white_level: int = Field(default=WHITE_LEVELS[-1], ge=1)
     via: tuple[int, int] | None = None
 
     @field_validator("via")
@@ -92,11 +88,7 @@ class Preprocessing(BaseModel):
 
         With an antialiased bilinear filter; with ``via``, to that size first and then by area averaging.
         """
-        height, width = self.via or (self.height, self.width)
-        resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        if self.via:
-            resized = reduce(resized, (self.height, self.width))
-        return np.ascontiguousarray(resized.transpose(2, 0, 1))
+        return self._resized(Image.fromarray(image))
 
     def load(self, path: Path) -> npt.NDArray[np.uint8]:
         """Reads and resizes a file to uint8 [3, height, width].
@@ -104,26 +96,26 @@ class Preprocessing(BaseModel):
         Raises:
             InputError: The file cannot be read as an image.
         """
-        return self.apply(read_image(path, self.white_level))
+        with decoded(path, self, self._first_size) as image:
+            return self._resized(image)
 
     def load_all(
-        self, paths: Sequence[Path], tell: Callable[[int, int], None] | None = None
+        self,
+        paths: Sequence[Path],
+        threads: int | None = None,
+        tell: Callable[[int, int], None] | None = None,
     ) -> tuple[npt.NDArray[np.uint8], list[tuple[Path, str]]]:
-        """Reads many files in threads, leaving out those that cannot be read.
+        """Reads many files in threads, within the pixel budget of the process, leaving out those that cannot be read.
 
         Args:
             paths: The files.
+            threads: How many; one per usable core when None.
             tell: Called with how many files are read, and how many there are, after each.
 
         Returns:
             uint8 [N, 3, height, width] of the readable files in the order given, and (path, reason) of the others.
         """
-        with ThreadPool(cpu_count()) as pool:
-            loaded = []
-            for item in pool.imap(self._try_load, paths):
-                loaded.append(item)
-                if tell is not None:
-                    tell(len(loaded), len(paths))
+        loaded = in_threads(self._try_load, paths, threads, tell)
         pixels = [item for item in loaded if not isinstance(item, str)]
         faults = [(path, item) for path, item in zip(paths, loaded, strict=True) if isinstance(item, str)]
         empty = np.empty((0, 3, self.height, self.width), np.uint8)
@@ -134,3 +126,19 @@ class Preprocessing(BaseModel):
             return self.load(path)
         except InputError as fault:
             return str(fault)
+
+    @property
+    def _first_size(self) -> tuple[int, int]:
+        return self.via or (self.height, self.width)
+
+    def _resized(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """Resizes an image, ``L`` or ``RGB``, to uint8 [3, height, width].
+
+        Grey is resized as one channel: the same values for a quarter of the memory.
+        """
+        height, width = self._first_size
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
+        if self.via:
+            pixels = reduce(pixels, (self.height, self.width))
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -11,16 +11,21 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad.data.choosing_rendering import Renderer, suited_rendering
 from automl_ad.data.fingerprint import content_hash, near_duplicate_groups
 from automl_ad.data.folder import without
+from automl_ad.data.grey_levels import few_levels, levels_used
+from automl_ad.data.image_facts import ImageFacts
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.layouts import read_dataset
 from automl_ad.data.left_aside import LeftAsideFiles
 from automl_ad.data.masks import two_valued
 from automl_ad.data.preprocessing import STRIDE, Preprocessing, working_size
-from automl_ad.data.reading import ImageInfo, probe, white_level_of
+from automl_ad.data.reading import ImageInfo, probe
+from automl_ad.data.rendering import Rendering
 from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
+from automl_ad.data.transparency import composed_on, transparency_of
 from automl_ad.errors import AutomlAdError, InputError
 from automl_ad.results import LayoutResult, LeftAside
 
@@ -67,6 +72,7 @@ class GoodImages:
         paths: File of each image.
         hashes: Content hash of each image.
         preprocessing: By side, how files become arrays.
+        facts: What the files have in common.
         warnings: Sentences for the user.
         layout: What the folder was taken for.
         left_aside: What was not read of it.
@@ -76,6 +82,7 @@ class GoodImages:
     paths: Sequence[Path]
     hashes: Sequence[str]
     preprocessing: dict[int, Preprocessing]
+    facts: ImageFacts
     warnings: list[str]
     layout: LayoutResult
     left_aside: tuple[LeftAside, ...]
@@ -91,6 +98,7 @@ class StudyImages:
         splits: Division of the images.
         groups: Near-duplicate group of each image.
         fingerprint: Digest of the readable files' contents.
+        facts: What the files have in common.
         warnings: Sentences for the user.
         layout: What the folder was taken for.
         left_aside: What was not read of it.
@@ -101,6 +109,7 @@ class StudyImages:
     splits: Splits
     groups: list[int]
     fingerprint: str
+    facts: ImageFacts
     warnings: list[str]
     layout: LayoutResult
     left_aside: tuple[LeftAside, ...]
@@ -109,6 +118,11 @@ class StudyImages:
     def reading(self) -> Preprocessing:
         """How files become arrays at the largest working size."""
         return self.preprocessing[max(self.preprocessing)]
+
+    @property
+    def rendering(self) -> Rendering:
+        """How stored pixels become 8-bit ones, at every working size."""
+        return Rendering.model_validate(self.reading.model_dump(include=set(Rendering.model_fields)))
 
     def part(self, split: Split) -> ImageSet:
         """The images of one split."""
@@ -131,8 +145,15 @@ class ReadingWatch:
 UNWATCHED = ReadingWatch()
 
 
-def read_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> GoodImages:
+def read_images(
+    settings: ReadingSettings, renderer: Renderer = suited_rendering, watch: ReadingWatch = UNWATCHED
+) -> GoodImages:
     """Reads the images of a folder.
+
+    Args:
+        settings: Which folder, and at which sizes.
+        renderer: Chooses how stored pixels become 8-bit ones.
+        watch: Told of the images.
 
     Raises:
         InputError: There is none, all are excluded, or none can be read.
@@ -141,27 +162,35 @@ def read_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> G
     good = dataset.good()
     aside = dataset.left_aside(good)
     paths = without(good, settings.images, settings.exclude)
-    readable, sizes, faults = _probe(paths)
+    infos, faults = _probe(paths)
+    readable, sizes = list(infos), [(info.height, info.width) for info in infos.values()]
     _require_some(readable, settings.images, len(paths), faults)
-    white = white_level_of(readable)
+    rendering = renderer(readable)
     largest = working_size(sizes, max(settings.sides))
-    preprocessing = {side: _preprocessing(working_size(sizes, side), largest, white) for side in settings.sides}
+    preprocessing = {side: _preprocessing(working_size(sizes, side), largest, rendering) for side in settings.sides}
     if watch.found is not None:
         watch.found(len(readable), largest)
-    pixels, unread = preprocessing[max(settings.sides)].load_all(readable, watch.read)
+    pixels, unread = preprocessing[max(settings.sides)].load_all(readable, tell=watch.read)
     faults += [message for _, message in unread]
     lost = {path for path, _ in unread}
     kept = [path for path in readable if path not in lost]
     _require_some(kept, settings.images, len(paths), faults)
     pixels, kept = _without_masks(settings.images, pixels, kept, aside)
+    transparent = transparency_of(kept, (rendering.black_level, rendering.white_level)).files
     hashes = [content_hash(path) for path in kept]
     order = sorted(range(len(kept)), key=lambda i: hashes[i])  # file names and folder order must not matter
+    kinds = [path in transparent for path in kept]
     return GoodImages(
         ImageSet.of(pixels[order]),
         [kept[i] for i in order],
         [hashes[i] for i in order],
         preprocessing,
-        [*_reading_warnings(faults, sizes), *_enlarging_warnings(sizes, largest)],
+        ImageFacts.of([infos[path] for path in kept], pixels, kinds, rendering.white_level),
+        [
+            *_reading_warnings(faults, sizes),
+            *_enlarging_warnings(sizes, largest),
+            *_pixel_warnings(pixels, len(transparent), rendering),
+        ],
         dataset.summary(),
         aside.summary(),
     )
@@ -178,17 +207,32 @@ def divide(settings: ReadingSettings, good: GoodImages) -> StudyImages:
     fingerprint = hashlib.sha256("".join(good.hashes).encode()).hexdigest()
     warnings = [*good.warnings, *_counting_warnings(groups), *_suspicions(good.images, good.paths)]
     return StudyImages(
-        good.images, good.preprocessing, splits, groups, fingerprint, warnings, good.layout, good.left_aside
+        good.images,
+        good.preprocessing,
+        splits,
+        groups,
+        fingerprint,
+        good.facts,
+        warnings,
+        good.layout,
+        good.left_aside,
     )
 
 
-def read_study_images(settings: ReadingSettings, watch: ReadingWatch = UNWATCHED) -> StudyImages:
+def read_study_images(
+    settings: ReadingSettings, renderer: Renderer = suited_rendering, watch: ReadingWatch = UNWATCHED
+) -> StudyImages:
     """Reads the images of a study and divides them.
+
+    Args:
+        settings: Which folder, at which sizes, and the seed of the split.
+        renderer: Chooses how stored pixels become 8-bit ones; a study that exists keeps to what it began with.
+        watch: Told of the images.
 
     Raises:
         InputError: There are too few readable, distinct images, or none at all.
     """
-    return divide(settings, read_images(settings, watch))
+    return divide(settings, read_images(settings, renderer, watch))
 
 
 def _require_some(readable: Sequence[Path], folder: Path, count: int, faults: Sequence[str]) -> None:
@@ -208,16 +252,15 @@ def _without_masks(
     return (pixels[kept] if masks else pixels), [paths[row] for row in kept]
 
 
-def _probe(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[int, int]], list[str]]:
-    readable, sizes, faults = [], [], []
+def _probe(paths: Sequence[Path]) -> tuple[dict[Path, ImageInfo], list[str]]:
+    infos, faults = {}, []
     for path in paths:
         info = _header(path)
         if isinstance(info, str):
             faults.append(info)
         else:
-            readable.append(path)
-            sizes.append((info.height, info.width))
-    return readable, sizes, faults
+            infos[path] = info
+    return infos, faults
 
 
 def _header(path: Path) -> ImageInfo | str:
@@ -231,9 +274,9 @@ def _header(path: Path) -> ImageInfo | str:
     return info
 
 
-def _preprocessing(size: tuple[int, int], largest: tuple[int, int], white: int) -> Preprocessing:
+def _preprocessing(size: tuple[int, int], largest: tuple[int, int], how: Rendering) -> Preprocessing:
     height, width = size
-    return Preprocessing(height=height, width=width, white_level=white, via=None if size == largest else largest)
+    return Preprocessing(**dict(how), height=height, width=width, via=None if size == largest else largest)
 
 
 def _split(settings: ReadingSettings, hashes: Sequence[str], groups: Sequence[int]) -> Splits:
@@ -263,6 +306,16 @@ def _enlarging_warnings(sizes: Sequence[tuple[int, int]], working: tuple[int, in
         f"The images have about {own:.0f} x {own:.0f} pixels and are enlarged to {working[1]} x {working[0]}, which "
         f"adds no detail but takes time and memory; --image-size {max(STRIDE, round(own))} keeps their size."
     ]
+
+
+def _pixel_warnings(pixels: npt.NDArray[np.uint8], transparent: int, how: Rendering) -> list[str]:
+    found = []
+    if transparent and how.background is not None:
+        found.append(f"{composed_on(transparent, len(pixels), how.background)}, here and in the bundle.")
+    used = levels_used(pixels)
+    if few_levels(used):
+        found.append(f"The images use only {used} of 256 grey levels; run `automl-ad audit` for what to do.")
+    return found
 
 
 def _counting_warnings(groups: Sequence[int]) -> list[str]:

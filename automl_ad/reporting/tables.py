@@ -168,6 +168,7 @@ def predictions_report(answer: PredictionResult) -> Iterator[Part]:
         cells += [_words(image.heatmap)] if with_maps else []
         table.add_row(*map(Text, cells), style="red" if image.anomalous or image.error else "")
     yield table
+    yield from _list("Unlike the good images", _unlike(answer.results))
     yield _tally(answer)
     if answer.promise:
         yield answer.promise
@@ -224,11 +225,19 @@ def audit_report(answer: AuditResult) -> Iterator[Part]:
     yield _heading(f"{answer.images} readable images")
     yield from _pairs("Sizes (height x width)", answer.sizes, str)
     yield from _pairs("Pixel formats", answer.modes, str)
+    yield from _pairs("Grey levels", _levels(answer), str)
     yield from _list("Unreadable", [f"{item.path}: {item.error}" for item in answer.unreadable])
     yield from _list("Showing the same image", [", ".join(group) for group in answer.duplicates])
     yield from _list("Unlike the others, worst first", [f"{item.path} ({item.score:.1f})" for item in answer.suspects])
     yield from _list("Advice", answer.advice or ["nothing looks odd; go on with: automl-ad search IMAGES"])
     yield from _reading(answer)
+
+
+def _levels(answer: AuditResult) -> dict[str, str]:
+    found = {} if answer.grey_levels is None else {"used": f"{answer.grey_levels} of 256"}
+    if answer.white_level is not None:
+        found["range"] = f"{answer.black_level} becomes black, {answer.white_level} white"
+    return found
 
 
 def doctor_report(answer: DoctorResult) -> Iterator[Part]:
@@ -282,6 +291,17 @@ def _table(title: str | None, *columns: str, right: Iterable[int] = ()) -> Table
         side: Literal["left", "right"] = "right" if index in set(right) else "left"
         table.add_column(column, justify=side, overflow="fold", no_wrap=column not in _FOLDED)
     return table
+
+
+_UNLIKE_LISTED = 10
+
+
+def _unlike(results: Sequence[PredictedImage]) -> list[str]:
+    """The warnings of the first few images that have some."""
+    warned = [image for image in results if image.warnings and image.error is None]
+    lines = [f"{_words(image.path)}: {' '.join(image.warnings)}" for image in warned[:_UNLIKE_LISTED]]
+    more = len(warned) - _UNLIKE_LISTED
+    return [*lines, f"and {more} more images; --strict refuses them all"] if more > 0 else lines
 
 
 def _heading(text: str) -> Text:

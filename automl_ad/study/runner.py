@@ -37,6 +37,7 @@ from automl_ad.study.planning import Planner
 from automl_ad.study.progress import Event, Listener
 from automl_ad.study.rescore import rescore_trials
 from automl_ad.study.settings import StudySettings
+from automl_ad.study.stored_rendering import RENDERING
 from automl_ad.study.suites import draw_study_data
 from automl_ad.study.trial import describe_error
 from automl_ad.workspace import workspace_folder
@@ -107,6 +108,7 @@ class SearchRunner:
     def _begin(self, normals: StudyImages, backbones: BackboneSet) -> None:
         """Creates the study's record, or checks that the existing one means the same."""
         meaning = plain(self._settings.meaning(backbones.tags, normals.fingerprint))
+        meaning |= {RENDERING: normals.rendering.model_dump(mode="json")}
         settings = self._settings.model_dump(mode="json")
         known = self._repository.find_study(self._name)
         if known is None:
@@ -120,7 +122,9 @@ class SearchRunner:
             )
             self._repository.create_study(record)
             return
-        changed = sorted(key for key in meaning if known.meaning.get(key) != meaning[key])
+        # Studies of earlier versions lack the rendering; `renderer_of` has read their images as before.
+        compared = meaning.keys() if RENDERING in known.meaning else meaning.keys() - {RENDERING}
+        changed = sorted(key for key in compared if known.meaning.get(key) != meaning[key])
         if changed:
             raise StudyError(
                 f"Study {self._name} was made with other {', '.join(changed)}; give the new search another --name, "

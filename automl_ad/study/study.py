@@ -46,6 +46,7 @@ from automl_ad.study.progress import Event, Listener, ignore_events, is_searched
 from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
 from automl_ad.study.runner import SearchRunner, export_command, feature_cache
 from automl_ad.study.settings import StudySettings
+from automl_ad.study.stored_rendering import renderer_of
 from automl_ad.study.suites import draw_study_data
 from automl_ad.synthesis.textures import TextureFolder
 from automl_ad.workspace import workspace_folder
@@ -120,7 +121,8 @@ class Study:
             tell = timed(tell, clock)
             remove_leftovers(folder.root)
             tell(Event("audit", f"Reading {settings.images}", elapsed_s=clock.elapsed))
-            normals = read_study_images(settings, _watch(settings, tell, "The search"))
+            renderer = renderer_of(study._repository.find_study(study.name))
+            normals = read_study_images(settings, renderer, _watch(settings, tell, "The search"))
             if defects is not None:
                 DefectImages.read(defects, normals)  # refused before the search, not after it
             outcome = SearchRunner(folder, url, study._repository, settings, clock, tell).run(normals)
@@ -277,7 +279,7 @@ class Study:
             "seed": self.settings.seed,
         }
         views = context.data.at(configuration_of(record).side)
-        images = ExportImages(views.preprocessing, views.normals, views.proxy)
+        images = ExportImages(views.preprocessing, views.normals, views.proxy, context.data.normals.facts)
         return write_bundle(output, bundle_contents(record, winner, images, precision, facts))
 
     def context(self, listener: Listener = ignore_events) -> StudyContext:
@@ -291,7 +293,7 @@ class Study:
             WeightsError: A backbone's weights changed since, or are not available.
         """
         settings, known = self.settings, self._record()
-        normals = read_study_images(settings, _watch(settings, listener, f"Study {self.name}"))
+        normals = read_study_images(settings, renderer_of(known), _watch(settings, listener, f"Study {self.name}"))
         if normals.fingerprint != known.fingerprint:
             raise InputError(
                 f"The images in {settings.images} changed since study {self.name}; restore them or search again."

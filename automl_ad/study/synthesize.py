@@ -106,7 +106,7 @@ def _synthesize(
     reading, drawing = Steps(listener, "audit"), Steps(listener, "suite")
     good = read_images(
         settings,
-        ReadingWatch(
+        watch=ReadingWatch(
             require_memory(synthesis_need, "The synthesis"),
             lambda done, total: reading.reach(f"Reading {settings.images}", done, total),
         ),

@@ -28,6 +28,7 @@ class HandPrediction:
     anomaly_map: Map | None
     score: float
     error: str | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

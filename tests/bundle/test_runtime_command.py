@@ -98,7 +98,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert left.value.code == 0
     shown = capsys.readouterr().out
-    for option in ("bundle", "output", "overkill", "review", "threshold", "mask", "threads", "json"):
+    for option in ("bundle", "output", "overkill", "review", "threshold", "mask", "threads", "strict", "json"):
         assert f"--{option}" in shown
 
 

@@ -269,8 +269,8 @@ class TestManifest:
 
     def test_versions(self, tmp_path: Path) -> None:
         manifest = toy_files()["bundle.json"]
-        newer = refusal(tmp_path / "a", {"bundle.json": changed(manifest, schema_version=3, files=None)})
-        assert "is of version 3 but this program reads version 2; update automl-ad" in newer
+        newer = refusal(tmp_path / "a", {"bundle.json": changed(manifest, schema_version=4, files=None)})
+        assert "is of version 4 but this program reads versions 2 to 3; update automl-ad" in newer
         older = refusal(tmp_path / "b", {"bundle.json": changed(manifest, schema_version=1)})
         assert "was written by an older version of automl-ad: export it again" in older
         for version in (None, 0, "two", True, 2.0):
@@ -291,6 +291,11 @@ class TestManifest:
             ("preprocessing", {"height": 32, "width": 48.0, "white_level": 255, "via": None}),
             ("preprocessing", {"height": 32, "width": True, "white_level": 255, "via": None}),
             ("preprocessing", {"height": 32, "width": 48, "white_level": 0, "via": None}),
+            ("preprocessing", {"height": 32, "width": 48, "black_level": 500, "white_level": 500}),
+            ("preprocessing", {"height": 32, "width": 48, "black_level": -1, "white_level": 500}),
+            ("preprocessing", {"height": 32, "width": 48, "white_level": 500, "background": 256}),
+            ("preprocessing", {"height": 32, "width": 48, "white_level": 500, "draft_above": "many"}),
+            ("images", {"heights": [1, 2]}),
             ("preprocessing", {"height": 32, "width": 48, "white_level": 255, "via": [64]}),
             ("preprocessing", {"height": 10**6, "width": 10**6, "white_level": 255, "via": None}),
             *(("map_range", value) for value in ([1.0], ["a", "b"], [2.0, 1.0], [0.0, 10**400])),

@@ -70,13 +70,14 @@ class TestPredict:
             *("00.png", "01.png", "02.png", "02b.png", "03.png", "04.png", "05.png", "06.png"),
             *("a/x.png", "b/x.bmp", "b/x.png"),
         ]
-        keys = {"path", "score", "p_value", "anomalous", "decision", "marked", "heatmap", "mask", "error"}
+        keys = {"path", "score", "p_value", "anomalous", "decision", "marked", "heatmap", "mask", "error", "warnings"}
         assert all(result.keys() == keys for result in results)
         bad = results.pop(3)
         assert bad.pop("error").endswith(
             "is not an image, whatever its name says: remove it or save it again as PNG or JPEG."
         )
         assert bad.pop("path").endswith("02b.png")
+        assert bad.pop("warnings") == []
         assert set(bad.values()) == {None}
         assert [result["score"] for result in results] == [0, 10, 20, 30, 120, 50, 60, 70, 90, 80]
         assert [result["anomalous"] for result in results] == [i == 4 for i in range(10)]

@@ -18,7 +18,7 @@ from PIL import Image
 from automl_ad.bundle import runtime
 from automl_ad.bundle.runtime import list_sources, prepare
 from automl_ad.data.preprocessing import Preprocessing
-from automl_ad.data.reading import read_image
+from automl_ad.data.reading import read_deep_colour, read_image
 from automl_ad.errors import InputError
 
 
@@ -197,20 +197,67 @@ def test_every_image_of_every_array_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "kind"),
+    ("images", "fault"),
     [
-        (np.full((64, 64, 3), np.nan), r"float64 \[64, 64, 3\]"),
-        (np.zeros((64, 64), np.uint8), r"uint8 \[64, 64\]"),
-        (np.zeros((2, 3, 64, 64), np.uint8), r"uint8 \[2, 3, 64, 64\]"),
-        (np.zeros((0, 64, 3), np.uint8), r"uint8 \[0, 64, 3\]"),
-        ([np.zeros((64, 64, 4), np.uint8)], r"uint8 \[64, 64, 4\]"),
-        ([3], "int"),
-        (None, "NoneType"),
+        (np.full((64, 64, 3), np.nan), r"float64 \[64, 64, 3\], whose values have no known white: convert it to uint8"),
+        (np.zeros((64, 64), np.int64), r"int64 \[64, 64\], whose values have no known white"),
+        (np.zeros((2, 3, 64, 64), np.uint8), r"uint8 \[2, 3, 64, 64\], whose channels come first: move them last"),
+        (np.zeros((2, 5, 64, 64), np.uint8), r"uint8 \[2, 5, 64, 64\], which is no image: give grey \[H, W\]"),
+        (np.zeros((64, 64, 2), np.uint8), r"uint8 \[64, 64, 2\], whose two channels have no known meaning: give grey"),
+        (np.zeros(64, np.uint8), r"uint8 \[64\], which is no image"),
+        (np.zeros((0, 64, 3), np.uint8), r"uint8 \[0, 64, 3\], which has no pixels"),
+        ([np.zeros((64, 0), np.uint16)], r"uint16 \[64, 0\], which has no pixels"),
+        ([3], "one is int: give grey"),
+        (None, "one is NoneType: give grey"),
     ],
 )
-def test_arrays_of_another_kind_are_refused(images: Any, kind: str) -> None:
-    with pytest.raises(InputError, match=rf"must be uint8 \[H, W, 3\] .* one is {kind}: convert it to uint8"):
+def test_arrays_of_another_kind_are_refused_for_what_is_wrong(images: Any, fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
         list_sources(images)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "each"),
+    [
+        ((20, 30), 1, (20, 30)),
+        ((20, 30, 1), 1, (20, 30)),
+        ((20, 30, 3), 1, (20, 30, 3)),
+        ((20, 30, 4), 1, (20, 30, 4)),
+        ((5, 20, 30), 5, (20, 30)),
+        ((3, 20, 30), 3, (20, 30)),  # only the last dimension can be channels
+        ((5, 20, 30, 1), 5, (20, 30)),
+        ((5, 20, 30, 3), 5, (20, 30, 3)),
+        ((5, 20, 30, 4), 5, (20, 30, 4)),
+    ],
+)
+def test_dimensions_of_arrays(shape: tuple[int, ...], count: int, each: tuple[int, ...]) -> None:
+    found = [source for source in list_sources(np.zeros(shape, np.uint16)) if isinstance(source, np.ndarray)]
+    assert [source.shape for source in found] == [each] * count
+
+
+HOW = {"white_level": 4095, "black_level": 95, "background": 40}
+
+
+def picture(source: Path | npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    with runtime._picture(source, HOW, read_deep=read_deep_colour) as found:
+        return runtime._as_array(found.image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.bool_])
+@pytest.mark.parametrize("channels", [None, 3, 4])
+def test_arrays_are_read_as_files_of_that_kind(tmp_path: Path, dtype: type, channels: int | None) -> None:
+    if dtype is np.bool_ and channels:
+        pytest.skip("no file holds that")
+    rng = np.random.default_rng(0)
+    shape = (20, 30) if channels is None else (20, 30, channels)
+    values = rng.integers(0, 2 if dtype is np.bool_ else np.iinfo(dtype).max + 1, shape).astype(dtype)
+    path = tmp_path / "a.png"
+    if dtype is np.uint16 and channels:
+        cv2.imwrite(str(path), values[..., [2, 1, 0, 3][:channels]])
+    else:
+        Image.fromarray(values).save(path)
+    (source,) = list_sources(values)
+    np.testing.assert_array_equal(picture(source), picture(path))
 
 
 def test_nothing_to_judge_is_refused(tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ def test_a_clean_folder_needs_no_advice(folder: Path) -> None:
             "sentence": "Taken for: plain folder, 32 good images to learn from.",
         },
         "left_aside": [],
+        "grey_levels": report.grey_levels,
+        "black_level": None,
+        "white_level": None,
+        "transparent": 0,
+        "background": None,
         "advice": [],
     }
     assert not report.all_identical
