@@ -102,15 +102,15 @@ class Preprocessing(Rendering):
     def load_all(
         self,
         paths: Sequence[Path],
-        tell: Callable[[int, int], None] | None = None,
         threads: int | None = None,
+        tell: Callable[[int, int], None] | None = None,
     ) -> tuple[npt.NDArray[np.uint8], list[tuple[Path, str]]]:
         """Reads many files in threads, within the pixel budget of the process, leaving out those that cannot be read.
 
         Args:
             paths: The files.
-            tell: Called with how many files are read, and how many there are, after each.
             threads: How many; one per usable core when None.
+            tell: Called with how many files are read, and how many there are, after each.
 
         Returns:
             uint8 [N, 3, height, width] of the readable files in the order given, and (path, reason) of the others.

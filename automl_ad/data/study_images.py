@@ -155,6 +155,7 @@ def read_images(
     Args:
         settings: Which folder, and at which sizes.
         renderer: Chooses how stored pixels become 8-bit ones.
+        watch: Told of the images.
 
     Raises:
         InputError: There is none, all are excluded, or none can be read.
@@ -171,7 +172,7 @@ def read_images(
     preprocessing = {side: _preprocessing(working_size(sizes, side), largest, rendering) for side in settings.sides}
     if watch.found is not None:
         watch.found(len(readable), largest)
-    pixels, unread = preprocessing[max(settings.sides)].load_all(readable, watch.read)
+    pixels, unread = preprocessing[max(settings.sides)].load_all(readable, tell=watch.read)
     faults += [message for _, message in unread]
     lost = {path for path, _ in unread}
     kept = [path for path in readable if path not in lost]
@@ -229,6 +230,7 @@ def read_study_images(
     Args:
         settings: Which folder, at which sizes, and the seed of the split.
         renderer: Chooses how stored pixels become 8-bit ones; a study that exists keeps to what it began with.
+        watch: Told of the images.
 
     Raises:
         InputError: There are too few readable, distinct images, or none at all.

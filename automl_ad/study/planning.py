@@ -15,6 +15,7 @@ from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.study_images import StudyImages
 from automl_ad.evaluation.plan import Costs, Images, SuitePlan, choose_plan, expected_seconds
+from automl_ad.study.reference_panel import PANEL_LEVELS
 from automl_ad.synthesis.base import AnomalyFamily, Context
 from automl_ad.synthesis.registry import create_family
 
@@ -70,8 +71,8 @@ def measured_costs(
     panel = FeatureExtractor(EmbeddedBackbone(), baseline.device)
     return Costs(
         draw={name: _drawing_s(create_family(name, context), context) for name in families},
-        panel_pass=_pass_s(panel, some),
-        trial_pass=_pass_s(baseline, some),
+        panel_pass=_pass_s(panel, some, PANEL_LEVELS),
+        trial_pass=_pass_s(baseline, some, baseline.backbone.levels),
     )
 
 
@@ -94,12 +95,11 @@ def _drawing_s(family: AnomalyFamily, context: Context) -> float:
     return fmean(times)
 
 
-def _pass_s(extractor: FeatureExtractor, images: ImageSet) -> float:
+def _pass_s(extractor: FeatureExtractor, images: ImageSet, levels: Sequence[int]) -> float:
     """Seconds for one image."""
     batch = torch.from_numpy(next(images.batches(len(images))))
-    extractor.maps(batch[:1], extractor.backbone.levels)
+    extractor.maps(batch[:1], levels)
     start = time.perf_counter()
-    levels = extractor.maps(batch, extractor.backbone.levels)
-    if levels:
-        levels[-1].cpu()  # waits for a GPU
+    for maps in extractor.maps(batch, levels)[-1:]:
+        maps.cpu()  # waits for a GPU
     return (time.perf_counter() - start) / len(images)

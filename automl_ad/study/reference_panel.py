@@ -19,11 +19,12 @@ from automl_ad.study.configuration import Configuration
 from automl_ad.training import Budget, ignore_progress
 
 _RULE = ScoreAggregation("top", fraction=0.01)
-_LEVELS = [-3, -2, -1]
+PANEL_LEVELS = [-3, -2, -1]
+"""Levels of the embedded backbone that the members use."""
 _MEMBERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("padim", {"levels": _LEVELS}),
-    ("dfr", {"levels": _LEVELS, "model": "image_pca", "stride": 16, "variance": 0.95}),
-    ("patchcore", {"levels": _LEVELS[:2], "standardise": True}),
+    ("padim", {"levels": PANEL_LEVELS}),
+    ("dfr", {"levels": PANEL_LEVELS, "model": "image_pca", "stride": 16, "variance": 0.95}),
+    ("patchcore", {"levels": PANEL_LEVELS[:2], "standardise": True}),
 )
 
 
@@ -42,7 +43,7 @@ class _RecentFeatures(FeatureExtractor):
         kept = self._kept
         for place, batch in enumerate(images.batches(size)):
             if place == len(kept):
-                kept.append(dict(zip(_LEVELS, self.maps(torch.from_numpy(batch), _LEVELS), strict=True)))
+                kept.append(dict(zip(PANEL_LEVELS, self.maps(torch.from_numpy(batch), PANEL_LEVELS), strict=True)))
             yield [kept[place][level] for level in levels]
 
 
