@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from scipy.optimize import least_squares
 
-from automl_ad.data.groups.descriptions import FREQUENCIES, Descriptions, Floats
+from automl_ad.data.groups.descriptions import FREQUENCIES, THUMBNAIL, Descriptions, Floats
 from automl_ad.data.groups.light_fit import fit_light
 
 Kind = Literal["product", "light", "camera", "angle", "time"]
@@ -23,6 +23,8 @@ _POWER_LEFT_OVER = 0.6
 _FAINTEST_POWER = 1e-3
 """Power of rounding to 8 bits."""
 _ALIGNED = 0.7
+_LEAST_MOVED, _MOST_MOVED = 0.1, 4.0
+"""Movements of a part from image to image, in pixels of a thumbnail."""
 _CAMERA_CHANGE = np.log(1.25)
 _SEPARATED = 4.0
 """Standard deviations within the groups between their means."""
@@ -40,6 +42,22 @@ def kind_of(one: Descriptions, other: Descriptions) -> Literal["product", "light
     if _other_image(one, other) or (not aligned and _other_texture(one, other)):
         return "product"
     return "camera" if _other_camera(one, other) else "light"
+
+
+def is_moved(one: Descriptions, other: Descriptions) -> bool:
+    """Whether a small movement makes one mean image into the other: where a part lies makes no group."""
+    source, target = one.thumbnails.mean(axis=0), other.thumbnails.mean(axis=0)
+    window = cv2.createHanningWindow((THUMBNAIL, THUMBNAIL), cv2.CV_64F)
+    (across, down), _ = cv2.phaseCorrelate(source.mean(axis=2), target.mean(axis=2), window)
+    if not _LEAST_MOVED < np.hypot(across, down) < _MOST_MOVED:
+        return False
+    move = np.array([[1, 0, across], [0, 1, down]])
+    moved = np.asarray(
+        cv2.warpAffine(source, move, (THUMBNAIL, THUMBNAIL), borderMode=cv2.BORDER_REPLICATE), np.float64
+    )
+    fits = fit_light(source, target), fit_light(moved, target)
+    before, after = (float(np.max(fit.rest)) for fit in fits)
+    return abs(fits[1].tint) < _TINTED and before > _LEFT_OVER and after < max(_LEFT_OVER, before / 2)
 
 
 def _other_image(one: Descriptions, other: Descriptions) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from automl_ad.data.groups.descriptions import Descriptions, Floats
 from automl_ad.data.groups.file_facts import FileFacts
-from automl_ad.data.groups.kinds import Kind, kind_of
+from automl_ad.data.groups.kinds import Kind, is_moved, kind_of
 from automl_ad.data.groups.rotation import PolarMaps, is_rotated, varied_angle
 from automl_ad.data.groups.splitting import find_split
 
@@ -60,19 +60,19 @@ def _divided(
 ) -> list[Part]:
     part = replace(part, arc=varied_angle(maps.take(part.rows)))
     here = [facts[row] for row in part.rows]
-    second = None
-    if len(part.rows) >= 2 * smallest:
-        second = _second(images.take(part.rows), here, part.arc is not None, smallest)
-    if second is None:
+    if len(part.rows) < 2 * smallest:
         return [part]
-    sides = part.rows[~second], part.rows[second]
-    kind = _kind(sides, images, maps, facts)
-    parts = [Part(side, kind, beside) for side, beside in (sides, sides[::-1])]
-    return [found for side in parts for found in _divided(side, images, maps, facts, smallest)]
+    for second in _divisions(images.take(part.rows), here, part.arc is not None, smallest):
+        sides = part.rows[~second], part.rows[second]
+        kind = _kind(sides, images, maps, facts)
+        if kind is not None:
+            parts = [Part(side, kind, beside) for side, beside in (sides, sides[::-1])]
+            return [found for side in parts for found in _divided(side, images, maps, facts, smallest)]
+    return [part]
 
 
-def _second(images: Descriptions, facts: Sequence[FileFacts], turned: bool, smallest: int) -> _Members | None:
-    """The members of the second group, by the clearest gap, or else by what the files say."""
+def _divisions(images: Descriptions, facts: Sequence[FileFacts], turned: bool, smallest: int) -> Iterator[_Members]:
+    """Members of the second group: by the clearest gap first, and by what the files say last."""
     sample = np.linspace(0, len(facts) - 1, min(len(facts), _MOST_COMPARED)).astype(np.int64)
     fewest = max(3, smallest * len(sample) // len(facts))
     found = []
@@ -80,13 +80,14 @@ def _second(images: Descriptions, facts: Sequence[FileFacts], turned: bool, smal
         split = find_split(points[sample], fewest, _FLOORS[name])
         if split is not None:
             found.append((split.clarity, points, split.second))
-    if not found:
-        return _by_files(facts, smallest)
-    _, points, second = max(found, key=lambda item: item[0])
-    if len(sample) == len(facts):
-        return second
-    nearest = KNeighborsClassifier(1).fit(points[sample], second)
-    return np.asarray(nearest.predict(points), np.bool_)
+    for _, points, second in sorted(found, key=lambda item: -item[0]):
+        if len(sample) == len(facts):
+            yield second
+        else:
+            yield np.asarray(KNeighborsClassifier(1).fit(points[sample], second).predict(points), np.bool_)
+    by_files = _by_files(facts, smallest)
+    if by_files is not None:
+        yield by_files
 
 
 def _blocks(images: Descriptions, turned: bool) -> dict[str, Floats]:
@@ -109,9 +110,12 @@ def _file_values(facts: Sequence[FileFacts]) -> list[list[str]]:
     return [[fact.camera for fact in facts], [str(fact.size) for fact in facts], [fact.mode for fact in facts]]
 
 
-def _kind(sides: tuple[_Rows, _Rows], images: Descriptions, maps: PolarMaps, facts: Sequence[FileFacts]) -> Kind:
+def _kind(sides: tuple[_Rows, _Rows], images: Descriptions, maps: PolarMaps, facts: Sequence[FileFacts]) -> Kind | None:
+    """What sets two groups apart; None if that is only where the part lies."""
     kind = kind_of(images.take(sides[0]), images.take(sides[1]))
     if kind == "product":
+        if is_moved(images.take(sides[0]), images.take(sides[1])):
+            return None
         return "angle" if is_rotated(maps.take(sides[0]), maps.take(sides[1])) else "product"
     return "camera" if any(_told_apart(values, sides) for values in _file_values(facts)) else kind
 

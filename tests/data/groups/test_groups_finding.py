@@ -142,6 +142,7 @@ VARIETIES: dict[str, Draw] = {
     "focus": lambda rng: np.asarray(cv2.GaussianBlur(plate(rng), (0, 0), rng.uniform(0.3, 2.5))),
     "pitch": lambda rng: weave(rng, rng.uniform(6, 12)),
     "coarseness": lambda rng: grain(rng, np.exp(rng.uniform(0.3, 1.5))),
+    "place": lambda rng: np.roll(plate(rng), int(rng.integers(-1, 2)) * 3, axis=1),
     "radius": lambda rng: ring(rng, radius=rng.uniform(24, 40)),
 }
 
