@@ -71,7 +71,7 @@ def test_where_the_images_were_moved_is_asked_for_and_passed_on(
     field = next(item for item in app.text_input if item.label == "Folder of the good images")
     field.input(str(tmp_path / "nowhere")).run()
     _press(app, "Build the bundle")
-    assert "does not exist" in _text(app)
+    assert "nowhere is not there" in _text(app)
     (tmp_path / "new").mkdir()
     next(item for item in app.text_input if item.label == field.label).input(str(tmp_path / "new")).run()
     _press(app, "Build the bundle")
