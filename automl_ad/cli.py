@@ -146,6 +146,15 @@ _Dataset = Annotated[
     typer.Argument(help="Folder of labelled images, in any common layout.", metavar="[DATASET]", show_default=False),
 ]
 _Name = Annotated[str, typer.Argument(help="Name of a study.", metavar="NAME")]
+_MovedImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        help="Where the study's good images are now, if they were moved; the contents are compared.",
+        metavar="DIR",
+        show_default="where the search read them",
+    ),
+]
 _Bundle = Annotated[Path, typer.Argument(help="Folder or .zip file that `export` wrote.", metavar="BUNDLE")]
 _Workspace = Annotated[Path | None, option("workspace")]
 _Storage = Annotated[str | None, option("storage")]
@@ -244,6 +253,7 @@ def export(
     precision: Annotated[
         Precision, typer.Option(help="Numbers that the graph computes with; fp32 is exact.")
     ] = Precision.fp32,
+    images: _MovedImages = None,
     workspace: _Workspace = None,
     storage: _Storage = None,
     verbose: _Verbose = False,
@@ -254,8 +264,9 @@ def export(
     from automl_ad.results import ExportResult
 
     choice = _trial_choice(trial)
+    _existing(images, "--images")
     with _library() as api, _progress(verbose, quiet) as listener:
-        study = api.Study.open(name, workspace=workspace, storage=storage)
+        study = api.Study.open(name, workspace=workspace, storage=storage, images=images)
         path = study.export(output, trial=choice, listener=listener, precision=precision.value)
         answer = ExportResult(study=name, trial=choice, bundle=str(path), **dict(api.describe(path)))
     _present(answer, "export_report", as_json)
@@ -376,6 +387,7 @@ def assess(
     name: _Name,
     dataset: _Dataset = None,
     defects: _Defects = None,
+    images: _MovedImages = None,
     workspace: _Workspace = None,
     storage: _Storage = None,
     verbose: _Verbose = False,
@@ -387,8 +399,9 @@ def assess(
         raise InputError("assess needs real defects: give labelled images as DATASET, a few as --defects DIR, or both.")
     _existing(dataset, "DATASET")
     _existing(defects, "--defects")
+    _existing(images, "--images")
     with _library() as api, _progress(verbose, quiet) as listener:
-        study = api.Study.open(name, workspace=workspace, storage=storage)
+        study = api.Study.open(name, workspace=workspace, storage=storage, images=images)
         answer = study.assess(dataset, defects=defects, listener=listener)
     _present(answer, "assessment_report", as_json)
 

@@ -412,6 +412,15 @@ def test_export_chooses_a_trial(library: FakeLibrary, text: str, trial: str | in
     assert library.calls[-2][2] == {"trial": trial, "precision": "int8"}
 
 
+@pytest.mark.parametrize("command", [["export", "bolts", "--output", "out"], ["assess", "bolts", "{}"]])
+def test_moved_images_are_named(library: FakeLibrary, tmp_path: Path, command: list[str]) -> None:
+    library.answers |= {"export": Path("out"), "describe": BUNDLE, "assess": AssessmentResult(study="bolts")}
+    words = [word.format(tmp_path) for word in command]
+    assert run(*words, "--images", tmp_path).exit_code == 0
+    assert library.calls[0] == ("open_study", ("bolts",), {"workspace": None, "storage": None, "images": tmp_path})
+    refused(run(*words, "--images", "/no/such"), "--images /no/such does not exist")
+
+
 def test_export_refuses_an_unknown_precision(library: FakeLibrary) -> None:
     result = run("export", "bolts", "--output", "out", "--precision", "fp8")
     assert result.exit_code == 2

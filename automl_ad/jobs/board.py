@@ -92,13 +92,21 @@ class JobBoard:
         settings = requested_settings(images, name=name, **options)
         return self._start_search(name or images.absolute().name, settings)
 
-    def resume_search(self, study: str, *, time_budget: float | str | None = None, trials: int | None = None) -> str:
+    def resume_search(
+        self,
+        study: str,
+        *,
+        time_budget: float | str | None = None,
+        trials: int | None = None,
+        images: Path | None = None,
+    ) -> str:
         """Starts a search that goes on with a study and all its settings.
 
         Args:
             study: Name of the study.
             time_budget: For this run, in place of that of the study: seconds, or text such as ``10m``.
             trials: Most candidates in all, in place of those of the study.
+            images: Where its good images are now, if they were moved.
 
         Returns:
             The job's id.
@@ -107,16 +115,19 @@ class JobBoard:
             InputError: Its images are gone, or an option is out of range.
             StudyError: There is no such study, or it is being searched.
         """
-        settings = Study.open(study, self._workspace, self._storage).settings
+        settings = Study.open(study, self._workspace, self._storage, images=images).settings
         return self._start_search(study, changed_settings(settings, time_budget=time_budget, trials=trials))
 
-    def start_export(self, study: str, trial: str | int = "best", precision: Precision = "fp32") -> str:
+    def start_export(
+        self, study: str, trial: str | int = "best", precision: Precision = "fp32", images: Path | None = None
+    ) -> str:
         """Starts writing the bundle of one trial: ``bundle.zip`` in the job's folder.
 
         Args:
             study: Name of the study.
             trial: ``best``, ``picked`` or a trial number.
             precision: ``fp32``, ``fp16`` or ``int8``.
+            images: Where the study's good images are now, if they were moved.
 
         Returns:
             The job's id; its result is ``bundle``, the path of the file, and ``manifest``.
@@ -125,15 +136,16 @@ class JobBoard:
             StudyError: There is no such study or complete trial.
         """
         number = Study.open(study, self._workspace, self._storage).chosen(trial).number
-        return self._start(study, ExportTask(trial=number, precision=precision))
+        return self._start(study, ExportTask(trial=number, precision=precision, images=images))
 
-    def start_try(self, study: str, trials: Sequence[int], pictures: Path) -> str:
+    def start_try(self, study: str, trials: Sequence[int], pictures: Path, images: Path | None = None) -> str:
         """Starts letting some trials judge images; see `automl_ad.reporting.user_image_trials.try_images`.
 
         Args:
             study: Name of the study.
             trials: Numbers of complete trials.
             pictures: Folder with ``unlabelled``, ``good`` and ``defect`` in it, or some of these.
+            images: Where the study's good images are now, if they were moved.
 
         Returns:
             The job's id.
@@ -148,7 +160,7 @@ class JobBoard:
             raise InputError("No trial is chosen; choose one or more complete ones.")
         if not (pictures.is_dir() and list_images(pictures)):
             raise InputError(f"{pictures} holds no pictures; add some first.")
-        return self._start(study, TryTask(trials=numbers, pictures=pictures.absolute()))
+        return self._start(study, TryTask(trials=numbers, pictures=pictures.absolute(), images=images))
 
     def state(self, job: str) -> JobState:
         """How a job stands.

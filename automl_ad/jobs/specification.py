@@ -29,19 +29,21 @@ class SearchTask(_Section):
 
 
 class ExportTask(_Section):
-    """Write the bundle of one trial."""
+    """Write the bundle of one trial; ``images`` is where the good images are, if they were moved."""
 
     kind: Literal["export"] = "export"
     trial: int
     precision: Precision
+    images: Path | None = None
 
 
 class TryTask(_Section):
-    """Let some trials judge images of the user's own."""
+    """Let some trials judge images of the user's own; ``images`` is where the good ones are, if they were moved."""
 
     kind: Literal["try"] = "try"
     trials: tuple[int, ...] = Field(min_length=1)
     pictures: Path
+    images: Path | None = None
 
 
 Task = Annotated[SearchTask | ExportTask | TryTask, Field(discriminator="kind")]

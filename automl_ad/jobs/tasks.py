@@ -36,9 +36,11 @@ def perform(folder: JobFolder, storage: str | None, tell: Listener) -> dict[str,
         case SearchTask() as task:
             found = _search(task, StudyFolder(folder.workspace, wanted.study), storage, tell)
         case ExportTask() as task:
-            found = _export(task, Study.open(wanted.study, folder.workspace, storage), folder, tell)
+            study = Study.open(wanted.study, folder.workspace, storage, images=task.images)
+            found = _export(task, study, folder, tell)
         case TryTask() as task:
-            found = _try(task, Study.open(wanted.study, folder.workspace, storage), folder, tell)
+            study = Study.open(wanted.study, folder.workspace, storage, images=task.images)
+            found = _try(task, study, folder, tell)
     return dict(plain(found))
 
 

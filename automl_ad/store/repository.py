@@ -85,9 +85,13 @@ class Repository:
             row.suite_hash = suite_hash
 
     def set_settings(self, name: str, settings: Mapping[str, Any]) -> None:
-        """Replaces the settings by those of the newest run: budgets, limits and devices may change between runs."""
+        """Replaces the settings by those of the newest run.
+
+        Budgets, limits and devices may change between runs, and so may the folder that holds the images.
+        """
         with self._changing(name) as (_, row):
             row.settings = dict(settings)
+            row.images = str(settings.get("images", row.images))
 
     def set_warnings(self, name: str, warnings: Sequence[str]) -> None:
         """Replaces the study's warnings."""

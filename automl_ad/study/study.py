@@ -11,9 +11,10 @@ from typing import Any
 from automl_ad.bundle.export import ExportImages, bundle_contents
 from automl_ad.bundle.precision import Precision
 from automl_ad.bundle.writing import check_output, write_bundle
+from automl_ad.data.choosing_rendering import Renderer
 from automl_ad.data.folder import find_images
 from automl_ad.data.labelled_sets import LabelledSet, read_labelled
-from automl_ad.data.study_images import ReadingWatch, read_study_images
+from automl_ad.data.study_images import ReadingWatch, StudyImages, read_study_images
 from automl_ad.errors import InputError, StudyError, WeightsError
 from automl_ad.memory import memory_explained
 from automl_ad.results import (
@@ -45,7 +46,7 @@ from automl_ad.study.memory_need import require_memory, search_need
 from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
 from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
 from automl_ad.study.runner import SearchRunner, export_command, feature_cache, place_options
-from automl_ad.study.settings import StudySettings
+from automl_ad.study.settings import StudySettings, changed_settings
 from automl_ad.study.stored_rendering import renderer_of
 from automl_ad.study.suites import draw_study_data
 from automl_ad.suggestions import suggested_command
@@ -56,20 +57,30 @@ from automl_ad.workspace import workspace_folder
 class Study:
     """One search over one folder of good images, and its results."""
 
-    def __init__(self, folder: StudyFolder, url: str, repository: Repository) -> None:
+    def __init__(self, folder: StudyFolder, url: str, repository: Repository, images: str | Path | None = None) -> None:
         self.name = folder.name
+        self._images = None if images is None else Path(images).absolute()
         self.folder = folder
         self.url = url
         self._repository = repository
 
     @classmethod
-    def open(cls, name: str, workspace: str | Path | None = None, storage: str | None = None) -> Study:
+    def open(
+        cls,
+        name: str,
+        workspace: str | Path | None = None,
+        storage: str | None = None,
+        *,
+        images: str | Path | None = None,
+    ) -> Study:
         """Opens a study that exists.
 
         Args:
             name: Its name.
             workspace: Its workspace; the default one when None.
             storage: Database URL; the workspace's SQLite file when None.
+            images: Where its good images are now, if they were moved since the search; the contents are compared when
+                they are needed.
 
         Raises:
             StoreError: There is no database.
@@ -77,7 +88,7 @@ class Study:
         """
         folder = StudyFolder(workspace_folder(workspace), name)
         url = storage or default_url(folder.workspace)
-        study = cls(folder, url, Repository(open_engine(url, must_exist=True)))
+        study = cls(folder, url, Repository(open_engine(url, must_exist=True)), images)
         study._record()
         return study
 
@@ -139,8 +150,9 @@ class Study:
 
     @property
     def settings(self) -> StudySettings:
-        """The settings of the newest run of the study."""
-        return StudySettings(**self._record().settings)
+        """The settings of the newest run of the study, with the folder of images that it was opened with."""
+        settings = StudySettings(**self._record().settings)
+        return settings if self._images is None else changed_settings(settings, images=self._images)
 
     @property
     def searching(self) -> bool:
@@ -294,8 +306,13 @@ class Study:
         """
         settings, known = self.settings, self._record()
         watch = _watch(settings, listener, f"Study {self.name}")
-        normals = read_study_images(settings, renderer_of(known), watch)
+        normals = self._good_images(settings, renderer_of(known), watch)
         if normals.fingerprint != known.fingerprint:
+            if self._images is not None:
+                raise InputError(
+                    f"--images {self._images} does not hold the images that study {self.name} was searched with; name "
+                    "the folder that holds them all and no others."
+                )
             raise InputError(
                 f"The images in {settings.images} changed since study {self.name}; restore them or search again."
             )
@@ -304,6 +321,14 @@ class Study:
         self._check_weights(backbones, known.meaning["backbones"])
         data = draw_study_data(settings, normals, self.folder, device, listener)
         return StudyContext.of(data, backbones, self.folder, settings)
+
+    def _good_images(self, settings: StudySettings, renderer: Renderer, watch: ReadingWatch) -> StudyImages:
+        if self._images is None and not settings.images.exists():
+            raise InputError(
+                f"{settings.images}, the folder of good images of study {self.name}, does not exist; if it was moved, "
+                "name its new place with --images."
+            )
+        return read_study_images(settings, renderer, watch)
 
     @flushed_denormals()
     def rerank(self, defects: str | Path, listener: Listener | None = None) -> RerankResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
@@ -13,6 +14,7 @@ from parts import state
 from parts.address import choose_study, link
 from parts.blocks import problem
 from parts.jobs_view import show_progress, stop_job
+from parts.moved_images import moved_images, moved_images_field
 from parts.wording import as_code, counted, moment, plain
 
 _Colour = Literal["blue", "orange", "green"]
@@ -131,13 +133,14 @@ def _resume(summary: StudyOverview) -> None:
             key=f"trials_{summary.name}",
             placeholder="as before",
         )
+        moved = moved_images_field(summary.name, Path(summary.images))
         if st.button(f"{label} now", key=f"resume_{summary.name}", type="primary"):
-            _start_again(summary.name, budget.strip() or None, trials)
+            _start_again(summary.name, budget.strip() or None, trials, moved)
 
 
-def _start_again(name: str, budget: str | None, trials: int | None) -> None:
+def _start_again(name: str, budget: str | None, trials: int | None, moved: str) -> None:
     try:
-        state.board().resume_search(name, time_budget=budget, trials=trials)
+        state.board().resume_search(name, time_budget=budget, trials=trials, **moved_images(moved))
     except AutomlAdError as error:
         problem(error)
     else:

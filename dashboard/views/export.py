@@ -14,6 +14,7 @@ from parts import state
 from parts.blocks import empty_state, page_head, problem
 from parts.bundle_view import bundle_name, show_bundle
 from parts.jobs_view import follow_job
+from parts.moved_images import moved_images, moved_images_field
 from parts.wording import candidate, moment, plain
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _order(study: Study, rows: list[TrialRow]) -> None:
     by_number = {row.number: row for row in rows}
     asked = state.parameter("trial") or ""
     first = numbers.index(int(asked)) if asked.isdecimal() and int(asked) in by_number else _first(rows)
+    moved = moved_images_field(study.name, study.settings.images)
     with st.form("export", border=True, enter_to_submit=False):
         number = st.selectbox("Trial", numbers, index=first, format_func=lambda number: _label(by_number[number]))
         precision = st.radio(
@@ -64,7 +66,7 @@ def _order(study: Study, rows: list[TrialRow]) -> None:
     )
     if started and number is not None and precision is not None:
         try:
-            job = state.board().start_export(study.name, number, precision)
+            job = state.board().start_export(study.name, number, precision, **moved_images(moved))
         except AutomlAdError as error:
             problem(error)
         else:

@@ -15,6 +15,7 @@ from automl_ad.jobs.folder import JobFolder
 from parts.blocks import empty_state, page_head, problem
 from parts.candidates import choose_several, proposal
 from parts.jobs_view import follow_job
+from parts.moved_images import moved_images, moved_images_field
 from parts.state import board, current_study, is_searching, trial_table, workspace
 from parts.user_images import LABELS, LIMITS, Shelf, in_words
 from parts.user_images_view import ORDERS, in_order, reranked, show_tried
@@ -82,9 +83,10 @@ def _shelf() -> bool:
 def _start(rows: Sequence[TrialRow], ready: bool) -> None:
     picked = [row.number for row in rows if row.picked]
     numbers = choose_several(rows, "Candidates", list(dict.fromkeys(picked + proposal(rows)))[:4])
+    moved = moved_images_field(study.name, study.settings.images)
     if st.button("Try them", type="primary", disabled=not (ready and numbers)):
         try:
-            board().start_try(study.name, numbers, shelf.folder)
+            board().start_try(study.name, numbers, shelf.folder, **moved_images(moved))
         except AutomlAdError as error:
             problem(error)
 

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import automl_ad
+from automl_ad.errors import InputError
 from automl_ad.jobs import JobBoard, JobState
 from automl_ad.results import BundleResult
 from automl_ad.study.progress import Event
@@ -51,6 +52,40 @@ def _app(**parameters: str) -> AppTest:
 
 def _text(app: AppTest) -> str:
     return "\n".join(str(part.value) for part in [*app.markdown, *app.caption, *app.error, *app.info])
+
+
+def test_where_the_images_were_moved_is_asked_for_and_passed_on(
+    study: automl_ad.Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def start(self: JobBoard, study: str, trial: int, precision: str, **options: Any) -> str:
+        asked.append(options)
+        raise InputError("That is enough.")
+
+    monkeypatch.setattr(JobBoard, "start_export", start)
+    settings = study.settings.model_copy(update={"images": tmp_path / "gone"})
+    study.repository.set_settings("parts", settings.model_dump(mode="json"))
+    app = _app(study="parts")
+    assert "gone" in app.warning[0].value
+    field = next(item for item in app.text_input if item.label == "Folder of the good images")
+    field.input(str(tmp_path / "nowhere")).run()
+    _press(app, "Build the bundle")
+    assert "nowhere is not there" in _text(app)
+    (tmp_path / "new").mkdir()
+    next(item for item in app.text_input if item.label == field.label).input(str(tmp_path / "new")).run()
+    _press(app, "Build the bundle")
+    assert asked == [{"images": tmp_path / "new"}]
+    assert "That is enough" in _text(app)
+
+
+def test_images_in_their_place_are_not_asked_for(study: automl_ad.Study) -> None:
+    assert [item.label for item in _app(study="parts").text_input] == []
+
+
+def _press(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception
 
 
 def test_without_a_study_the_page_says_where_to_go(workspace: Path) -> None:
