@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
@@ -264,13 +264,28 @@ def _groups(model: nn.Module, plan: TrainingPlan) -> list[dict[str, Any]]:
     return [{"params": weights, "lr": share} for share, weights in groups.items()]
 
 
+@contextmanager
+def _sound_convolutions() -> Iterator[None]:
+    """Leaves oneDNN out on processors with AVX2 and nothing newer.
+
+    There the gradients of some convolutions abort the process or end in a segmentation fault (torch 2.14.1; not with
+    ONEDNN_MAX_CPU_ISA=AVX). PyTorch's own kernels take about as long.
+    """
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+    else:
+        yield
+
+
 def _step(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], plan: TrainingPlan) -> Tensor:
     """Makes one step and returns its loss, still on its device."""
     optimiser.zero_grad()
     parts: list[Tensor] = []
     for _ in range(plan.accumulate):
-        part = loss().float() / plan.accumulate
-        torch.autograd.backward(part)
+        with _sound_convolutions():
+            part = loss().float() / plan.accumulate
+            torch.autograd.backward(part)
         parts.append(part.detach())
     if plan.clip is not None:
         nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], plan.clip)

@@ -359,7 +359,7 @@ class Study:
         """Judges every finished trial on labelled images, beside its proxy score, or re-ranks by a few defects.
 
         Args:
-            dataset: Labelled images in MVTec layout.
+            dataset: Labelled images in any of the layouts of `automl_ad.data.layouts`.
             listener: Called with progress.
             defects: Folder of 1 to 20 pictures of defects, instead of ``dataset`` or beside it.
 
