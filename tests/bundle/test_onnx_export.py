@@ -6,7 +6,6 @@ import sys
 import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -62,18 +61,6 @@ def test_openvino_reads_the_graph(name: str) -> None:
         found = compiled(pictures()[:count])
         np.testing.assert_allclose(found["score"], scores[:count], atol=1e-3 * scores.std())
         np.testing.assert_allclose(found["map"], maps[:count], atol=1e-2 * maps.std(), rtol=1e-4)
-
-
-@pytest.mark.skipif(int(cv2.__version__.split(".")[0]) < 5, reason="OpenCV 4 does not support the operators")
-@pytest.mark.parametrize("name", ["patchcore", "dfr-image_pca", "padim-network"])
-def test_opencv_reads_the_graph(name: str) -> None:
-    maps, scores = answers(name)
-    for count in (1, 8):
-        network = cv2.dnn.readNetFromONNX(np.frombuffer(graph_of(name), np.uint8))
-        network.setInput(pictures()[:count])
-        found_maps, found_scores = network.forward(["map", "score"])
-        np.testing.assert_allclose(found_scores, scores[:count], atol=1e-3 * scores.std())
-        np.testing.assert_allclose(found_maps, maps[:count], atol=1e-2 * maps.std(), rtol=1e-4)
 
 
 def test_equal_detectors_give_equal_bytes_wherever_they_are_exported() -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -70,10 +69,6 @@ ENGINES = [
     pytest.param(
         "openvino",
         marks=pytest.mark.skipif(platform.machine() == "ARM64", reason="OpenVINO has no wheels for Windows on ARM"),
-    ),
-    pytest.param(
-        "cv2",
-        marks=pytest.mark.skipif(int(cv2.__version__.split(".")[0]) < 5, reason="OpenCV 4 lacks some operators"),
     ),
 ]
 
