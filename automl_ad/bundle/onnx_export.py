@@ -125,18 +125,7 @@ def _exported(graph: nn.Module, size: tuple[int, int]) -> Any:
     optimizer.optimize(program.model, input_size_limit=_UNLIMITED, output_size_limit=_UNLIMITED)
     model = program.model_proto
     strip(model)
-    _spell_out_fills(model)
     return model
-
-
-def _spell_out_fills(model: Any) -> None:
-    """Writes the zero that ``ConstantOfShape`` fills with by default: OpenCV reads no graph that leaves it out."""
-    from onnx import TensorProto, helper
-
-    zero = helper.make_attribute("value", helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0]))
-    for node in model.graph.node:
-        if node.op_type == "ConstantOfShape" and not node.attribute:
-            node.attribute.append(zero)
 
 
 def strip(model: Any) -> None:
