@@ -23,9 +23,10 @@ FINE_TAIL = 0.02
 HEADROOM = 0.25
 """Room above and below the band for defects, as a share of its width.
 
-On drawn thermal images whose good parts span 1,200 of 65,536 values, a hot spot as bright as 1.1 times the band scores
-like a good part without headroom and far above all good parts with it; a quarter leaves two thirds of the 256 levels to
-the good parts.
+Measured with drawn thermal images of a ring that spans 1,200 of 65,536 values, and a per-pixel Gaussian as detector: a
+hot spot on the brightest place of the ring, 5 % to 50 % of the band brighter than it, has an image AUROC of 0.28
+without room (both are clipped to white) and of 1.00 with an eighth or a quarter. Half a band leaves the good parts 141
+of the 256 levels instead of 186 and misses some of the faintest spots (0.92).
 """
 LEAST_BAND = 16
 """Values that a band spans at least: narrower ones are the noise of a uniform area."""
