@@ -303,7 +303,7 @@ def prepare(image: Array, preprocessing: Mapping[str, Any]) -> Array:
 def _resized(image: Image.Image, preprocessing: Mapping[str, Any]) -> Array:
     """As `prepare`, of an image ``L`` or ``RGB``: grey takes a quarter of the memory and gives the same values."""
     height, width = _first_size(preprocessing)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR).convert("RGB")
+    resized = image.resize((width, height), Image.Resampling.BILINEAR).convert("RGB")  # small by now
     return np.asarray(resized.resize((preprocessing["width"], preprocessing["height"]), Image.Resampling.BOX))
 
 
@@ -481,6 +481,9 @@ _DRAFT_SHARE = 2
 """A reduced JPEG keeps at least so many times the working size a side, so that it is still reduced with a filter."""
 _STRIP = 1 << 22
 """Pixels converted at a time; bounds the memory on large images."""
+# Blocks above 32 MiB go back to the system when they are freed; smaller ones glibc keeps, for each thread its own.
+_core: Any = Image.core  # type: ignore[attr-defined]  # documented, but not among the names that Pillow types
+_core.set_block_size(max(_core.get_block_size(), 1 << 26))
 
 
 @contextmanager
@@ -603,8 +606,13 @@ def _eight_bit(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         whole = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
         return whole.convert("L" if whole.mode == "LA" else "RGB"), whole.getchannel("A")
     if image.mode in ("1", "L"):
-        return image.convert("L"), None
-    return image.convert("RGBA").convert("RGB") if image.mode == "PA" else image.convert("RGB"), None
+        return _in_mode(image, "L"), None
+    return _in_mode(image.convert("RGBA") if image.mode == "PA" else image, "RGB"), None
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Without the copy that Pillow makes where the mode is the same; the decoded pixels outlive their closed file."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _deep_colour(

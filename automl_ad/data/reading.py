@@ -258,8 +258,13 @@ def _eight_bit(image: Image.Image) -> StoredPixels:
         whole = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
         return StoredPixels(whole.convert("L" if whole.mode == "LA" else "RGB"), whole.getchannel("A"))
     if image.mode in ("1", "L"):
-        return StoredPixels(image.convert("L"), None)
-    return StoredPixels(image.convert("RGBA").convert("RGB") if image.mode == "PA" else image.convert("RGB"), None)
+        return StoredPixels(_in_mode(image, "L"), None)
+    return StoredPixels(_in_mode(image.convert("RGBA") if image.mode == "PA" else image, "RGB"), None)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Without the copy that Pillow makes where the mode is the same; the decoded pixels outlive their closed file."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _integers(image: Image.Image, depth: int) -> _Pixels:

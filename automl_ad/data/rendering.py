@@ -26,6 +26,10 @@ STRIP = 1 << 22
 
 Pixels = npt.NDArray[np.generic]
 
+# Blocks above 32 MiB go back to the system when they are freed; smaller ones glibc keeps, for each thread its own.
+_core: Any = Image.core  # type: ignore[attr-defined]  # documented, but not among the names that Pillow types
+_core.set_block_size(max(_core.get_block_size(), 1 << 26))
+
 
 class Rendering(BaseModel):
     """How stored pixels become 8-bit ones; a study and its bundle share it.
