@@ -491,9 +491,7 @@ def dashboard(
             )
         print(place.url, flush=True)
 
-    code = serve(
-        workspace, storage, port=port, address=address, base_path=base_path, browser=browser, announce=say
-    )
+    code = serve(workspace, storage, port=port, address=address, base_path=base_path, browser=browser, announce=say)
     if code:
         _note(f"The dashboard's server ended with exit code {code}; see its output above.")
         raise typer.Exit(FAULT)

@@ -162,12 +162,13 @@ def checked_base_path(given: str) -> str:
     Raises:
         InputError: It holds a character that has another meaning in URLs, an empty segment, ``.`` or ``..``.
     """
-    path = given.removeprefix("/").removesuffix("/")
-    segments = path.split("/") if path else []
+    if given in ("", "/"):
+        return ""
+    segments = given.removeprefix("/").removesuffix("/").split("/")
     if any(segment in (".", "..") or not _PATH_SEGMENT.fullmatch(segment) for segment in segments):
         raise InputError(
-            f"--base-path {given!r} cannot be the path of a URL; give one such as /ad, of letters, digits, -, _, . or ~ "
-            "between single slashes."
+            f"--base-path {given!r} cannot be the path of a URL; give one such as /ad, of letters, digits, -, _, . "
+            "or ~ between single slashes."
         )
     return "".join(f"/{segment}" for segment in segments)
 

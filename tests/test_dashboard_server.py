@@ -124,7 +124,8 @@ BAD_BASE_PATHS = (
 
 
 @pytest.mark.parametrize("given", BAD_BASE_PATHS)
-def test_what_is_no_path_of_a_url_is_refused_in_one_sentence(given: str) -> None:
+def test_what_is_no_path_of_a_url_is_refused_in_one_sentence(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard_server.subprocess, "Popen", lambda *_, **__: FakeServer(3))
     result = CliRunner().invoke(app, ["dashboard", "--no-browser", "--base-path", given])
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: --base-path {given!r} cannot be the path of a URL; give one such as /ad")
@@ -212,7 +213,9 @@ def test_a_base_path_needs_a_token_for_others_reach_the_proxy(monkeypatch: pytes
         return FakeServer(0)
 
     monkeypatch.setattr(dashboard_server.subprocess, "Popen", start)
-    result = CliRunner().invoke(app, ["dashboard", "--no-browser", "--base-path", "ad/", "--port", str(free_port("127.0.0.1"))])
+    result = CliRunner().invoke(
+        app, ["dashboard", "--no-browser", "--base-path", "ad/", "--port", str(free_port("127.0.0.1"))]
+    )
     ((flags, env),) = seen
     assert "--server.baseUrlPath=/ad" in flags
     assert not [flag for flag in flags if "allowedHosts" in flag]  # the proxy's host name is not known here
