@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
@@ -259,6 +260,8 @@ def test_the_real_server_answers_and_ends_quietly(tmp_path: Path, base_path: str
             assert root.endswith(f"{base_path}/")
             assert answer(f"{root}_stcore/health") == "ok"
             assert "<title>" in answer(url)
+            if base_path:
+                assert upgraded(root, host="line-pc").startswith("HTTP/1.1 101 ")
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=PATIENCE_S)
         finally:
@@ -271,6 +274,19 @@ def test_the_real_server_answers_and_ends_quietly(tmp_path: Path, base_path: str
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url, timeout=5)
     assert not (tmp_path / "ws").exists()
+
+
+def upgraded(root: str, host: str) -> str:
+    """The status line of the server's answer to a WebSocket that a proxy passes on under its own host name."""
+    place = urlsplit(root)
+    lines = [
+        f"GET {place.path}_stcore/stream HTTP/1.1",
+        *(f"Host: {host}", f"Origin: https://{host}", "Upgrade: websocket", "Connection: upgrade"),
+        *("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+    ]
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return connection.recv(200).decode(errors="replace").splitlines()[0]
 
 
 def answer(url: str) -> str:
