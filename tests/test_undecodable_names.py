@@ -14,6 +14,7 @@ import pytest
 
 import automl_ad
 from automl_ad.errors import InputError
+from automl_ad.study.settings import preset_path
 
 ODD_IMAGE, ODD_FOLDER = os.fsdecode(b"part\xff.png"), os.fsdecode(b"folder\xff")
 
@@ -46,14 +47,17 @@ def odd(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle in a folder of such a name, of a study on images of such names."""
     workspace = tmp_path_factory.mktemp("workspace")
+    file = workspace / "study.yaml"
+    file.write_text(f"{preset_path('quick').read_text()}\nfamilies: [texture, cutpaste]\nper_cell: 4\n")
     study = automl_ad.search(
         odd / "good",
         name="odd",
         workspace=workspace,
+        study_file=file,
         backbones=["embedded"],
         methods=["padim"],
         trials=1,
-        time_budget=60,
+        time_budget=600,
         image_size=32,
         ensemble=False,
         defects=odd / ODD_FOLDER,
