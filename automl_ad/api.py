@@ -36,6 +36,7 @@ from automl_ad.results import (
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.repository import Repository
+from automl_ad.store.stored_text import check_stored_text
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.settings import Preset, requested_settings
 from automl_ad.study.study import Study
@@ -370,8 +371,12 @@ def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None
 
     Returns:
         The answer of the search, with ``dataset``, ``bundle``, ``prediction`` and ``evaluation`` added.
+
+    Raises:
+        InputError: The path of ``output`` is not UTF-8.
     """
     folder = Path(output)
+    check_stored_text(folder.absolute(), "--output")
     tell = listener or ignore_events
     dataset = folder / "parts"
     if not dataset.is_dir():

@@ -469,20 +469,29 @@ def dashboard(
     address: Annotated[
         str, typer.Option(help="Address to serve on; others than this machine need a token.", metavar="ADDRESS")
     ] = "127.0.0.1",
+    base_path: Annotated[
+        str,
+        typer.Option(
+            help="Path of the URL to serve below, such as /ad, behind a reverse proxy; needs a token.",
+            metavar="PATH",
+            show_default="the root",
+        ),
+    ] = "",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:
     """Look at studies, compare candidates, pick and export in a browser; Ctrl-C ends it, searches go on."""
-    from automl_ad.dashboard_server import Endpoint, serve
+    from automl_ad.dashboard_server import Endpoint, is_loopback, serve
 
     def say(place: Endpoint) -> None:
         if place.token is not None:
+            reached = f"a proxy in front of {address}" if is_loopback(address) else address
             _note(
-                f"Warning: whoever can reach {address} and knows the token in this URL sees your pictures and starts "
+                f"Warning: whoever can reach {reached} and knows the token in this URL sees your pictures and starts "
                 "searches; the connection is not encrypted."
             )
         print(place.url, flush=True)
 
-    code = serve(workspace, storage, port=port, address=address, browser=browser, announce=say)
+    code = serve(workspace, storage, port=port, address=address, base_path=base_path, browser=browser, announce=say)
     if code:
         _note(f"The dashboard's server ended with exit code {code}; see its output above.")
         raise typer.Exit(FAULT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -25,6 +26,7 @@ UPLOAD_MB = 2048
 """Largest file that may be uploaded, in megabytes."""
 
 _START_S, _STOP_S = 60.0, 5.0
+_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_~.-]+")
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,20 @@ class Endpoint:
         address: Network address that the server listens on.
         port: 1 to 65535.
         token: Access token; None if only this machine can reach the server.
+        base_path: Path that all URLs begin with, in the form of `checked_base_path`.
     """
 
     address: str
     port: int
     token: str | None
+    base_path: str = ""
 
     @property
     def url(self) -> str:
         """URL for a browser, with the token."""
         host = socket.gethostname() if self.address in ("0.0.0.0", "::") else self.address
         shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+        return f"http://{shown}:{self.port}{self.base_path}/" + (f"?token={self.token}" if self.token else "")
 
 
 def serve(
@@ -55,6 +59,7 @@ def serve(
     *,
     port: int | None = None,
     address: str = LOOPBACK,
+    base_path: str = "",
     browser: bool = True,
     announce: Callable[[Endpoint], None],
 ) -> int:
@@ -65,6 +70,8 @@ def serve(
         storage: Database URL; when None that of ``AUTOML_AD_STORAGE``, else the workspace's SQLite file.
         port: Port to listen on; the first free port from 8501 when None.
         address: Address of the network interface to listen on; any but loopback requires a token.
+        base_path: Path below which the pages are served, such as ``/ad``, for a reverse proxy that others reach: it
+            requires a token on any address.
         browser: Whether to open a browser window; never done if a token is required.
         announce: Called once with the endpoint, before the server starts.
 
@@ -72,14 +79,15 @@ def serve(
         The server's exit code.
 
     Raises:
-        InputError: Streamlit or the pages are missing, or the address or port cannot be used.
+        InputError: Streamlit or the pages are missing, or the address, port or base path cannot be used.
         KeyboardInterrupt: The user interrupted the server; jobs keep running.
     """
+    base_path = checked_base_path(base_path)
     app = app_file()
     if importlib.util.find_spec("streamlit") is None:
         raise InputError("The dashboard needs the package streamlit; install it with `pip install streamlit`.")
-    token = None if is_loopback(address) else secrets.token_urlsafe(24)
-    endpoint = Endpoint(address, free_port(address) if port is None else usable_port(address, port), token)
+    token = None if is_loopback(address) and not base_path else secrets.token_urlsafe(24)
+    endpoint = Endpoint(address, free_port(address) if port is None else usable_port(address, port), token, base_path)
     announce(endpoint)
     variables = environment(os.environ, workspace_folder(workspace), storage, token)
     server = subprocess.Popen(
@@ -120,6 +128,8 @@ def command(app: Path, endpoint: Endpoint) -> list[str]:
         "logger.level": "warning",
         "logger.hideWelcomeMessage": "true",  # otherwise Streamlit asks an internet server for this machine's address
     }
+    if endpoint.base_path:
+        options["server.baseUrlPath"] = endpoint.base_path
     flags = [f"--{name}={value}" for name, value in options.items()]
     # DNS rebinding: a page of another site must not reach the server through a host name that resolves to this machine.
     hosts = {"localhost", LOOPBACK, "::1", endpoint.address} if endpoint.token is None else set()
@@ -138,6 +148,29 @@ def environment(
         if value is not None:
             variables[name] = value
     return variables
+
+
+def checked_base_path(given: str) -> str:
+    """The base path of URLs in one form: with a leading slash and none at the end, empty for the root.
+
+    >>> checked_base_path("line/ad/")
+    '/line/ad'
+
+    Args:
+        given: As typed; slashes at its ends may be left out.
+
+    Raises:
+        InputError: It holds a character that has another meaning in URLs, an empty segment, ``.`` or ``..``.
+    """
+    if given in ("", "/"):
+        return ""
+    segments = given.removeprefix("/").removesuffix("/").split("/")
+    if any(segment in (".", "..") or not _PATH_SEGMENT.fullmatch(segment) for segment in segments):
+        raise InputError(
+            f"--base-path {given!r} cannot be the path of a URL; give one such as /ad, of letters, digits, -, _, . "
+            "or ~ between single slashes."
+        )
+    return "".join(f"/{segment}" for segment in segments)
 
 
 def is_loopback(address: str) -> bool:

@@ -10,13 +10,22 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
 
 from automl_ad import dashboard_server
 from automl_ad.cli import app
-from automl_ad.dashboard_server import Endpoint, command, environment, free_port, is_loopback, usable_port
+from automl_ad.dashboard_server import (
+    Endpoint,
+    checked_base_path,
+    command,
+    environment,
+    free_port,
+    is_loopback,
+    usable_port,
+)
 from automl_ad.errors import InputError
 
 PATIENCE_S = 90
@@ -71,7 +80,7 @@ def test_the_command_line_holds_no_secret_and_keeps_to_this_machine() -> None:
 
 def test_streamlit_knows_every_flag() -> None:
     config = pytest.importorskip("streamlit.config")
-    flags = command(Path("app.py"), Endpoint("127.0.0.1", 8600, None))[5:]
+    flags = command(Path("app.py"), Endpoint("127.0.0.1", 8600, None, "/ad"))[5:]
     assert {flag[2:].partition("=")[0] for flag in flags} <= set(config._config_options_template)
 
 
@@ -92,6 +101,43 @@ def test_urls_can_be_opened() -> None:
     assert Endpoint("127.0.0.1", 8501, None).url == "http://127.0.0.1:8501/"
     assert Endpoint("::1", 8501, None).url == "http://[::1]:8501/"
     assert Endpoint("0.0.0.0", 8501, "t0-k_n").url == f"http://{socket.gethostname()}:8501/?token=t0-k_n"
+    assert Endpoint("127.0.0.1", 8501, None, "/line/ad").url == "http://127.0.0.1:8501/line/ad/"
+    assert Endpoint("127.0.0.1", 8501, "t0-k_n", "/ad").url == "http://127.0.0.1:8501/ad/?token=t0-k_n"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        *((given, "/ad") for given in ("/ad", "ad", "/ad/", "ad/")),
+        *((given, "") for given in ("", "/")),
+        ("/line-7/ad_2.0/~me", "/line-7/ad_2.0/~me"),
+    ],
+)
+def test_base_paths_have_one_form(given: str, path: str) -> None:
+    assert checked_base_path(given) == path
+    assert checked_base_path(path) == path
+
+
+BAD_BASE_PATHS = (
+    *("/a d", " /ad", "/ad ", "..", "/../ad", "/ad/..", "/./ad", "/ad?x=1", "/ad#x", "/a//d", "//ad", "/ad//", "//"),
+    *("/ad%20", "/a\\d", "http://host/ad", "/café", "/ad\n", "/ad\0", "/a&b", "/a;b", '/"', "/\udcff"),
+)
+
+
+@pytest.mark.parametrize("given", BAD_BASE_PATHS)
+def test_what_is_no_path_of_a_url_is_refused_in_one_sentence(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard_server.subprocess, "Popen", lambda *_, **__: FakeServer(3))
+    result = CliRunner().invoke(app, ["dashboard", "--no-browser", "--base-path", given])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: --base-path {given!r} cannot be the path of a URL; give one such as /ad")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_only_a_base_path_is_told_to_the_server() -> None:
+    place = Endpoint("127.0.0.1", 8600, "secret", "/ad")
+    assert "--server.baseUrlPath=/ad" in command(Path("app.py"), place)
+    rooted = command(Path("app.py"), Endpoint("127.0.0.1", 8600, None))
+    assert not [flag for flag in rooted if "baseUrlPath" in flag]
 
 
 def test_the_pages_are_found_in_a_source_tree_and_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +206,24 @@ def test_loopback_needs_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "token" not in result.stdout
 
 
+def test_a_base_path_needs_a_token_for_others_reach_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[list[str], dict[str, str]]] = []
+
+    def start(flags: list[str], *, env: dict[str, str], **_: object) -> FakeServer:
+        seen.append((flags, env))
+        return FakeServer(0)
+
+    monkeypatch.setattr(dashboard_server.subprocess, "Popen", start)
+    result = CliRunner().invoke(
+        app, ["dashboard", "--no-browser", "--base-path", "ad/", "--port", str(free_port("127.0.0.1"))]
+    )
+    ((flags, env),) = seen
+    assert "--server.baseUrlPath=/ad" in flags
+    assert not [flag for flag in flags if "allowedHosts" in flag]  # the proxy's host name is not known here
+    assert result.stdout.strip().endswith(f"/ad/?token={env['AUTOML_AD_DASHBOARD_TOKEN']}")
+    assert result.stderr.startswith("Warning: whoever can reach a proxy in front of 127.0.0.1 and knows the token")
+
+
 @pytest.mark.parametrize(
     ("ending", "code", "words"),
     [(KeyboardInterrupt(), 130, "searches and exports that it started go on"), (3, 1, "exit code 3")],
@@ -177,9 +241,10 @@ def test_how_the_server_ends_is_how_the_command_ends(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs signals of POSIX")
-def test_the_real_server_answers_and_ends_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("base_path", ["", "/line/ad"])
+def test_the_real_server_answers_and_ends_quietly(tmp_path: Path, base_path: str) -> None:
     script = "from automl_ad.cli import main; main()"
-    arguments = ["dashboard", "--no-browser", "--workspace", str(tmp_path / "ws")]
+    arguments = ["dashboard", "--no-browser", "--workspace", str(tmp_path / "ws"), "--base-path", base_path]
     with subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         stdout=subprocess.PIPE,
@@ -191,17 +256,37 @@ def test_the_real_server_answers_and_ends_quietly(tmp_path: Path) -> None:
         assert process.stdout is not None
         try:
             url = process.stdout.readline().strip()
-            assert answer(f"{url}_stcore/health") == "ok"
+            root = url.partition("?")[0]
+            assert root.endswith(f"{base_path}/")
+            assert answer(f"{root}_stcore/health") == "ok"
+            assert "<title>" in answer(url)
+            if base_path:
+                assert upgraded(root, host="line-pc").startswith("HTTP/1.1 101 ")
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=PATIENCE_S)
         finally:
             if process.poll() is None:  # a server that does not end would be waited for without end
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
-    assert errors == "Interrupted: the dashboard has ended; searches and exports that it started go on.\n"
+    last = errors.splitlines()[-1]
+    assert last == "Interrupted: the dashboard has ended; searches and exports that it started go on."
+    assert len(errors.splitlines()) == (2 if base_path else 1)  # the first warns of the token
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url, timeout=5)
     assert not (tmp_path / "ws").exists()
+
+
+def upgraded(root: str, host: str) -> str:
+    """The status line of the server's answer to a WebSocket that a proxy passes on under its own host name."""
+    place = urlsplit(root)
+    lines = [
+        f"GET {place.path}_stcore/stream HTTP/1.1",
+        *(f"Host: {host}", f"Origin: https://{host}", "Upgrade: websocket", "Connection: upgrade"),
+        *("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+    ]
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return connection.recv(200).decode(errors="replace").splitlines()[0]
 
 
 def answer(url: str) -> str:

@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from automl_ad.errors import InputError, StoreError
 from automl_ad.store.plain_json import plain
+from automl_ad.store.stored_text import check_stored_text
 
 Record = TypeVar("Record", bound="SourcedRecord")
 Note = TypeVar("Note")
@@ -53,9 +54,10 @@ def check_study_name(name: str) -> str:
     """Returns a name that can be a folder's on any system, unchanged.
 
     Raises:
-        InputError: The name is empty, too long, starts or ends with a dot, holds a separator or control character, or
-            is a device's on Windows.
+        InputError: The name is empty, too long, not UTF-8, starts or ends with a dot, holds a separator or control
+            character, or is a device's on Windows.
     """
+    check_stored_text(name, "--name")
     if not name or len(name) > _MAX_NAME or len(name.encode()) > _MAX_NAME_BYTES:
         raise InputError(f"--name must have 1 to {_MAX_NAME} characters but has {len(name)}; choose a shorter one")
     if name.startswith(".") or name.endswith(".") or name != name.strip():
@@ -80,6 +82,7 @@ class StudyFolder:
     name: str
 
     def __post_init__(self) -> None:
+        check_stored_text(self.workspace, "--workspace")
         check_study_name(self.name)
 
     @property

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from automl_ad.errors import StoreError
 from automl_ad.store.artifacts import create_folder
+from automl_ad.store.stored_text import check_stored_text
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -35,7 +36,12 @@ _CREATION_ATTEMPTS = 20
 
 
 def default_url(workspace: Path) -> str:
-    """The URL of the SQLite file that a workspace uses when no other storage is named."""
+    """The URL of the SQLite file that a workspace uses when no other storage is named.
+
+    Raises:
+        InputError: The workspace's path is not UTF-8.
+    """
+    check_stored_text(workspace, "--workspace")
     return URL.create("sqlite", database=str(workspace / _FILE_NAME)).render_as_string()
 
 
@@ -54,8 +60,10 @@ def open_engine(url: str, *, must_exist: bool = False) -> Engine:
         The engine, one per process: it must not be carried over a fork.
 
     Raises:
+        InputError: The URL is not UTF-8.
         StoreError: The URL is malformed, its driver is missing, or the database cannot be opened.
     """
+    check_stored_text(url, "--storage")
     parsed = _parse(url)
     if is_sqlite(parsed):
         _prepare_file(parsed, must_exist)

@@ -18,6 +18,7 @@ from automl_ad.errors import InputError, OptionError
 from automl_ad.formatting import parse_duration
 from automl_ad.methods.names import METHODS
 from automl_ad.methods.space import Effort
+from automl_ad.store.stored_text import check_stored_text
 from automl_ad.study.options import Option, as_flag, refusal, search_options
 from automl_ad.synthesis.names import FAMILY_NAMES
 
@@ -317,8 +318,10 @@ def requested_settings(images: Path, **options: Any) -> StudySettings:
         **options: As of `checked_options`.
 
     Raises:
-        InputError: An option or setting is unknown or out of range; the message names it.
+        InputError: An option or setting is unknown or out of range, or the folder's path is not UTF-8; the message
+            names it.
     """
+    check_stored_text(images.absolute(), "The folder of images")
     given = checked_options(**options)
     source = given.get("study_file") or preset_path(given.get("preset", "quick"))
     fields = load_study_file(source).model_dump(by_alias=False)
