@@ -263,8 +263,9 @@ def _eight_bit(image: Image.Image) -> StoredPixels:
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Without the copy that Pillow makes where the mode is the same; the decoded pixels outlive their closed file."""
-    return image if image.mode == mode else image.convert(mode)
+    """Without the copy that Pillow makes of the same mode, unless further pages keep the image to its file."""
+    alone = image.format in ("BMP", "DIB", "JPEG", "PNG", "PPM") and not getattr(image, "is_animated", False)
+    return image if alone and image.mode == mode else image.convert(mode)
 
 
 def _integers(image: Image.Image, depth: int) -> _Pixels:

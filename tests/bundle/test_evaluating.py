@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluated import MASK, SIDE, FullBundle, HandBundle, labelled, plane
+from evaluated import MASK, SIDE, FullBundle, HandBundle, HandPrediction, labelled, plane
 from PIL import Image
 
 from automl_ad.bundle.evaluating import evaluate
@@ -205,3 +207,16 @@ def test_a_written_bundle_is_evaluated_and_reported(bundle_path: Path, tmp_path:
     answer = evaluate(load_bundle(bundle_path), images, tmp_path / "report").to_json()
     assert answer["images"] == {"good": 1, "defect": 1}
     assert Path(answer["report"]).read_text().count("data:image/jpeg") == 4
+
+
+def test_images_unlike_the_good_ones_are_counted(tmp_path: Path) -> None:
+    class Warned(HandBundle):
+        def raw_predictions(self, sources: Sequence[Path], keep_images: bool = False) -> Iterator[HandPrediction]:
+            for i, found in enumerate(super().raw_predictions(sources, keep_images)):
+                yield replace(found, warnings=("It is grey.",) if i in (1, 3) else ())
+
+    images = labelled(tmp_path)
+    assert not any("unlike" in sentence for sentence in evaluate(HandBundle(), images).warnings)
+    (sentence,) = [found for found in evaluate(Warned(), images).warnings if "unlike" in found]
+    assert sentence.startswith(f"2 of {len(images)} images are unlike the good images")
+    assert sentence.endswith(f"such as {images[1].path}: It is grey.")

@@ -56,6 +56,18 @@ DRAWN: dict[str, tuple[str, Callable[[Path], Any]]] = {
         lambda path: Image.fromarray(RGBA[:, :, :3] // 64).save(path, transparency=(1, 2, 3)),
     ),
     "a transparent grey": ("png", lambda path: Image.fromarray(RGBA[:, :, 0] // 64).save(path, transparency=2)),
+    "animated png": (
+        "png",
+        lambda path: Image.fromarray(RGBA[:, :, :3]).save(
+            path, save_all=True, append_images=[Image.new("RGB", (60, 40))]
+        ),
+    ),
+    "pages": (
+        "tif",
+        lambda path: Image.fromarray(RGBA[:, :, :3]).save(
+            path, save_all=True, append_images=[Image.new("RGB", (4, 4))]
+        ),
+    ),
     "pgm": ("pgm", lambda path: pnm(path, "P5", RGBA[:, :, 0], 255)),
     "pgm of 7 bits": ("pgm", lambda path: pnm(path, "P5", RGBA[:, :, 0] // 2, 127)),
     "pgm of 12 bits": ("pgm", lambda path: pnm(path, "P5", GREY16 % 4096, 4095)),

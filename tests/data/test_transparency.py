@@ -80,11 +80,14 @@ def test_the_background_is_far_from_the_parts(tmp_path: Path, visible: int, back
 
 def test_audit_counts_them(tmp_path: Path) -> None:
     for i in range(3):
-        cut_out(99, 40 + i).save(tmp_path / f"{i}.png")
+        pixels = np.array(cut_out(99))  # not of two values only, as masks are
+        pixels[10:30, 10:30, :3] = np.random.default_rng(i).integers(20, 90, (20, 20, 1))
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
     report = audit(tmp_path)
     assert (report.transparent, report.background) == (3, 255)
     assert any("3 of 3 images have transparent pixels, which are composed on white" in line for line in report.advice)
-    Image.new("RGB", (40, 40), (10, 20, 30)).save(tmp_path / "opaque.png")
+    noise = np.random.default_rng(9).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "opaque.png")
     advice = audit(tmp_path).advice
     assert any(
         "3 of 4 images have transparent pixels" in line and "cut all of them out, or none" in line for line in advice
