@@ -90,7 +90,7 @@ def search(
     Running it again with the same name goes on where it stopped. Options that are None have the preset's values.
 
     Args:
-        images: Folder of good images, searched recursively, or a data set in a common layout (see docs/image-folders.md).
+        images: Folder of good images, searched recursively, or a data set in a common layout.
         name: Name of the study. The folder's by default.
         workspace: Folder of studies and caches. ``AUTOML_AD_WORKSPACE`` or ``./automl_ad_workspace`` by default.
         storage: Database URL. An SQLite file in the workspace by default.
@@ -193,7 +193,7 @@ def synthesize(
     ``sdas`` learns from the images first, which needs 12 or more to learn from; the other families work with one image.
 
     Args:
-        images: Folder of good images, searched recursively, or a data set in a common layout (see docs/image-folders.md).
+        images: Folder of good images, searched recursively, or a data set in a common layout.
         output: Folder that is new or empty, outside of ``images``. It gets ``images/``, ``masks/``,
             ``contact_sheet.png`` and, once all of these are complete, ``anomalies.json``.
         family: ``texture``, ``cutpaste``, ``poisson``, ``photometric``, ``scratch``, ``speck``, ``missing``, ``warp``
@@ -222,7 +222,7 @@ def audit(images: str | Path, *, exclude: Sequence[str | Path] = (), exclude_gro
     """What is unusual about an image folder: unreadable files, duplicates, suspects, groups, sizes.
 
     Args:
-        images: Folder of good images, searched recursively, or a data set in a common layout (see docs/image-folders.md).
+        images: Folder of good images, searched recursively, or a data set in a common layout.
         exclude: Images to leave out, by their paths, also relative to ``images``.
         exclude_group: Groups to leave out, by the names that the audit of the other images gives them.
 
