@@ -23,6 +23,7 @@ from automl_ad.data.roles import Part, Role, is_label_word, is_named_as_mask, ma
 from automl_ad.errors import InputError
 
 _SAMPLED = 3
+_OPPOSITES = frozenset({"positive", "negative", "positives", "negatives", "pos", "neg"})
 _NAMED = 3
 
 
@@ -336,6 +337,12 @@ def _refuse_unlabelled(root: Path, places: Sequence[Place]) -> None:
         raise InputError(
             f"{root} has folders that are named after defects ({', '.join(kinds[:_NAMED])}) and none that is called "
             "good: give the folder that holds the good images."
+        )
+    opposite = {name.casefold(): name for place in places for name in place.folders if name.casefold() in _OPPOSITES}
+    if len(opposite) > 1:
+        raise InputError(
+            f"{root} has folders named {' and '.join(sorted(opposite.values()))}, and either can be the one of good "
+            "images: give that one."
         )
     if any(place.part == "test" for place in places):
         raise InputError(

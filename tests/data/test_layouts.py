@@ -89,6 +89,7 @@ def test_a_data_set_in_a_single_folder_of_another_is_found(layout: str, tmp_path
         (["1.png", "defects/2.png"], r"defects\) beside others .* folder named good"),
         (["train/1.png", "test/2.png"], r"has a test part.*such as .*train"),
         (["train/a/1.png", "train/b/1.png", "test/a/2.png"], r"has a test part"),
+        (["Positive/1.png", "Negative/2.png"], "named Negative and Positive, and either can be"),
         (["scratch/1.png", "dent/2.png"], r"named after defects \(dent, scratch\)"),
         (["ok_1.png", "ng_2.png"], r"good and defective images by their names \(ok_1\.png, ng_2\.png\)"),
         (["test/good/1.png", "test/hole/2.png"], "looks like the test part"),
