@@ -455,7 +455,7 @@ def test_predict_goes_on_after_an_unreadable_file(library: FakeLibrary, tmp_path
         (
             "predict_stream",
             (tmp_path, tmp_path, Path("maps")),
-            {"overkill": 0.1, "device": "cpu", "threads": None, **NOT_GIVEN},
+            {"overkill": 0.1, "strict": False, "device": "cpu", "threads": None, **NOT_GIVEN},
         ),
     ]
 

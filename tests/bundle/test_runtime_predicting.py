@@ -51,6 +51,35 @@ def draw_folder(folder: Path) -> Path:
     return folder
 
 
+def test_what_a_folder_holds_besides_images_is_told(toy: Bundle, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "images")
+    for name in ("notes.txt", "a/.hidden.png", ".trash/0.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (tmp_path / "more").mkdir()
+    (folder / "link").symlink_to(tmp_path / "more")
+    answer = toy.predict(folder)
+    assert len(answer["results"]) == 11
+    assert answer["left_aside"] == [
+        {"reason": "ending", "count": 1, "examples": ["notes.txt"]},
+        {"reason": "hidden", "count": 2, "examples": [".trash", "a/.hidden.png"]},
+        {"reason": "link", "count": 1, "examples": ["link"]},
+    ]
+    (tmp_path / "more/a.txt").touch()
+    with pytest.raises(InputError, match=r"holds no images \(left aside: 1 files with an ending"):
+        toy.predict(tmp_path / "more")
+
+
+def test_of_a_file_with_pages_the_first_is_judged_with_a_warning(toy: Bundle, tmp_path: Path) -> None:
+    first, *others = (Image.fromarray(flat_image(value)) for value in (10, 110, 120))
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=others)
+    first.save(tmp_path / "one.png")
+    pages, one = (toy.predict(tmp_path / name)["results"][0] for name in ("pages.tif", "one.png"))
+    assert (pages["score"], pages["error"]) == (one["score"], None)
+    assert one["warnings"] == []
+    assert pages["warnings"] == ["The file has 3 pages, of which the first is judged: save each as a file."]
+
+
 class TestPredict:
     def test_a_folder(self, toy: Bundle, tmp_path: Path) -> None:
         folder = draw_folder(tmp_path / "images")
@@ -66,6 +95,7 @@ class TestPredict:
             "calibration images, if new good parts are exchangeable with them.",
             "review": None,
             "mask_threshold": 40.0,
+            "left_aside": [],
         }
         assert [Path(result["path"]).relative_to(folder).as_posix() for result in results] == [
             *("00.png", "01.png", "02.png", "02b.png", "03.png", "04.png", "05.png", "06.png"),
