@@ -265,7 +265,7 @@ def _groups(model: nn.Module, plan: TrainingPlan) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _sound_convolutions() -> Iterator[None]:
+def sound_convolutions() -> Iterator[None]:
     """Leaves oneDNN out on processors with AVX2 and nothing newer.
 
     There the gradients of some convolutions abort the process or end in a segmentation fault (torch 2.14.1; not with
@@ -283,7 +283,7 @@ def _step(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], plan: Tr
     optimiser.zero_grad()
     parts: list[Tensor] = []
     for _ in range(plan.accumulate):
-        with _sound_convolutions():
+        with sound_convolutions():
             part = loss().float() / plan.accumulate
             torch.autograd.backward(part)
         parts.append(part.detach())

@@ -8,6 +8,7 @@ import torch
 
 from automl_ad import training
 from automl_ad.methods.features import FeatureDetector
+from automl_ad.training import sound_convolutions
 
 
 @pytest.fixture(params=["single", "half"])
@@ -26,3 +27,10 @@ def precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(FeatureDetector, "_half_precision", True)
     yield request.param
     assert bool(used) == (request.param == "half")
+
+
+@pytest.fixture(autouse=True)
+def _gradients_as_in_trainings() -> Iterator[None]:
+    """Tests that compute gradients by themselves do so with the convolutions that trainings use."""
+    with sound_convolutions():
+        yield
