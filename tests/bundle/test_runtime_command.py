@@ -68,8 +68,8 @@ def test_cells_are_no_formulas() -> None:
 def test_an_interrupt_is_one_sentence_after_what_was_judged(
     bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stopped(self: Bundle, sources: list[Path], keep_images: bool = False) -> Iterator[Prediction]:
-        yield from islice(raw(self, sources, keep_images), 2)
+    def stopped(self: Bundle, sources: list[Path], **options: bool) -> Iterator[Prediction]:
+        yield from islice(raw(self, sources, **options), 2)
         raise KeyboardInterrupt
 
     raw = Bundle.raw_predictions

@@ -118,7 +118,7 @@ def test_progress_has_its_stage_and_its_time_left(finished: Path, jobs: list[Job
     jobs.append(_job("one", event=Event("finish", "Fitting trial 2", 3, 6, elapsed_s=30, left_s=90)))
     app = _app(study="parts")
     assert app.get("progress")[0].proto.text.replace("\\", "") == "Fitting trial 2 · 3 of 6 · about 1 min 30 s left"
-    assert app.get("progress")[0].proto.value == 25
+    assert app.get("progress")[0].proto.value == 50
 
 
 def test_a_failed_export_says_why_in_one_sentence(finished: Path, jobs: list[JobState]) -> None:

@@ -118,7 +118,7 @@ def _start_a_search(page: Page, parts: Path) -> None:
     _press(page, "Start a search")
     _type(page, "Folder of good images", str(parts))
     _type(page, "Name of the study", "walk")
-    _type(page, "Time budget", "40s")
+    _type(page, "Time budget", "5m")
     page.get_by_text("More options").click()
     _type(page, "Maximum number of trials", "4")
     _type(page, "Backbones, separated by commas", "embedded")

@@ -169,8 +169,8 @@ def test_an_answer_says_what_the_defects_change_and_what_not(study: automl_ad.St
     assert all(0 <= row["mean_placement"] <= 1 and row["sd"] > 0 for row in answer["trials"])
     assert "3 real defects" in answer["note"]
     assert "does not change the winner" in answer["note"]
-    assert {event.stage for event in told} == {"defects"}
-    assert all(event.total == len(numbers) for event in told)
+    assert {event.stage for event in told} == {"audit", "defects"}  # the good images are read first
+    assert all(event.total == len(numbers) for event in told if event.stage == "defects")
 
 
 def test_the_defects_can_change_the_leader(study: automl_ad.Study, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -470,9 +470,12 @@ def test_suspected_defects_among_the_good_images_are_named(parts: Path, tmp_path
     images = Path(shutil.copytree(parts / "train" / "good", tmp_path / "good"))
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[::8] = stripes[1::8] = 255
-    cv2.imwrite(str(images / "odd_one.png"), stripes)
-    study = run(images, tmp_path / "ws", trials=1)
-    assert any("odd_one.png" in warning for warning in study.answer().warnings)
+    cv2.imwrite(str(images / "flat.png"), stripes)
+    noise = np.random.default_rng(0).integers(0, 40, stripes.shape, np.uint8)
+    cv2.imwrite(str(images / "odd_one.png"), np.where(stripes > 0, stripes - noise, noise))
+    answer = run(images, tmp_path / "ws", trials=1).answer()
+    assert any("odd_one.png" in warning for warning in answer.warnings)
+    assert [(entry.reason, entry.examples) for entry in answer.left_aside] == [("two-valued", ("flat.png",))]
 
 
 def test_other_weights_than_those_searched_are_refused(
