@@ -92,6 +92,17 @@ def number_ranges(numbers: Sequence[int]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else NONE
 
 
+def first_few(items: Sequence[str], most: int = 3, separator: str = ", ") -> str:
+    """The first few items, and how many more there are.
+
+    Example:
+        >>> first_few(["a.png", "b.png", "c.png", "d.png"])
+        'a.png, b.png, c.png and 1 more'
+    """
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more
+
+
 def format_duration(seconds: float | None) -> str:
     """A duration in at most two units: ``4.2 s``, ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if not is_number(seconds):

@@ -8,6 +8,7 @@ import pytest
 from automl_ad.errors import InputError
 from automl_ad.formatting import (
     NONE,
+    first_few,
     format_duration,
     interval,
     megabytes,
@@ -106,3 +107,10 @@ def test_the_option_of_a_bad_duration_is_named() -> None:
 )
 def test_durations_are_written(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_long_lists_are_cut() -> None:
+    assert first_few([]) == ""
+    assert first_few(["a", "b", "c"]) == "a, b, c"
+    assert first_few(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+    assert first_few(["a", "b", "c"], 1, "; ") == "a and 2 more"

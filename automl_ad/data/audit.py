@@ -25,6 +25,7 @@ from automl_ad.data.splits import ADVISED_IMAGES, MIN_IMAGES
 from automl_ad.data.suspects import find_suspects
 from automl_ad.data.transparency import composed_on, transparency_of
 from automl_ad.errors import InputError
+from automl_ad.formatting import first_few
 from automl_ad.results import AuditResult, FileError, SuspectFile
 
 SMALLEST_SIDE = 32
@@ -168,7 +169,7 @@ def _advice(report: AuditResult, infos: dict[Path, ImageInfo]) -> list[str]:
 def _on_unreadable(report: AuditResult) -> str:
     if not report.unreadable:
         return ""
-    names = _named([item.path for item in report.unreadable])
+    names = first_few([item.path for item in report.unreadable])
     return f"unreadable and left out: {len(report.unreadable)} ({names}); replace or remove them."
 
 
@@ -194,7 +195,7 @@ def _on_duplicates(report: AuditResult) -> str:
     if not report.duplicates or report.all_identical:
         return ""
     extra = report.images - report.distinct
-    names = _named(report.duplicates[0])
+    names = first_few(report.duplicates[0])
     return f"near-duplicates of other images: {extra} (such as {names}); they count once, so remove them."
 
 
@@ -203,7 +204,7 @@ def _on_small(infos: dict[Path, ImageInfo]) -> str:
     if not small:
         return ""
     return (
-        f"smaller than {SMALLEST_SIDE} pixels a side: {len(small)} ({_named(small)}); "
+        f"smaller than {SMALLEST_SIDE} pixels a side: {len(small)} ({first_few(small)}); "
         "replace them with full-size images or remove them."
     )
 
@@ -248,7 +249,7 @@ def _on_transparency(report: AuditResult) -> str:
 def _on_suspects(report: AuditResult) -> str:
     if not report.suspects:
         return ""
-    names = _named([item.path for item in report.suspects])
+    names = first_few([item.path for item in report.suspects])
     return (
         f"unlike the others: {len(report.suspects)} ({names}); "
         "look at them and remove those that show a defect or another product."
@@ -257,11 +258,6 @@ def _on_suspects(report: AuditResult) -> str:
 
 def _on_groups(report: AuditResult) -> list[str]:
     return [
-        f"group {group.name}: {group.sentence} (such as {_named(group.examples[:_NAMED_FILES])}); {group.remedy}."
+        f"group {group.name}: {group.sentence} (such as {', '.join(group.examples[:_NAMED_FILES])}); {group.remedy}."
         for group in report.groups
     ]
-
-
-def _named(paths: Sequence[str]) -> str:
-    rest = len(paths) - _NAMED_FILES
-    return ", ".join(paths[:_NAMED_FILES]) + (f" and {rest} more" if rest > 0 else "")

@@ -14,11 +14,11 @@ from automl_ad.data.left_aside import LeftAsideFiles, left_aside_sentence
 from automl_ad.data.listing import Listing, suffix_names
 from automl_ad.data.roles import Part, only_defective, role_of
 from automl_ad.errors import InputError
+from automl_ad.formatting import first_few
 from automl_ad.results import LayoutResult
 
 _Found = TypeVar("_Found")
 PLAIN = "plain folder"
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,7 @@ class Dataset:
         """The folders of files, relative to the root, the first few."""
         found = list(dict.fromkeys(path.parent for path in paths))
         names = [name_below(self.root, folder) for folder in found if folder != self.root]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return ", ".join(names[:_NAMED]) + more
+        return first_few(names)
 
     @staticmethod
     def _or_none(read: Callable[[], list[_Found]]) -> list[_Found]:

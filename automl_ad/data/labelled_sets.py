@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +18,9 @@ from automl_ad.data.mask_pairs import pair_masks
 from automl_ad.data.masks import is_empty_mask
 from automl_ad.data.roles import only_part, role_of
 from automl_ad.errors import InputError
+from automl_ad.formatting import first_few
 from automl_ad.results import LayoutResult, LeftAside
 
-_NAMED = 3
 _MASKS_HELP = "save it again, name the values that mark with --mask-value, or move the image to the good ones"
 
 
@@ -185,17 +186,14 @@ def _type_below(root: Path, path: Path) -> str:
 
 
 def _layout_of(good: Path, defects: Path, images: Sequence[LabelledImage]) -> LayoutResult:
-    types: dict[str, int] = {}
-    for image in images:
-        if image.anomalous:
-            types[image.defect] = types.get(image.defect, 0) + 1
-    normal = len(images) - sum(types.values())
+    types = Counter(image.defect for image in images if image.anomalous)
+    normal = len(images) - types.total()
     return LayoutResult(
         name="two folders",
         test_good=normal,
         test_defective=dict(sorted(types.items())),
         masks=sum(len(image.masks) for image in images),
-        sentence=f"Taken for: {normal} good images ({good}) and {sum(types.values())} defective ones ({defects}) to be "
+        sentence=f"Taken for: {normal} good images ({good}) and {types.total()} defective ones ({defects}) to be "
         "judged.",
     )
 
@@ -218,5 +216,4 @@ def _copies(images: Sequence[LabelledImage]) -> list[str]:
 
 
 def _some(place: Path, paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return ", ".join(name_below(place, path) for path in paths[:_NAMED]) + more
+    return first_few([name_below(place, path) for path in paths])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from automl_ad.data.annotations import AnnotationTable, find_annotations
@@ -21,6 +21,7 @@ from automl_ad.data.mask_pairs import Pairing, pair_masks
 from automl_ad.data.masks import is_empty_mask, looks_like_mask
 from automl_ad.data.roles import Part, Role, is_label_word, is_named_as_mask, mask_bases, only_part, role_of
 from automl_ad.errors import InputError
+from automl_ad.formatting import first_few
 
 _SAMPLED = 3
 _OPPOSITES = frozenset({"positive", "negative", "positives", "negatives", "pos", "neg"})
@@ -204,8 +205,8 @@ def _by_folders(listing: Listing, places: Sequence[Place], masks: Sequence[Path]
     pairing = pair_masks(
         [(item.path, root) for item in items if item.defect is not None], [(mask, root) for mask in masks]
     )
-    paired = tuple(Item(item.path, item.part, item.defect, pairing.masks.get(item.path, ())) for item in items)
-    return Dataset(root, _layout_name(root, paired, places), paired, listing, pairing.unmatched)
+    paired = tuple(replace(item, masks=pairing.masks.get(item.path, ())) for item in items)
+    return Dataset(root, _layout_name(paired, places), paired, listing, pairing.unmatched)
 
 
 def _defect_of(place: Place, beside_good: set[tuple[str, ...]]) -> str | None:
@@ -281,7 +282,7 @@ def _name_by_masks(mask: Path) -> str:
     return "Kolektor" if stem.endswith("_label") else "images with masks"
 
 
-def _layout_name(root: Path, items: Sequence[Item], places: Sequence[Place]) -> str:
+def _layout_name(items: Sequence[Item], places: Sequence[Place]) -> str:
     folders = {name.lower() for place in places for name in place.folders}
     per_picture = any(mask.parent.name == item.path.stem for item in items for mask in item.masks)
     if "test_public" in folders:
@@ -313,9 +314,8 @@ def _refuse_several(root: Path, places: Iterable[Place]) -> None:
 
 
 def _several(root: Path, names: Sequence[str]) -> InputError:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return InputError(
-        f"{root} holds several data sets ({', '.join(names[:_NAMED])}{more}): give one of them, as each product needs "
+        f"{root} holds several data sets ({first_few(names)}): give one of them, as each product needs "
         "a detector of its own."
     )
 

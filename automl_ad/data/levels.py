@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from automl_ad.data.pixel_budget import in_threads
-from automl_ad.data.reading import WHITE_LEVELS, probe, stored_pixels
+from automl_ad.data.reading import WHITE_LEVELS, is_deep, stored_pixels
 from automl_ad.data.rendering import FULL_SCALE
 from automl_ad.errors import InputError
 
@@ -54,7 +54,7 @@ def levels_of(paths: Sequence[Path]) -> tuple[int, int]:
     Returns:
         (black, white), black at least 0 and below white; (0, 65535) if there are no deep files.
     """
-    deep = [path for path in paths if _is_deep(path)]
+    deep = [path for path in paths if is_deep(path)]
     if not deep:
         return 0, FULL_SCALE
     picks = np.linspace(0, len(deep) - 1, min(len(deep), _FILES_LOOKED_AT)).astype(int)
@@ -98,13 +98,6 @@ def _band(values: _Pixels, tail: float) -> tuple[int, int] | None:
     ends = [beyond, used.size - 1 - beyond]
     low, high = np.partition(used, ends)[ends]
     return int(low), int(high)
-
-
-def _is_deep(path: Path) -> bool:
-    try:
-        return probe(path).bit_depth > 8
-    except InputError:
-        return False
 
 
 def _samples(path: Path) -> tuple[_Pixels, _Pixels]:

@@ -182,13 +182,14 @@ def white_level_of(paths: Sequence[Path]) -> int:
     Machine-vision cameras often store 10, 12 or 14 bits in 16-bit files: the result is the smallest of `WHITE_LEVELS`
     not below the largest value in at most 32 evenly spaced files; 65535 if no file has 16 bits.
     """
-    deep = [path for path in paths if _is_deep(path)]
+    deep = [path for path in paths if is_deep(path)]
     picks = np.linspace(0, len(deep) - 1, min(len(deep), _FILES_LOOKED_AT)).astype(int)
     largest = max((_largest_value(deep[i]) for i in picks), default=FULL_SCALE)
     return next((level for level in WHITE_LEVELS if largest <= level), FULL_SCALE)
 
 
-def _is_deep(path: Path) -> bool:
+def is_deep(path: Path) -> bool:
+    """Whether a file has more than 8 bits a channel; False if it cannot be read."""
     try:
         return probe(path).bit_depth > 8
     except InputError:

@@ -28,6 +28,7 @@ from automl_ad.data.splits import Splits, split
 from automl_ad.data.suspects import find_suspects
 from automl_ad.data.transparency import composed_on, transparency_of
 from automl_ad.errors import AutomlAdError, InputError
+from automl_ad.formatting import first_few
 from automl_ad.results import LayoutResult, LeftAside
 from automl_ad.suggestions import suggested_command
 
@@ -292,8 +293,7 @@ def _split(settings: ReadingSettings, hashes: Sequence[str], groups: Sequence[in
 def _reading_warnings(faults: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[str]:
     found = []
     if faults:
-        more = f" and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
-        found.append(f"{len(faults)} unreadable images were left out: {'; '.join(faults[:_LISTED])}{more}")
+        found.append(f"{len(faults)} unreadable images were left out: {first_few(faults, _LISTED, '; ')}")
     aspects = np.log([width / height for height, width in sizes])
     if float(np.ptp(aspects)) > 0.3:
         found.append("The images have different aspect ratios and are stretched to one; crop them alike if you can.")

@@ -289,9 +289,6 @@ def _table(title: str | None, *columns: str, right: Iterable[int] = ()) -> Table
     return table
 
 
-_UNLIKE_LISTED = 10
-
-
 def _heading(text: str) -> Text:
     return Text(text, style="bold")
 

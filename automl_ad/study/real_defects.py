@@ -18,6 +18,7 @@ from automl_ad.data.study_images import StudyImages
 from automl_ad.errors import InputError, StoreError
 from automl_ad.evaluation.aggregation import AGGREGATIONS, score_all
 from automl_ad.evaluation.suite import resize_images
+from automl_ad.formatting import first_few
 from automl_ad.methods.base import Detector
 from automl_ad.selection.few_defects import Evidence, Floats, placements
 from automl_ad.store.artifacts import keep_arrays, load_arrays
@@ -115,8 +116,7 @@ def _refuse_good_ones(first: dict[str, int], paths: Sequence[Path], normals: Stu
 def _left_out(why: str, items: Sequence[str | Path]) -> list[str]:
     if not items:
         return []
-    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
-    return [f"Left out, since they {why}: {'; '.join(str(item).rstrip('.') for item in items[:_LISTED])}{more}."]
+    return [f"Left out, since they {why}: {first_few([str(item).rstrip('.') for item in items], _LISTED, '; ')}."]
 
 
 def among_defects(paths: Sequence[Path], defects: Path, normals: StudyImages) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from automl_ad.formatting import NONE
+from automl_ad.formatting import NONE, first_few
 
 _SPECIAL = re.compile(r"([!-/:-@\[-`{-~])")  # what Markdown lets a backslash precede: all ASCII punctuation
 # Streamlit looks for icons, emoji, arrows and links after the backslashes are gone; an invisible joiner hides them.
@@ -49,8 +49,7 @@ def counted(count: int, what: str) -> str:
 
 def some_names(names: Sequence[str]) -> str:
     """The first five of some names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(map(as_code, names[:5])) + more
+    return first_few([as_code(name) for name in names], 5)
 
 
 def moment(when: datetime | None) -> str:
