@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -96,26 +97,39 @@ class StudyImages:
     """The good images of a study, read and divided.
 
     Attributes:
-        images: All readable images at the largest working size, in the order of their content hashes.
-        preprocessing: By side, how files become arrays.
+        folder: Where they lie.
+        good: The images as read.
         splits: Division of the images.
         groups: Near-duplicate group of each image.
         fingerprint: Digest of the readable files' contents.
-        facts: What the files have in common.
-        warnings: Sentences for the user.
-        layout: What the folder was taken for.
-        left_aside: What was not read of it.
     """
 
-    images: ImageSet
-    preprocessing: dict[int, Preprocessing]
+    folder: Path
+    good: GoodImages
     splits: Splits
     groups: list[int]
     fingerprint: str
-    facts: ImageFacts
-    warnings: list[str]
-    layout: LayoutResult
-    left_aside: tuple[LeftAside, ...]
+
+    @property
+    def images(self) -> ImageSet:
+        """All readable images at the largest working size, in the order of their content hashes."""
+        return self.good.images
+
+    @property
+    def preprocessing(self) -> dict[int, Preprocessing]:
+        """By side, how files become arrays."""
+        return self.good.preprocessing
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Sentences for the user; looked for when they are asked for, as an export or an assessment does not."""
+        good = self.good
+        return [
+            *good.warnings,
+            *_counting_warnings(self.groups, self.folder),
+            *_suspicions(good.images, good.paths),
+            *_group_warnings(good, self.groups),
+        ]
 
     @property
     def reading(self) -> Preprocessing:
@@ -208,19 +222,7 @@ def divide(settings: ReadingSettings, good: GoodImages) -> StudyImages:
     groups = near_duplicate_groups(good.images.pixels)
     splits = _split(settings, good.hashes, groups)
     fingerprint = hashlib.sha256("".join(good.hashes).encode()).hexdigest()
-    warnings = [*good.warnings, *_counting_warnings(groups, settings.images), *_suspicions(good.images, good.paths)]
-    warnings += _group_warnings(good, groups)
-    return StudyImages(
-        good.images,
-        good.preprocessing,
-        splits,
-        groups,
-        fingerprint,
-        good.facts,
-        warnings,
-        good.layout,
-        good.left_aside,
-    )
+    return StudyImages(settings.images, good, splits, groups, fingerprint)
 
 
 def read_study_images(

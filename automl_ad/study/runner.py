@@ -275,8 +275,8 @@ class SearchRunner:
             why=decision.why,
             unknown=tuple(limitations(winner.families, learned)),
             warnings=tuple(warnings),
-            layout=context.data.normals.layout,
-            left_aside=context.data.normals.left_aside,
+            layout=context.data.normals.good.layout,
+            left_aside=context.data.normals.good.left_aside,
             next=next_commands(self._folder, self._url, winner.number),
         )
 

@@ -291,7 +291,7 @@ class Study:
             "seed": self.settings.seed,
         }
         views = context.data.at(configuration_of(record).side)
-        images = ExportImages(views.preprocessing, views.normals, views.proxy, context.data.normals.facts)
+        images = ExportImages(views.preprocessing, views.normals, views.proxy, context.data.normals.good.facts)
         return write_bundle(output, bundle_contents(record, winner, images, precision, facts))
 
     def context(self, listener: Listener = ignore_events) -> StudyContext:

@@ -415,7 +415,8 @@ class _SuiteBuilder:
         if plan.side is None:
             return context, self._panel
         size = working_size([self._normals.images.size], plan.side)
-        normals = replace(self._normals, images=resize_images(self._normals.images, size))
+        smaller = replace(self._normals.good, images=resize_images(self._normals.images, size))
+        normals = replace(self._normals, good=smaller)
         images = normals.part("validation").hwc
         panel = reference_panel(normals.part("train"), normals.part("validation"), self._device, plan.side)
         return replace(Context(images, Foreground.fit(images), context.texture_dir), sdas=context.sdas), panel
