@@ -29,8 +29,8 @@ def precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     assert bool(used) == (request.param == "half")
 
 
-@pytest.fixture(autouse=True)
-def _gradients_as_in_trainings() -> Iterator[None]:
-    """Tests that compute gradients by themselves do so with the convolutions that trainings use."""
+@pytest.fixture
+def gradients_as_in_trainings() -> Iterator[None]:
+    """For tests that compute gradients by themselves: they do so with the convolutions that trainings use."""
     with sound_convolutions():
         yield

@@ -21,6 +21,8 @@ from automl_ad.methods.anoseg.losses import (
 )
 from automl_ad.methods.anoseg.networks import Discriminator, Generator
 
+pytestmark = pytest.mark.usefixtures("gradients_as_in_trainings")
+
 WEIGHTS = LossWeights("balanced", 1.0, 0.1)
 
 

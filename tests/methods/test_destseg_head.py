@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from automl_ad.methods.destseg.head import DeStSegHead, Pyramid, SegmentationNetwork, unit_vectors
 
+pytestmark = pytest.mark.usefixtures("gradients_as_in_trainings")
+
 CHANNELS, STRIDES = (5, 9, 6), (4, 8, 16)
 SIZES = ((16, 24), (8, 12), (4, 6))
 

@@ -17,6 +17,8 @@ from automl_ad.methods.destseg.training import (
     segmentation_loss,
 )
 
+pytestmark = pytest.mark.usefixtures("gradients_as_in_trainings")
+
 COUNT = 6
 
 

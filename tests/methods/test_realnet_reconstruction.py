@@ -18,6 +18,8 @@ from automl_ad.methods.realnet.reconstruction import (
     groups_for,
 )
 
+pytestmark = pytest.mark.usefixtures("gradients_as_in_trainings")
+
 
 def stirred(network: nn.Module) -> nn.Module:
     """The network with small random weights everywhere, also where it starts at zero."""

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode, ResidualSelection
 
+pytestmark = pytest.mark.usefixtures("gradients_as_in_trainings")
+
 
 def ranking_of(change: Tensor, masks: Tensor) -> ChannelRanking:
     """A ranking of one batch whose squared change is ``change``."""

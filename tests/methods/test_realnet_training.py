@@ -13,6 +13,8 @@ from torch import Tensor
 from automl_ad.methods.realnet.head import RealNetHead
 from automl_ad.methods.realnet.training import Batch, FeaturePairs, joint_loss
 
+pytestmark = pytest.mark.usefixtures("gradients_as_in_trainings")
+
 PAIRS = 6
 
 
