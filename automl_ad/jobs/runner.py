@@ -32,15 +32,18 @@ def main(root: Path) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata, which do not help users
     with FileLock(folder.lock, timeout=LOCK_PATIENCE_S), _log_lines() as shown:
         status = StatusWriter(folder.status, folder.read_status())
+        stopped = threading.Event()
 
         def tell(event: Event) -> None:
+            if stopped.is_set():  # and yet the work goes on
+                raise KeyboardInterrupt
             status(event)
             shown(event)
 
         try:
             with status.reporting_the_end():
                 status.open()
-                _listen_to_signals()
+                _listen_to_signals(stopped)
                 _watch(folder.stop_sign)
                 status.result = _perform(folder, tell)
         except KeyboardInterrupt:
@@ -58,16 +61,22 @@ def _perform(folder: JobFolder, tell: Listener) -> dict[str, Any]:
     return perform(folder, os.environ.pop(STORAGE_VARIABLE, None), tell)
 
 
-def _listen_to_signals() -> None:
-    """Makes what ends processes politely an interrupt, also where whoever started us ignored it."""
+def _listen_to_signals(stopped: threading.Event) -> None:
+    """Makes what ends processes politely an interrupt, also where whoever started us ignored it.
+
+    Args:
+        stopped: Set when the interrupt is raised. Python drops one that is raised while it finalises an object, and
+            callbacks of libraries may do so too: work that goes on is to be interrupted where it next tells of itself.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, signal.SIG_IGN)  # a second one must not disturb the keeping of what is finished
+        stopped.set()
+        raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.SIG_IGN)  # a second one must not disturb the keeping of what is finished
-    raise KeyboardInterrupt
+        signal.signal(number, interrupt)
 
 
 def _watch(stop_sign: Path) -> None:

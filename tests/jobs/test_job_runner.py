@@ -105,6 +105,29 @@ def test_the_stop_sign_interrupts_once(run: Callable[[Work], int], folder: JobFo
     assert folder.read_status().state == "stopped"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_a_finaliser_swallows_takes_effect_with_the_next_event(
+    run: Callable[[Work], int], folder: JobFolder
+) -> None:
+    class Slow:
+        def __del__(self) -> None:
+            time.sleep(2)
+
+    told: list[int] = []
+
+    def work(tell: Listener) -> dict[str, Any]:
+        folder.stop_sign.touch()
+        Slow()
+        for step in range(100):
+            tell(Event("search", "Trying", step, 100))
+            told.append(step)
+        return {}
+
+    assert run(work) == 130
+    assert told == []
+    assert folder.read_status().state == "stopped"
+
+
 def test_a_job_that_was_stopped_before_it_began_stops_at_once(run: Callable[[Work], int], folder: JobFolder) -> None:
     folder.stop_sign.touch()
 

@@ -152,4 +152,5 @@ def _camera(grey: npt.NDArray[np.float32]) -> Floats:
     steps = [cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (0.8, 1.6, 3.2)]
     fine, coarse = float(np.std(steps[0] - steps[1])), float(np.std(steps[1] - steps[2]))
     noise = quiet / _MAD_OF_LAPLACIAN
-    return np.log(np.array([noise + _QUIETEST, (fine + _QUIETEST) / (coarse + _QUIETEST)]))
+    described: Floats = np.log(np.array([noise + _QUIETEST, (fine + _QUIETEST) / (coarse + _QUIETEST)]))
+    return described
