@@ -37,6 +37,27 @@ SERIAL_FILES = frozenset(
 )
 """Files whose tests start a browser or servers, or measure time: two of them at once would disturb each other."""
 
+LONG_FILES = (
+    "tests/study/test_study.py",
+    "tests/dashboard/test_walk.py",
+    "tests/bundle/test_onnx_export.py",
+    "tests/study/test_suites.py",
+    "tests/jobs/test_job_board.py",
+    "tests/study/test_ensembles.py",
+    "tests/bundle/test_ensemble_bundle.py",
+    "tests/data/groups/test_groups_finding.py",
+    "tests/bundle/test_loading.py",
+    "tests/methods/test_anoseg_detector.py",
+    "tests/study/test_same_answer.py",
+    "tests/test_undecodable_names.py",
+)
+"""Files of the most seconds: they come first, so that no process of pytest-xdist ends long after the others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {file: rank for rank, file in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
 
 @pytest.fixture(autouse=True)
 def _one_at_a_time(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -66,29 +66,46 @@ def bundle(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study.export(tmp_path_factory.mktemp("bundles") / ODD_FOLDER)
 
 
-def command(*arguments: str | Path) -> str:
-    """Runs a command as users do; returns what it prints, which must be UTF-8."""
-    done = subprocess.run([sys.executable, "-m", "automl_ad.cli", *arguments], capture_output=True, timeout=120)
+SCRIPT = """
+import json, sys
+from automl_ad.cli import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["automl-ad", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, words
+    print(end="\\0", flush=True)
+"""
+
+
+def commands(*each: Sequence[str | Path]) -> list[str]:
+    """Runs commands as users do, in one process, which takes seconds to start; what they print must be UTF-8."""
+    words = json.dumps([[str(word) for word in command] for command in each])
+    done = subprocess.run([sys.executable, "-c", SCRIPT, words], capture_output=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    return done.stdout.decode("utf-8")
+    return done.stdout.decode("utf-8").split("\0")[:-1]
 
 
-@pytest.mark.parametrize("form", ["", "--json", "--jsonl", "--csv"])
-def test_images_of_such_names_are_judged(bundle: Path, odd: Path, tmp_path: Path, form: str) -> None:
-    shown = command("predict", bundle, odd / "good", *filter(None, [form]), "--output", tmp_path / ODD_FOLDER)
-    assert "part\\udcff.png" in shown
-    assert len(list((tmp_path / ODD_FOLDER).rglob("part*"))) > 0
-
-
-def test_images_of_such_names_are_audited(odd: Path) -> None:
-    assert json.loads(command("audit", odd / "good", "--json"))["images"] == 24
-    assert command("audit", odd / ODD_FOLDER)
-
-
-def test_images_of_such_names_are_evaluated(bundle: Path, odd: Path, tmp_path: Path) -> None:
+def test_images_of_such_names_are_judged_audited_and_evaluated(bundle: Path, odd: Path, tmp_path: Path) -> None:
+    forms = ([], ["--json"], ["--jsonl"], ["--csv"])
+    outputs = [tmp_path / str(index) / ODD_FOLDER for index in range(len(forms))]
     folders = ("--good", odd / "good", "--defects", odd / ODD_FOLDER)
-    shown = command("evaluate", bundle, *folders, "--output", tmp_path / ODD_FOLDER, "--json")
-    assert json.loads(shown)
+    *judged, audited, audited_too, evaluated = commands(
+        *(
+            ["predict", bundle, odd / "good", *form, "--output", output]
+            for form, output in zip(forms, outputs, strict=True)
+        ),
+        ["audit", odd / "good", "--json"],
+        ["audit", odd / ODD_FOLDER],
+        ["evaluate", bundle, *folders, "--output", tmp_path / ODD_FOLDER, "--json"],
+    )
+    for shown, output in zip(judged, outputs, strict=True):
+        assert "part\\udcff.png" in shown
+        assert len(list(output.rglob("part*"))) > 0
+    assert json.loads(audited)["images"] == 24
+    assert audited_too
+    assert json.loads(evaluated)
     (report,) = (tmp_path / ODD_FOLDER).glob("*.html")
     report.read_text(encoding="utf-8")
 

@@ -80,7 +80,11 @@ def detectors() -> dict[str, FeatureDetector]:
 
 @pytest.fixture(scope="session")
 def make_contents() -> Callable[..., BundleContents]:
-    """Contents around a fitted detector, calibrated on 30 parts that it did not see."""
+    """Contents around a fitted detector, calibrated on 30 parts that it did not see.
+
+    Writing a graph takes seconds: each detector has its graph written once.
+    """
+    graphs: dict[FeatureDetector, bytes] = {}
 
     def make(detector: FeatureDetector, **changes: Any) -> BundleContents:
         maps = detector.anomaly_maps(as_set(draw_parts(30, 1)))
@@ -100,7 +104,8 @@ def make_contents() -> Callable[..., BundleContents]:
             "samples": {"texture.png": b"drawn"},
         }
         if "graph" not in changes:
-            contents["graph"] = export_graph(detector, RULE, (SIDE, SIDE))
+            contents["graph"] = graphs.get(detector) or export_graph(detector, RULE, (SIDE, SIDE))
+            graphs[detector] = contents["graph"]
         return BundleContents(**contents | changes)
 
     return make

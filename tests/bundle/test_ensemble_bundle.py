@@ -42,7 +42,7 @@ def graph(*names: str) -> bytes:
     return export_graph(average(*names), RULE, SIZE)
 
 
-@pytest.mark.parametrize("names", [NAMES, ("anoseg", "destseg-network"), ("realnet", "padim")])
+@pytest.mark.parametrize("names", [NAMES, ("padim", "patchcore-network"), ("anoseg", "destseg-network", "realnet")])
 def test_the_graph_says_what_the_detector_says(names: tuple[str, ...]) -> None:
     maps = average(*names).anomaly_maps(ImageSet.from_hwc(list(pictures())))
     found_maps, found_scores = run_graph(graph(*names), pictures())

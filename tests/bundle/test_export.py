@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import automl_ad
 from automl_ad.bundle import export
 from automl_ad.bundle.export import Checked
 from automl_ad.bundle.loading import load_detector
+from automl_ad.bundle.onnx_export import export_graph
 from automl_ad.bundle.precision import converted
 from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import BundleError
@@ -22,6 +24,20 @@ def study(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> automl_ad.St
     workspace = tmp_path_factory.mktemp("exports")
     settings: dict[str, Any] = {"backbones": ["embedded"], "methods": ["padim"], "trials": 1, "image_size": 64}
     return automl_ad.search(parts, workspace=workspace, **settings)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_graph() -> Iterator[None]:
+    """All exports here are of one trial, whose graph is written once: it takes seconds."""
+    written: list[bytes] = []
+
+    def once(*arguments: Any) -> bytes:
+        written[:] = written or [export_graph(*arguments)]
+        return written[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "export_graph", once)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def others() -> ImageSet:
 @pytest.mark.usefixtures("precision")
 def test_squares_on_drawn_parts_are_found() -> None:
     discs = draw_discs(10, (64, 64))
-    detector = prepare(pairs=200, steps=130, batch=16, rate=1e-3, normal_share=0.1, adversarial=0.0)
+    detector = prepare(pairs=80, steps=80, batch=8, rate=2e-3, normal_share=0.1, adversarial=0.0)
     detector.fit(ImageSet.of(discs), source(), Budget(), ignore_progress)
     spoilt, masks = plant_squares(discs, 16, seed=9)
     maps = detector.anomaly_maps(ImageSet.of(spoilt))

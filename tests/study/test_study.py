@@ -306,8 +306,12 @@ def test_picking_what_does_not_exist_is_refused(study: automl_ad.Study) -> None:
         study.pick(999)
 
 
-def test_the_bundle_finds_what_the_search_never_saw(study: automl_ad.Study, parts: Path, tmp_path: Path) -> None:
-    bundle = study.export(tmp_path / "bundle")
+@pytest.fixture(scope="module")
+def bundle(study: automl_ad.Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study.export(tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+def test_the_bundle_finds_what_the_search_never_saw(bundle: Path, parts: Path, tmp_path: Path) -> None:
     result = automl_ad.evaluate(bundle, parts)
     assert (result.images.good, result.images.defect) == (8, 8)
     assert result.image_auroc > 0.95
@@ -319,14 +323,14 @@ def test_the_bundle_finds_what_the_search_never_saw(study: automl_ad.Study, part
     assert all(Path(row["heatmap"]).is_file() for row in predicted["results"])
 
 
-def test_an_altered_bundle_is_refused(study: automl_ad.Study, tmp_path: Path) -> None:
-    bundle = study.export(tmp_path / "bundle")
-    weights = bundle / "weights.safetensors"
+def test_an_altered_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
+    altered = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    weights = altered / "weights.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(BundleError, match=r"weights\.safetensors"):
-        automl_ad.load_bundle(bundle)
+        automl_ad.load_bundle(altered)
 
 
 def test_assess_judges_every_finished_trial(study: automl_ad.Study, parts: Path) -> None:
