@@ -149,6 +149,7 @@ class ReducedSuite(Result):
         calibration_anomalies: Anomalies of each family that calibrated its severities.
         calibration_side: Working size at which they did.
         requested_per_cell: Anomalies of one family and severity that were asked for.
+        training_images: That candidates were fitted to; a bundle is fitted to all images.
     """
 
     per_cell: int
@@ -157,6 +158,7 @@ class ReducedSuite(Result):
     calibration_anomalies: int
     calibration_side: int
     requested_per_cell: int
+    training_images: int
 
 
 class ProxyResult(Result):

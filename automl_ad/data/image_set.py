@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,14 @@ class ImageSet:
             so it can identify cached results.
         base: The set of which this is a subset; None if it is not one. Subsets use the features cached for the base.
         rows: int64 [N], index of each image in the base; None if it is not a subset.
+        divisible: Whether a subset stays one; where few of the images are used, each subset is a set of its own.
     """
 
     pixels: npt.NDArray[np.uint8]
     key: str
     base: ImageSet | None = None
     rows: npt.NDArray[np.int64] | None = None
+    divisible: bool = True
 
     @classmethod
     def of(cls, pixels: npt.NDArray[np.uint8]) -> ImageSet:
@@ -63,9 +65,15 @@ class ImageSet:
         2
         """
         chosen = np.asarray(indices, dtype=np.int64)
+        if not self.divisible:
+            return ImageSet.of(self.pixels[chosen])
         rows = chosen if self.rows is None else self.rows[chosen]
         digest = hashlib.sha256(f"{(self.base or self).key}{rows.tolist()}".encode()).hexdigest()
         return ImageSet(self.pixels[chosen], digest, self.base or self, rows)
+
+    def indivisible(self) -> ImageSet:
+        """The same images, of which no features are computed for the sake of others in the set."""
+        return replace(self, divisible=False)
 
     def batches(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
         """Yields float32 [<=size, 3, H, W] arrays in 0 to 1, in order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
@@ -140,6 +140,14 @@ class StudyImages:
     def rendering(self) -> Rendering:
         """How stored pixels become 8-bit ones, at every working size."""
         return Rendering.model_validate(self.reading.model_dump(include=set(Rendering.model_fields)))
+
+    def learning_from(self, count: int | None) -> StudyImages:
+        """A copy with at most ``count`` training images, evenly taken from all, or all of them when None."""
+        train = self.splits.train
+        if count is None or count >= len(train):
+            return self
+        kept = np.linspace(0, len(train) - 1, count).round().astype(int)
+        return replace(self, splits=replace(self.splits, train=tuple(train[place] for place in kept)))
 
     def part(self, split: Split) -> ImageSet:
         """The images of one split."""

@@ -12,6 +12,8 @@ from automl_ad.store.artifacts import SourcedRecord
 
 LEAST_PER_CELL = 4
 """Anomalies of a family and severity below which an AUROC says nothing."""
+LEAST_LEARNING = 32
+"""Training images that are never left out: with fewer, the spread of good parts is hardly known."""
 LEAST_FAMILIES = 4
 """Families below which one kind of defect would decide the ranking."""
 FEW_STRENGTHS = (STRENGTHS[0], STRENGTHS[2], STRENGTHS[-1])
@@ -34,6 +36,7 @@ class SuitePlan(SourcedRecord):
         strengths: At which severities are calibrated, ascending.
         per_strength: Anomalies of one family and strength, at least 1.
         side: Of the square that has the area of the size at which severities are calibrated; None for the working size.
+        learning: Training images that candidates are fitted to, at least 1; None for all.
     """
 
     file: ClassVar[str] = "plan.json"
@@ -44,11 +47,12 @@ class SuitePlan(SourcedRecord):
     strengths: tuple[float, ...] = STRENGTHS
     per_strength: int = LEAST_PER_CELL
     side: int | None = None
+    learning: int | None = None
 
     @classmethod
     def full(cls, families: Sequence[str], severities: Sequence[float], per_cell: int) -> SuitePlan:
         """All that was asked for."""
-        return cls(tuple(families), tuple(severities), per_cell, STRENGTHS, per_cell, None)
+        return cls(tuple(families), tuple(severities), per_cell, STRENGTHS, per_cell)
 
     @property
     def per_family(self) -> int:
@@ -77,6 +81,8 @@ class SuitePlan(SourcedRecord):
         if self.calibrating < full.calibrating or self.side is not None:
             where = "" if self.side is None else f" at the working size {self.side}"
             parts.append(f"severities calibrated by {self.calibrating} anomalies of each family{where}")
+        if self.learning is not None:
+            parts.append(f"candidates fitted to {self.learning} training images")
         return "; ".join(parts)
 
     def _content(self) -> Mapping[str, Any]:
@@ -87,11 +93,12 @@ class SuitePlan(SourcedRecord):
             "strengths": list(self.strengths),
             "per_strength": self.per_strength,
             "side": self.side,
+            "learning": self.learning,
         }
 
     @classmethod
     def _of_content(cls, content: Mapping[str, Any]) -> SuitePlan:
-        side = content["side"]
+        side, learning = content["side"], content.get("learning")  # which earlier versions did not know
         return cls(
             tuple(str(name) for name in content["families"]),
             tuple(float(severity) for severity in content["severities"]),
@@ -99,6 +106,7 @@ class SuitePlan(SourcedRecord):
             tuple(float(strength) for strength in content["strengths"]),
             int(content["per_strength"]),
             None if side is None else int(side),
+            None if learning is None else int(learning),
         )
 
 
@@ -140,7 +148,7 @@ def expected_seconds(plan: SuitePlan, costs: Costs, images: Images) -> float:
     anomalies = len(plan.families) * plan.per_family
     calibration = panel * (images.train + images.validation) + plan.calibrating * (draw + panel * len(plan.families))
     drawing = 2 * plan.per_family * draw
-    seen = images.train + images.validation + images.holdout + 2 * anomalies
+    seen = (plan.learning or images.train) + images.validation + images.holdout + 2 * anomalies
     scoring = costs.trial_pass * (_TRIAL_FIT + _TRIAL_PASS * seen)
     return area * calibration + drawing + scoring
 
@@ -155,21 +163,22 @@ def choose_plan(full: SuitePlan, costs: Costs, images: Images, seconds: float) -
         seconds: Time for all that `expected_seconds` counts.
     """
     plan = full
-    for plan in shrinking_plans(full, costs, images.side):
+    for plan in shrinking_plans(full, costs, images):
         if expected_seconds(plan, costs, images) <= seconds:
             break
     return plan
 
 
-def shrinking_plans(full: SuitePlan, costs: Costs, side: float) -> Iterator[SuitePlan]:
+def shrinking_plans(full: SuitePlan, costs: Costs, images: Images) -> Iterator[SuitePlan]:
     """The full plan, then smaller ones, each less work than the one before.
 
     First the calibration shrinks, which ranks nobody; then cells hold fewer anomalies; then severities go, as each
-    family keeps its hardest and its easiest, at last its middle one; and families last, the slowest first.
+    family keeps its hardest and its easiest, at last its middle one; then families, the slowest first; and last the
+    images that candidates are fitted to, which makes the candidates themselves worse.
     """
     plan = full
     yield plan
-    if side > CALIBRATION_SIDE:
+    if images.side > CALIBRATION_SIDE:
         plan = replace(plan, side=CALIBRATION_SIDE)
         yield plan
     plan = replace(plan, strengths=FEW_STRENGTHS)
@@ -185,6 +194,10 @@ def shrinking_plans(full: SuitePlan, costs: Costs, side: float) -> Iterator[Suit
     for name in sorted(full.families, key=lambda name: -costs.draw[name])[: -LEAST_FAMILIES or None]:
         plan = plan.without(name)
         yield plan
+    for count in (images.train // 2, LEAST_LEARNING):
+        if LEAST_LEARNING <= count < (plan.learning or images.train):
+            plan = replace(plan, learning=count)
+            yield plan
 
 
 def _fewer(severities: tuple[float, ...]) -> Iterator[tuple[float, ...]]:

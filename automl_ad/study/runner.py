@@ -12,7 +12,6 @@ from automl_ad.backbones.cache import FeatureCache
 from automl_ad.data.splits import STORED_SPLITS
 from automl_ad.data.study_images import StudyImages
 from automl_ad.errors import NoCandidateError, StoreError, StudyError
-from automl_ad.evaluation.plan import SuitePlan
 from automl_ad.methods.registry import ENSEMBLE
 from automl_ad.results import CoverageResult, ProxyResult, ReducedSuite, SearchOutcome, TrialCounts, WinnerResult
 from automl_ad.selection.decision import Decision, Finalist, decide, limitations
@@ -39,7 +38,7 @@ from automl_ad.study.progress import Event, Listener
 from automl_ad.study.rescore import rescore_trials
 from automl_ad.study.settings import StudySettings
 from automl_ad.study.stored_rendering import RENDERING
-from automl_ad.study.suites import draw_study_data
+from automl_ad.study.suites import StudyData, draw_study_data
 from automl_ad.study.trial import describe_error
 from automl_ad.suggestions import suggested_command
 from automl_ad.workspace import workspace_folder
@@ -264,7 +263,7 @@ class SearchRunner:
                 suite=context.data.proxy.digest,
                 families=tuple(winner.families),
                 coverage=None if coverage is None else CoverageResult.model_validate(coverage.facts),
-                reduced=_reduced(context.data.plan, self._settings),
+                reduced=_reduced(context.data, self._settings),
             ),
             winner=_winner(winner),
             tied=decision.tied,
@@ -320,7 +319,8 @@ def _winner(record: CandidateRecord) -> WinnerResult:
     return WinnerResult(trial=record.number, **shared)
 
 
-def _reduced(plan: SuitePlan | None, settings: StudySettings) -> ReducedSuite | None:
+def _reduced(data: StudyData, settings: StudySettings) -> ReducedSuite | None:
+    plan = data.plan
     if plan is None:
         return None
     return ReducedSuite(
@@ -330,6 +330,7 @@ def _reduced(plan: SuitePlan | None, settings: StudySettings) -> ReducedSuite | 
         calibration_anomalies=plan.calibrating,
         calibration_side=plan.side or max(settings.sides),
         requested_per_cell=settings.per_cell,
+        training_images=len(data.normals.splits.train),
     )
 
 

@@ -103,6 +103,8 @@ class StudyData:
             how = self.normals.preprocessing[side]
             size = (how.height, how.width)
             images = resize_images(self.normals.images, size)
+            if self.plan is not None and self.plan.learning is not None:
+                images = images.indivisible()
             proxy, holdout = resize_suite(self.proxy, size), resize_suite(self.holdout, size)
             self._views[side] = Views(how, images, proxy, holdout)
         return self._views[side]
@@ -247,7 +249,7 @@ class _SuiteBuilder:
         warnings = [warning for warning in warnings if warning not in known_of]
         warnings += [self._too_short] if self._too_short is not None else []
         return StudyData(
-            self._normals,
+            self._normals.learning_from(self._decided_plan.learning),
             suites["proxy"],
             suites["certify"],
             cache(self._stock),

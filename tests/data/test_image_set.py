@@ -44,3 +44,12 @@ def test_the_key_is_that_of_the_pixels() -> None:
 def test_images_of_several_sizes_do_not_go_together() -> None:
     with pytest.raises(ValueError, match="same shape"):
         ImageSet.from_hwc([np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2, 3), np.uint8)])
+
+
+def test_a_subset_of_an_indivisible_set_is_a_set_of_its_own() -> None:
+    images = ImageSet.of(np.random.default_rng(0).integers(0, 255, (4, 3, 8, 8), np.uint8))
+    subset = images.indivisible().take([2, 0])
+    assert (subset.base, subset.rows) == (None, None)
+    assert subset.key == ImageSet.of(images.pixels[[2, 0]]).key
+    np.testing.assert_array_equal(subset.pixels, images.take([2, 0]).pixels)
+    assert images.indivisible().key == images.key

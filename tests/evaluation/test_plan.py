@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.plan import (
     LEAST_FAMILIES,
+    LEAST_LEARNING,
     LEAST_PER_CELL,
     Costs,
     Images,
@@ -23,7 +25,7 @@ FAMILIES = ("texture", "cutpaste", "poisson", "scratch", "speck", "warp")
 FULL = SuitePlan.full(FAMILIES, (0.7, 0.85, 0.95), 8)
 COSTS = Costs(draw={name: 0.01 * (place + 1) for place, name in enumerate(FAMILIES)}, panel_pass=0.02, trial_pass=0.03)
 IMAGES = Images(train=14, validation=6, holdout=4, side=512.0)
-PLANS = list(shrinking_plans(FULL, COSTS, IMAGES.side))
+PLANS = list(shrinking_plans(FULL, COSTS, IMAGES))
 
 
 def test_what_is_expected_adds_up() -> None:
@@ -61,6 +63,22 @@ def test_anomalies_go_before_severities_and_these_before_families() -> None:
     assert list(dict.fromkeys(counts)) == [(6, 3, 8), (6, 3, 6), (6, 3, 4), (6, 2, 4), (6, 1, 4), (5, 1, 4), (4, 1, 4)]
 
 
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [(131, [None, 65, LEAST_LEARNING]), (64, [None, LEAST_LEARNING]), (40, [None, LEAST_LEARNING]), (32, [None])],
+)
+def test_last_of_all_candidates_are_fitted_to_fewer_images(train: int, expected: list[int | None]) -> None:
+    images = replace(IMAGES, train=train)
+    plans = list(shrinking_plans(FULL, COSTS, images))
+    assert list(dict.fromkeys(plan.learning for plan in plans)) == expected
+    smallest_suite = replace(PLANS[-1], learning=None)
+    assert {replace(plan, learning=None) for plan in plans if plan.learning is not None} <= {smallest_suite}
+    seconds = [expected_seconds(plan, COSTS, images) for plan in plans]
+    assert all(more > less for more, less in pairwise(seconds))
+    last = plans[-1].describe(FULL)
+    assert last.endswith(f"candidates fitted to {LEAST_LEARNING} training images") == (len(expected) > 1)
+
+
 def test_the_more_time_the_larger_the_plan() -> None:
     chosen = [choose_plan(FULL, COSTS, IMAGES, seconds) for seconds in (0.0, 1.0, 5.0, 10.0, 20.0, 60.0, 1e6)]
     places = [PLANS.index(plan) for plan in chosen]
@@ -71,20 +89,20 @@ def test_the_more_time_the_larger_the_plan() -> None:
 
 
 def test_at_a_small_working_size_severities_are_calibrated_at_that_size() -> None:
-    assert {plan.side for plan in shrinking_plans(FULL, COSTS, 256.0)} == {None}
+    assert {plan.side for plan in shrinking_plans(FULL, COSTS, replace(IMAGES, side=256.0))} == {None}
     assert {plan.side for plan in PLANS[1:]} == {256}
 
 
 def test_a_request_that_is_small_already_is_not_enlarged() -> None:
     tiny = SuitePlan.full(("speck", "warp"), (0.85,), 4)
     costs = Costs({"speck": 1.0, "warp": 2.0}, 1.0, 1.0)
-    plans = list(shrinking_plans(tiny, costs, 64.0))
+    plans = list(shrinking_plans(tiny, costs, replace(IMAGES, side=64.0)))
     assert {plan.families for plan in plans} == {("speck", "warp")}
     assert {(plan.per_cell, plan.severities) for plan in plans} == {(4, (0.85,))}
 
 
 def test_a_plan_is_kept_for_its_source_alone(tmp_path: Path) -> None:
-    for plan in PLANS:
+    for plan in shrinking_plans(FULL, COSTS, replace(IMAGES, train=131)):
         plan.save(tmp_path, "these images")
         assert SuitePlan.load(tmp_path, "these images") == plan
     assert SuitePlan.load(tmp_path, "others") is None

@@ -656,6 +656,21 @@ class TestPlanned:
             assert (again.plan, list(again.warnings)) == (SHRUNK, list(first.warnings))
         assert planner.asked == 0
 
+    def test_candidates_learn_from_fewer_images_if_it_says_so(self, parts: Path, tmp_path: Path) -> None:
+        full = draw_planned(parts, tmp_path / "a", Planning(SHRUNK))
+        few = draw_planned(parts, tmp_path / "b", Planning(replace(SHRUNK, learning=5)))
+        again = draw_planned(parts, tmp_path / "b", None)
+        assert digests(few) == digests(again) == digests(full)
+        before, after = full.normals.splits, few.normals.splits
+        assert len(before.train) > 5
+        assert after == again.normals.splits == replace(before, train=after.train)
+        assert len(set(after.train)) == 5
+        assert set(after.train) < set(before.train)
+        assert (after.train[0], after.train[-1]) == (before.train[0], before.train[-1])
+        # Features are computed of the images that are used.
+        assert few.at(64).normals.take(after.train).base is None
+        assert full.at(64).normals.take(before.train).base is not None
+
     def test_the_plan_alone_decides_the_content(self, parts: Path, tmp_path: Path) -> None:
         first = draw_planned(parts, tmp_path / "a", Planning(SHRUNK))
         second = draw_planned(parts, tmp_path / "b", Planning(SHRUNK, "Too short."))

@@ -28,6 +28,8 @@ _DARKEST = 0.02
 _QUIETEST = 0.002
 """Noise and detail below half a grey level are rounding."""
 _BLACK, _WHITE, _LEAST_USABLE = 0.02, 0.95, 0.05
+_CAMERA_SIDE = 512
+"""Largest side of what `Descriptions.camera` looks at, in pixels."""
 _MAD_OF_LAPLACIAN = 6 * np.sqrt(2 / np.pi)
 """Mean absolute response of the noise kernel to white noise of standard deviation 1 (Immerkaer 1996)."""
 
@@ -81,7 +83,7 @@ def _describe(image: npt.NDArray[np.uint8]) -> dict[str, Floats]:
         "spectrum": (log_power - log_power.mean()) / np.sqrt(_BINS),
         "colour": _chroma(_shrunk(thumbnail, 8)),
         "light": _light(thumbnail),
-        "camera": _camera(image.mean(axis=0, dtype=np.float32) / np.float32(255)),
+        "camera": _camera(_middle(image).mean(axis=0, dtype=np.float32) / np.float32(255)),
         "thumbnails": thumbnail,
         "power": power,
         "level": np.asarray(thumbnail.mean()),
@@ -137,6 +139,12 @@ def _light(thumbnail: Floats) -> Floats:
     halves = [grey[:, :half], grey[:, half:], grey[:half], grey[half:]]
     left, right, top, bottom = (np.log(max(float(part.mean()), _DARKEST)) for part in halves)
     return np.array([(red + green + blue) / 3, red - green, blue - green, left - right, top - bottom])
+
+
+def _middle(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What a camera does to pixels shows in the middle of a large image as well, in a fraction of the time."""
+    top, left = (max(0, side - _CAMERA_SIDE) // 2 for side in image.shape[1:])
+    return image[:, top : top + _CAMERA_SIDE, left : left + _CAMERA_SIDE]
 
 
 def _camera(grey: npt.NDArray[np.float32]) -> Floats:
