@@ -105,6 +105,17 @@ def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequen
 
 
 NO_BACKBONE = "none"
+BACKBONE_JOINT = " & "
+"""Separates the names of the backbones of an ensemble."""
+
+
+def backbones_named(name: str | None) -> frozenset[str]:
+    """The backbones that a candidate's entry names: those of an ensemble are joined.
+
+    >>> sorted(backbones_named("embedded & none"))
+    ['embedded', 'none']
+    """
+    return frozenset() if name is None else frozenset(name.split(BACKBONE_JOINT))
 
 
 class NoBackbone(Backbone):

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from automl_ad.backbones.base import BACKBONE_JOINT
 from automl_ad.bundle.graph import DetectorGraph
 from automl_ad.errors import BundleError
 from automl_ad.evaluation.aggregation import ScoreAggregation
-from automl_ad.methods.base import BACKBONE_JOINT, Detector
+from automl_ad.methods.base import Detector
 
 OPSET = 18
 """The oldest opset that torch's exporter writes without conversion."""

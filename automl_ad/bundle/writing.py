@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
+from automl_ad.backbones.base import BACKBONE_JOINT
 from automl_ad.bundle import runtime
 from automl_ad.bundle.calibration import Calibration
 from automl_ad.bundle.manifest import BackboneFacts, Decision, Manifest, Speed, StudyFacts, Versions
@@ -27,7 +28,7 @@ from automl_ad.data.image_facts import ImageFacts
 from automl_ad.data.preprocessing import Preprocessing
 from automl_ad.errors import BundleError, InputError
 from automl_ad.evaluation.aggregation import ScoreAggregation
-from automl_ad.methods.base import BACKBONE_JOINT, Detector, FeatureSpec
+from automl_ad.methods.base import Detector, FeatureSpec
 
 WEIGHTS = "weights.safetensors"
 CARD, REQUIREMENTS, PROGRAM = "model_card.md", "requirements.txt", "predict.py"

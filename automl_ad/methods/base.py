@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Extractors = Callable[[str], FeatureExtractor]
 """Maps a backbone name to its extractor."""
-BACKBONE_JOINT = " & "
-"""Separates the backbone names of one detector in reports."""
 
 
 class DetectorSettings(BaseModel):

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from automl_ad.backbones.base import Backbone
+from automl_ad.backbones.base import BACKBONE_JOINT, Backbone
 from automl_ad.data.image_set import ImageSet
-from automl_ad.methods.base import BACKBONE_JOINT, Detector, DetectorSettings, Extractors, FeatureSpec, MethodSettings
+from automl_ad.methods.base import Detector, DetectorSettings, Extractors, FeatureSpec, MethodSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.registry import ENSEMBLE, detector_class

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from automl_ad.backbones.base import NO_BACKBONE
+from automl_ad.backbones.base import NO_BACKBONE, backbones_named
 from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline
 from automl_ad.store.records import CandidateRecord
@@ -77,8 +77,9 @@ IDENTITY_LEADS = LeadModel(0.0, 1.0, 0.0)
 
 
 def lead_models_for(backbones: Collection[str | None]) -> LeadModels:
-    """The lead models of a study, by the backbones of its candidates."""
-    return FILTER_LEADS if set(backbones) <= {EMBEDDED, NO_BACKBONE, None} else NETWORK_LEADS
+    """The lead models of a study, by the backbones of its candidates; those of ensembles may be joined."""
+    each = frozenset[str]().union(*map(backbones_named, backbones))
+    return FILTER_LEADS if each <= {EMBEDDED, NO_BACKBONE} else NETWORK_LEADS
 
 
 def expected_gains(

@@ -99,9 +99,23 @@ class TestOutlook:
         assert 0 < NETWORK_LEADS.ensemble.break_even < NETWORK_LEADS.single.break_even < 0.2
         assert NETWORK_LEADS.ensemble.spread < NETWORK_LEADS.single.spread
 
+    @pytest.mark.parametrize(
+        ("backbones", "expected"),
+        [
+            ([], FILTER_LEADS),
+            (["embedded", "none", None], FILTER_LEADS),
+            (["embedded", "embedded & none"], FILTER_LEADS),
+            (["none & embedded"], FILTER_LEADS),
+            (["embedded", "resnet18"], NETWORK_LEADS),
+            (["resnet18+filters"], NETWORK_LEADS),
+            (["embedded", "embedded & resnet18"], NETWORK_LEADS),
+            (["none & embedded & resnet18+filters"], NETWORK_LEADS),
+        ],
+    )
+    def test_the_backbones_of_all_candidates_decide(self, backbones: list[str | None], expected: LeadModels) -> None:
+        assert lead_models_for(backbones) == expected
+
     def test_with_the_built_in_filters_alone_no_lead_is_large_enough(self) -> None:
-        assert lead_models_for(["embedded", "none", None]) == FILTER_LEADS
-        assert lead_models_for(["embedded", "resnet18"]) == lead_models_for(["resnet18+filters"]) == NETWORK_LEADS
         finalists = [finalist(4, 1.0), finalist(8, 1.0), finalist(0, 0.5)]
         decision = decide(finalists, 0, (8,), FILTER_LEADS)
         assert decision.default_kept
