@@ -358,7 +358,7 @@ class SearchOutcome(Result):
         winner: The chosen trial.
         tied: Trial numbers of the tied set, the winner first.
         certified: Trial numbers that took part in the hold-out check.
-        default_trial: Number of the training-free baseline.
+        default_trial: Number of the training-free baseline; None where no training-free method was searched.
         default_kept: Whether the baseline is the winner.
         certainty: Probability, 0 to 1, that the winner is at least as good as the baseline (where the baseline wins, as
             the best other finalist) on real defects; None for studies of early versions.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -75,7 +75,7 @@ class Space:
     """The search space shared by all methods of a study.
 
     Attributes:
-        backbones: Available backbones, the default first.
+        backbones: Available backbones, in the order asked for.
         side: Side of the square that has the area of the working size, in pixels.
         effort: Preset for the cost of a fit; lower presets shrink the methods so that a search fits the machine.
         sources: Families of anomalies available for training: ``texture`` always, ``sdas`` if its model is usable.
@@ -89,6 +89,10 @@ class Space:
     def backbone(self, name: str) -> BackboneSpace:
         """The backbone called ``name``."""
         return next(backbone for backbone in self.backbones if backbone.name == name)
+
+    def with_networks_first(self) -> Space:
+        """The same space with the fixed filters last: on every real set a network was the better default."""
+        return replace(self, backbones=tuple(sorted(self.backbones, key=lambda backbone: backbone.fixed)))
 
 
 def encode_levels(levels: tuple[int, ...]) -> str:

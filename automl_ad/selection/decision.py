@@ -222,7 +222,10 @@ def _why_not(leader: Finalist, winner: Finalist, field: _Expectations) -> str:
 def _more_reasons(winner: Finalist, field: _Expectations, tied: Sequence[int]) -> Iterator[str]:
     baseline = field.baseline
     if baseline is None:
-        yield "There is no baseline to compare with: it failed or exceeds a limit."
+        yield (
+            "There is no baseline that guards this choice: no training-free method was searched, or the baseline "
+            "failed or exceeds a limit."
+        )
     elif winner is not baseline:
         yield (
             f"It leads the training-free baseline, trial {baseline.number} ({baseline.value:.3f}), by "

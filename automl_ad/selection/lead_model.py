@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from automl_ad.backbones.base import NO_BACKBONE, backbones_named
 from automl_ad.backbones.zoo import EMBEDDED
-from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline
+from automl_ad.selection.ranking import contains_baseline, is_baseline
 from automl_ad.store.records import CandidateRecord
 
 Floats = npt.NDArray[np.float64]
@@ -118,9 +118,8 @@ def expected_gains(
 def expected_gains_of(ranking: Ranking) -> tuple[Floats, Floats]:
     """`expected_gains` of the candidates of a study, at least one, with their rank scores."""
     records = [record for record, _ in ranking]
-    index = {record.number: row for row, record in enumerate(records)}
     values = np.array([np.nan if record.holdout_score is None else record.holdout_score for record in records])
-    baseline = index.get(BASELINE_TRIAL)
+    baseline = next((row for row, record in enumerate(records) if is_baseline(record)), None)
     return expected_gains(
         np.array([score for _, score in ranking]),
         np.full(len(records), np.nan) if baseline is None else values - values[baseline],

@@ -15,14 +15,14 @@ from scipy import stats
 
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.metrics import Ranked
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.registry import ENSEMBLE, candidate_class
 from automl_ad.store.records import CandidateRecord
 
 Floats = npt.NDArray[np.float64]
 _Group = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]
 
 BASELINE_TRIAL = 0
-"""Number of the training-free baseline, which is proposed first."""
+"""Number of the training-free baseline, which is proposed first; see `is_baseline`."""
 SATURATED = 0.995
 """A cell in which three quarters of the candidates reach this image AUROC tells nothing more about them."""
 TRIM = 0.2
@@ -97,6 +97,17 @@ def in_family(records: Sequence[CandidateRecord], cells: Sequence[str]) -> npt.N
         learned: [family in learned for family in families] for learned in {record.learned_from for record in records}
     }
     return np.array([rows[record.learned_from] for record in records])
+
+
+def is_baseline(record: CandidateRecord) -> bool:
+    """Whether a candidate is the training-free baseline.
+
+    The first trial is, unless only methods that train were searched: then there is none.
+    """
+    if record.number != BASELINE_TRIAL:
+        return False
+    settings = {name: value for name, value in record.params.items() if name != "side"}
+    return not candidate_class(record.method).settings_type(**settings).trains
 
 
 def contains_baseline(record: CandidateRecord) -> bool:

@@ -24,7 +24,7 @@ class BackboneSet:
     """Backbones ready for use.
 
     Attributes:
-        extractors: By backbone name, the default first.
+        extractors: By backbone name, in the order asked for.
         warnings: What could not be had, in sentences.
     """
 
@@ -43,6 +43,11 @@ class BackboneSet:
             BackboneSpace(name, extractor.backbone.levels, extractor.backbone.strides, extractor.backbone.channels)
             for name, extractor in self.extractors.items()
         )
+
+    @property
+    def baseline(self) -> FeatureExtractor:
+        """The one that the baseline runs on; see `Space.with_networks_first`."""
+        return min(self.extractors.values(), key=lambda extractor: extractor.backbone.name == EMBEDDED)
 
     def extractor(self, name: str) -> FeatureExtractor:
         """The extractor of a backbone, or of none."""

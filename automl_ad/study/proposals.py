@@ -30,16 +30,18 @@ def suggest(trial: BaseTrial, methods: Sequence[str], spaces: Mapping[int, Space
 def first_proposals(methods: Sequence[str], spaces: Mapping[int, Space]) -> list[dict[str, Any]]:
     """Trial parameters of the defaults, the training-free baseline first, then cheap ones before those that train.
 
-    On a network, the training-free baseline is PatchCore, the most robust training-free method of independent
-    benchmarks; on fixed filters it is PaDiM, since PatchCore's distances suit few, unlike channels badly.
+    Networks come before the fixed filters, in whatever order they were asked for. On a network, the training-free
+    baseline is PatchCore, the most robust training-free method of independent benchmarks; on fixed filters it is PaDiM,
+    since PatchCore's distances suit few, unlike channels badly.
     """
     side = next(iter(spaces))
-    preferred = "padim" if spaces[side].backbones[0].fixed else "patchcore"
+    ordered = spaces[side].with_networks_first()
+    preferred = "padim" if ordered.backbones[0].fixed else "patchcore"
     methods = sorted(methods, key=lambda method: method != preferred)
     found: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
     for position, method in enumerate(methods):
         cls = detector_class(method)
-        for place, settings in enumerate(cls.defaults(spaces[side])):
+        for place, settings in enumerate(cls.defaults(ordered)):
             proposal = {"method": method, **({"side": side} if len(spaces) > 1 else {})}
             trains = cls.settings_type(**settings).trains
             found.append(((int(trains), place, position), proposal | parameters_of(method, settings, spaces[side])))

@@ -17,7 +17,7 @@ from automl_ad.results import CoverageResult, ProxyResult, ReducedSuite, SearchO
 from automl_ad.selection.decision import Decision, Finalist, decide, limitations
 from automl_ad.selection.holdout import NEEDED, by_need, learned_families, shortlist
 from automl_ad.selection.lead_model import lead_models_for
-from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline, ranked, usable
+from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline, is_baseline, ranked, usable
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, optuna_storage, without_password
 from automl_ad.store.plain_json import plain
@@ -92,7 +92,7 @@ class SearchRunner:
         backbones = load_backbones(self._settings, device, feature_cache(self._folder))
         self._begin(normals, backbones)
         self._tell("suite", "Preparing the proxy suite")
-        planner = Planner(lambda: self._clock.remaining, next(iter(backbones.extractors.values())))
+        planner = Planner(lambda: self._clock.remaining, backbones.baseline)
         data = draw_study_data(self._settings, normals, self._folder, device, self._listener, planner)
         self._require_same_suite(data.proxy.digest)
         context = StudyContext.of(data, backbones, self._folder, self._settings)
@@ -197,8 +197,9 @@ class SearchRunner:
         finalists = self._check(context, chosen, learned, warnings)
         hedged = {record.number for record in chosen if contains_baseline(record)}
         lead_models = lead_models_for([record.backbone for record, _ in ranking])
-        decision = decide(finalists, BASELINE_TRIAL, hedged, lead_models)
-        outcome = self._outcome(context, decision, finalists, learned, records, warnings)
+        baseline = next((record.number for record in records if is_baseline(record)), None)
+        decision = decide(finalists, baseline, hedged, lead_models)
+        outcome = self._outcome(context, decision, baseline, finalists, learned, records, warnings)
         self._repository.set_answer(self._name, outcome.to_json())
         _log.info("Trial %d wins after %.1f s", decision.winner, self._clock.elapsed)
         self._tell("finish", f"Trial {decision.winner} wins")
@@ -244,6 +245,7 @@ class SearchRunner:
         self,
         context: StudyContext,
         decision: Decision,
+        baseline: int | None,
         finalists: list[Finalist],
         learned: Collection[str],
         records: list[CandidateRecord],
@@ -268,7 +270,7 @@ class SearchRunner:
             winner=_winner(winner),
             tied=decision.tied,
             certified=tuple(finalist.number for finalist in finalists),
-            default_trial=BASELINE_TRIAL,
+            default_trial=baseline,
             default_kept=decision.default_kept,
             certainty=decision.certainty,
             why=decision.why,

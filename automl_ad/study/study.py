@@ -484,7 +484,7 @@ def trial_fields(record: CandidateRecord, outcome: SearchOutcome | None, picked:
         **{name: getattr(record, name) for name in _SHARED},
         "certify_score": record.holdout_score,
         "winner": outcome is not None and record.number == outcome.winner.trial,
-        "default": record.number == BASELINE_TRIAL,
+        "default": record.number == (BASELINE_TRIAL if outcome is None else outcome.default_trial),
         "tied": outcome is not None and record.number in outcome.tied,
         "picked": record.number == picked,
     }

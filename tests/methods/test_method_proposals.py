@@ -162,6 +162,13 @@ def test_first_proposals_cover_all_defaults_and_training_comes_last(methods: Seq
     assert 0 < sum(flags) < len(flags)
 
 
+@pytest.mark.parametrize("methods", [TRAINING_FREE, METHODS[::-1]])
+def test_the_baseline_runs_on_a_network_whatever_was_named_first(methods: Sequence[str]) -> None:
+    proposals = first_proposals(methods, {256: Space((EMBEDDED, RESNET), "quick")})
+    assert proposals == first_proposals(methods, {256: Space((RESNET, EMBEDDED), "quick")})
+    assert (proposals[0]["method"], proposals[0]["patchcore.backbone"]) == ("patchcore", "resnet18")
+
+
 def test_published_settings_by_hand() -> None:
     space = Space((RESNET,), "faithful")
     (padim,), (patchcore,) = detector_class("padim").defaults(space), detector_class("patchcore").defaults(space)

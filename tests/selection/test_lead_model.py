@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from automl_ad.selection.lead_model import FILTER_LEADS, NETWORK_LEADS, RANK_RANGE, expected_gains, expected_gains_of
+from automl_ad.selection.ranking import is_baseline
 from automl_ad.store.records import CandidateRecord
 
 NOBODY = np.nan
@@ -45,9 +47,32 @@ def record(number: int, value: float | None, members: tuple[int, ...] = ()) -> C
         state="complete",
         method="average" if members else "padim",
         backbone="resnet18",
-        params={"members": [{"trial": member} for member in members]} if members else {},
+        params={"members": [{"trial": member} for member in members]} if members else PADIM,
         holdout_score=value,
     )
+
+
+PADIM: dict[str, Any] = {"side": 64, "backbone": "resnet18", "levels": [-3]}
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "params", "expected"),
+    [
+        (0, "padim", PADIM, True),
+        (1, "padim", PADIM, False),
+        (0, "dfr", PADIM | {"model": "pca"}, True),
+        (0, "dfr", PADIM | {"model": "autoencoder"}, False),
+        (0, "realnet", PADIM, False),
+        (0, "anoseg", {"side": 64, "backbone": "none", "levels": []}, False),
+    ],
+)
+def test_the_first_trial_is_the_baseline_if_it_trains_nothing(
+    number: int, method: str, params: dict[str, Any], expected: bool
+) -> None:
+    made = replace(record(number, 0.8), method=method, params=params)
+    assert is_baseline(made) == expected
+    gains, _ = expected_gains_of([(made, 0.9), (record(7, 0.9), 0.8)])
+    assert (gains[0] == 0) == expected  # leads count only over a baseline
 
 
 def test_of_a_study_leads_are_those_over_trial_0() -> None:

@@ -58,6 +58,21 @@ def test_a_network_is_loaded_once(weights: Path, loads: list[str], names: tuple[
     assert joined.network is extractors["resnet18"].backbone
 
 
+@pytest.mark.parametrize(
+    ("names", "baseline"),
+    [
+        (("embedded", "resnet18"), "resnet18"),
+        (("embedded",), "embedded"),
+        (("resnet18+filters", "embedded"), "resnet18+filters"),
+    ],
+)
+def test_the_baseline_runs_on_a_network_where_there_is_one(
+    weights: Path, names: tuple[str, ...], baseline: str
+) -> None:
+    found = backbone_set(weights, *names)
+    assert found.baseline is found.extractors[baseline]
+
+
 def test_a_network_with_filters_alone_is_loaded_by_itself(weights: Path, loads: list[str]) -> None:
     assert list(backbone_set(weights, "resnet18+filters").extractors) == loads == ["resnet18+filters"]
 

@@ -625,6 +625,10 @@ def test_a_study_whose_methods_learn_from_a_diffusion_model_goes_on_without_maki
     first = run(parts, tmp_path / "ws", trials=4, **options)
     learned = homes(first)
     assert first.answer().trials == TrialCounts(complete=4, pruned=0, failed=0)
+    answer = first.answer()
+    assert (answer.default_trial, answer.default_kept) == (None, False)  # nothing that trains is a baseline
+    assert "no training-free method was searched" in " ".join(answer.why)
+    assert not any(row.default for row in first.trials())
     assert any("sdas" in home for home in learned.values())
     check_scores(first)
 
