@@ -24,7 +24,7 @@ from automl_ad.store.plain_json import plain
 from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import trial_detector
-from automl_ad.study.machine import flushed_denormals
+from automl_ad.study.machine import study_arithmetic
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.study import Study
 from automl_ad.study.trial import describe_error
@@ -33,7 +33,7 @@ SIDE = 320
 """Longest side of the images shown, in pixels."""
 
 
-@flushed_denormals()
+@study_arithmetic()
 def try_images(
     study: Study, numbers: Sequence[int], pictures: Path, output: Path, listener: Listener = ignore_events
 ) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from automl_ad.study.configuration import configuration_of
 from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import refit
 from automl_ad.study.log import TRACEBACK_FILE, study_log
-from automl_ad.study.machine import flushed_denormals, resolve_device
+from automl_ad.study.machine import resolve_device, study_arithmetic
 from automl_ad.study.memory_need import require_memory, search_need
 from automl_ad.study.progress import Event, Listener, ignore_events, is_searched, progress_kept, study_lock
 from automl_ad.study.real_defects import DefectImages, among_defects, find_defects, gather_evidence
@@ -128,7 +128,7 @@ class Study:
             progress_kept(folder, listener) as tell,
             memory_explained("The search"),
             study_log(folder),
-            flushed_denormals(),
+            study_arithmetic(),
         ):
             tell = timed(tell, clock)
             remove_leftovers(folder.root)
@@ -246,7 +246,7 @@ class Study:
             return self._finished(pick.number)
         return self._finished(int(trial))
 
-    @flushed_denormals()
+    @study_arithmetic()
     def export(
         self,
         output: str | Path,
@@ -330,7 +330,7 @@ class Study:
             )
         return read_study_images(settings, renderer, watch)
 
-    @flushed_denormals()
+    @study_arithmetic()
     def rerank(self, defects: str | Path, listener: Listener | None = None) -> RerankResult:
         """Re-ranks the finished trials by a few real defects, apart from the search: nothing of it changes.
 
@@ -348,7 +348,7 @@ class Study:
         with memory_explained("The re-ranking"):
             return self._reranked(self.context(tell), records, self._choice(records), Path(defects), tell)
 
-    @flushed_denormals()
+    @study_arithmetic()
     def assess(
         self,
         dataset: str | Path | None = None,

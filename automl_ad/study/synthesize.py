@@ -20,7 +20,7 @@ from automl_ad.seeds import derived_rng, derived_seed
 from automl_ad.store.plain_json import plain
 from automl_ad.study.anomaly_folder import AnomalyFolder, check_output
 from automl_ad.study.clock import Steps
-from automl_ad.study.machine import flushed_denormals, resolve_device
+from automl_ad.study.machine import resolve_device, study_arithmetic
 from automl_ad.study.memory_need import require_memory, synthesis_need
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.settings import StudySettings
@@ -70,7 +70,7 @@ class SynthesisRequest:
             raise InputError(f"--count {self.count} is not possible; give 1 to {MOST}.")
 
 
-@flushed_denormals()
+@study_arithmetic()
 def synthesize(
     settings: StudySettings,
     request: SynthesisRequest,

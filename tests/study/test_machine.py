@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 
 import optuna
 import pytest
 import torch
 
-from automl_ad.study.machine import device_names, flushed_denormals, quiet_optuna, resolve_device
+from automl_ad.study.machine import (
+    device_names,
+    flushed_denormals,
+    quiet_optuna,
+    resolve_device,
+    study_arithmetic,
+)
 
 
 @pytest.mark.parametrize(("gpus", "names"), [(0, ["auto", "cpu"]), (2, ["auto", "cpu", "cuda:0", "cuda:1"])])
@@ -39,6 +47,40 @@ def test_they_are_restored_after_a_fault() -> None:
     with pytest.raises(KeyError), flushed_denormals():
         raise KeyError
     assert denormal() > 0
+
+
+def tf32() -> tuple[bool, bool]:
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("products", [False, True])
+def test_float32_is_no_tf32_inside_and_as_it_was_afterwards(products: bool) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = products
+    try:
+        with study_arithmetic():
+            assert tf32() == (False, False)
+            assert denormal() == 0
+        assert tf32() == (True, products)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+NEWER_NAMES = """
+import torch
+from automl_ad.study.machine import full_float32
+conv = torch.backends.cudnn.conv
+conv.fp32_precision = "tf32"
+torch.backends.cudnn.rnn.fp32_precision = "ieee"
+with full_float32():
+    assert conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "ieee"
+assert conv.fp32_precision == "tf32"
+"""
+
+
+def test_programs_that_set_the_precision_by_its_newer_names_are_understood() -> None:
+    subprocess.run([sys.executable, "-c", NEWER_NAMES], check=True, timeout=120)
 
 
 def test_optuna_reports_errors_alone_and_as_before_afterwards() -> None:
