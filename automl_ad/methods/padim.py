@@ -19,7 +19,8 @@ from automl_ad.training import Budget, Report
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-PUBLISHED_CHANNELS = 100
+PUBLISHED_CHANNELS, PUBLISHED_CHANNELS_WIDE = 100, 550
+"""Random dimensions on ResNet18 and on WideResNet50 (Defard et al. 2021, arXiv 2011.08785)."""
 _LEAST_RIDGE = 1e-5
 """Smallest ridge in units of a position's own mean variance: with less, rounding can make a covariance singular."""
 _ARRAYS = 2
@@ -184,14 +185,21 @@ class Padim(FeatureDetector):
         return {
             "backbone": backbone,
             "levels": suggest_levels(trial, cls.name, backbone, choices),
-            "channels": trial.suggest_categorical("padim.channels", [40, 70, PUBLISHED_CHANNELS]),
+            "channels": trial.suggest_categorical("padim.channels", [40, 70, *_published_channels(space)]),
             "ridge": trial.suggest_categorical("padim.ridge", [0.005, 0.02, 0.1]),
         }
 
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
-        """The first three levels of stride 4 and up, 100 channels, as published for ResNet18."""
+        """The first three levels of stride 4 and up, and the published numbers of channels where effort is faithful."""
+        few, *many = _published_channels(space)
         return [
-            {"backbone": b.name, "levels": b.usable[:3], "channels": PUBLISHED_CHANNELS, "ridge": 0.02}
+            {"backbone": b.name, "levels": b.usable[:3], "ridge": 0.02}
+            | {"channels": many[0] if many and b.name.startswith("wide_resnet50") else few}
             for b in space.backbones
         ]
+
+
+def _published_channels(space: Space) -> list[int]:
+    """Of ResNet18; where effort is faithful, of WideResNet50 too: its covariances need thirty times the memory."""
+    return [PUBLISHED_CHANNELS, PUBLISHED_CHANNELS_WIDE] if space.effort == "faithful" else [PUBLISHED_CHANNELS]

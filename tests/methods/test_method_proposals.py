@@ -93,6 +93,8 @@ def test_training_free_methods_have_a_default_for_every_backbone(method: str, sp
 @pytest.mark.parametrize("method", TEACHER_BOUND)
 def test_methods_with_a_teacher_have_one_default_on_the_first_network(method: str, space: Space) -> None:
     networks = [backbone.name for backbone in space.backbones if not backbone.fixed]
+    if method == "destseg":
+        networks.sort(key=lambda name: name != "resnet18")  # the published one
     assert [settings["backbone"] for settings in detector_class(method).defaults(space)] == networks[:1]
 
 
@@ -167,6 +169,52 @@ def test_the_baseline_runs_on_a_network_whatever_was_named_first(methods: Sequen
     proposals = first_proposals(methods, {256: Space((EMBEDDED, RESNET), "quick")})
     assert proposals == first_proposals(methods, {256: Space((RESNET, EMBEDDED), "quick")})
     assert (proposals[0]["method"], proposals[0]["patchcore.backbone"]) == ("patchcore", "resnet18")
+
+
+WIDE = BackboneSpace("wide_resnet50_2", RESNET.levels, RESNET.strides, (64, 256, 512, 1024, 2048))
+VGG_REFLECT = BackboneSpace("vgg19+reflect", VGG19.levels, VGG19.strides, VGG19.channels)
+FAITHFUL = Space((WIDE, VGG_REFLECT, RESNET), "faithful", sources=("texture", "sdas"))
+"""The networks of the preset faithful, in its order."""
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone", "published"),
+    [
+        ("padim", "wide_resnet50_2", {"levels": (-4, -3, -2), "channels": 550}),
+        ("padim", "resnet18", {"levels": (-4, -3, -2), "channels": 100}),
+        ("patchcore", "wide_resnet50_2", {"levels": (-3, -2), "ratio": 0.01}),
+        (
+            "destseg",
+            "resnet18",
+            {"levels": (-4, -3, -2), "student_steps": 1000, "head_steps": 4000, "batch": 32}
+            | {"student_rate": 0.4, "head_rate": 0.1, "head_share": 0.1, "gamma": 4.0, "head_optimiser": "sgd"}
+            | {"width": 64, "blocks": 2, "head_width": 256, "rotation": "none", "normal_share": 0.0},
+        ),
+        (
+            "dfr",
+            "vgg19+reflect",
+            {"model": "autoencoder", "stride": 4, "variance": 0.9, "rate": 1e-4, "autoencoder": "released"},
+        ),
+    ],
+)
+def test_the_preset_faithful_proposes_what_was_published(method: str, backbone: str, published: dict[str, Any]) -> None:
+    """Defard et al. 2021, Roth et al. 2022, Zhang et al. 2023, Yang et al. 2020 with their code."""
+    found = [
+        settings
+        for settings in detector_class(method).defaults(FAITHFUL)
+        if settings["backbone"] == backbone and settings.get("model", "autoencoder") == "autoencoder"
+    ]
+    assert len(found) == 1
+    assert found[0] | published == found[0]
+    parameters_of(method, found[0], FAITHFUL)  # the sampler can draw it
+
+
+def test_other_efforts_search_the_channels_that_they_did() -> None:
+    for effort in ("quick", "balanced", "thorough"):
+        space = Space((WIDE, RESNET), effort)  # type: ignore[arg-type]
+        assert {settings["channels"] for settings in detector_class("padim").defaults(space)} == {100}
+        with pytest.raises(ValueError, match=r"padim\.channels offers"):
+            parameters_of("padim", {"backbone": "resnet18", "levels": (-4,), "channels": 550}, space)
 
 
 def test_published_settings_by_hand() -> None:

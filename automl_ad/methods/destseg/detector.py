@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 Families = Literal["texture", "sdas", "both", "cutpaste"]
+PUBLISHED_NETWORK = "resnet18"
+"""Of teacher and student (Zhang et al. 2023, arXiv 2211.11317); stored products of larger ones take tens of GB."""
 Optimiser = Literal["adam", "sgd"]
 
 _PUBLISHED = {"student_rate": 0.4, "head_optimiser": "sgd", "head_rate": 0.1, "head_share": 0.1} | {
@@ -247,8 +249,9 @@ class DeStSeg(FeatureDetector):
 
     @classmethod
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
-        """The published settings, reduced as the effort requires."""
+        """The published settings, on ResNet18 if available, reduced as the effort requires."""
         networks = [backbone for backbone in space.backbones if not backbone.fixed]
+        networks.sort(key=lambda backbone: backbone.name != PUBLISHED_NETWORK)
         return [_PLANS[space.effort] | _published(backbone, space) for backbone in networks[:1]]
 
 
