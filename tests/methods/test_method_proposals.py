@@ -191,6 +191,12 @@ FAITHFUL = Space((WIDE, VGG_REFLECT, RESNET), "faithful", sources=("texture", "s
             | {"width": 64, "blocks": 2, "head_width": 256, "rotation": "none", "normal_share": 0.0},
         ),
         (
+            "realnet",
+            "wide_resnet50_2",
+            {"levels": (-4, -3, -2, -1), "selection": "published", "kept": 1 / 3, "mode": "both", "network": "unet"}
+            | {"batch": 16, "rate": 1e-4},
+        ),
+        (
             "dfr",
             "vgg19+reflect",
             {"model": "autoencoder", "stride": 4, "variance": 0.9, "rate": 1e-4, "autoencoder": "released"},
@@ -198,7 +204,7 @@ FAITHFUL = Space((WIDE, VGG_REFLECT, RESNET), "faithful", sources=("texture", "s
     ],
 )
 def test_the_preset_faithful_proposes_what_was_published(method: str, backbone: str, published: dict[str, Any]) -> None:
-    """Defard et al. 2021, Roth et al. 2022, Zhang et al. 2023, Yang et al. 2020 with their code."""
+    """Defard et al. 2021, Roth et al. 2022, Zhang et al. 2023 and 2024, Yang et al. 2020 with their code."""
     found = [
         settings
         for settings in detector_class(method).defaults(FAITHFUL)

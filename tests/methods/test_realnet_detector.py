@@ -17,7 +17,7 @@ from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.metrics import pixel_auroc, resize_maps
 from automl_ad.methods.pairs import Pairs, PairSource
-from automl_ad.methods.realnet.detector import RealNet, RealNetSettings
+from automl_ad.methods.realnet.detector import PUBLISHED_SELECTION, RealNet, RealNetSettings
 from automl_ad.methods.realnet.head import Network
 from automl_ad.methods.realnet.reconstruction import FeatureUNet
 from automl_ad.methods.space import BackboneSpace, Effort, Space
@@ -225,6 +225,28 @@ def test_other_pairs_levels_or_weights_are_ranked_anew(ranked: list[RealNet]) ->
 def test_channels_by_hand(network: Network, share: float, taper: float, available: list[int], kept: list[int]) -> None:
     settings = RealNetSettings(backbone="any", levels=LEVELS, network=network, share=share, taper=taper)
     assert settings.channels(available) == kept
+
+
+@pytest.mark.parametrize(
+    ("available", "kept"),
+    [
+        ([256, 512, 1024, 2048], [256, 512, 512, 256]),
+        ([64, 128, 256, 512], [64, 128, 256, 256]),
+        ([256, 512], [256, 512]),
+    ],
+)
+def test_the_published_channels_of_each_level(available: list[int], kept: list[int]) -> None:
+    settings = RealNetSettings(backbone="any", levels=LEVELS, network="unet", selection="published")
+    assert settings.channels(available) == kept
+
+
+def test_of_the_published_channels_256_residuals_are_kept_by_each_statistic() -> None:
+    head = prepare(network="light", selection="published", kept=1 / 3)._new_head(
+        [torch.arange(count) for count in PUBLISHED_SELECTION]
+    )
+    assert head.plan.tolist()[0] == 512
+    chosen = head.select.eval().ranked(torch.rand(2, 1536, 3, 3))
+    assert [len(set(half.tolist())) for row in chosen for half in row.split(256)] == [256] * 4
 
 
 def test_at_least_one_pair_of_residual_channels_is_judged() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from automl_ad.backbones.extractor import BATCH
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_families, suggest_levels
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 Families = Literal["texture", "sdas", "both"]
+Selection = Literal["published", "shares"]
 
 _PLANS: dict[Effort, dict[str, Any]] = {
     "quick": {"network": "light", "pairs": 256, "steps": 400, "batch": 8, "rate": 1e-3},
@@ -34,6 +34,10 @@ _PLANS: dict[Effort, dict[str, Any]] = {
 }
 """``faithful``: 1000 passes over about 220 images in batches of 16."""
 _SHORT_EFFORTS: tuple[Effort, ...] = ("quick", "balanced")
+PUBLISHED_SELECTION = (256, 512, 512, 256)
+"""m_k of WideResNet50's four blocks in the released code; no share and taper give it."""
+_RANKED_AT_ONCE = 16
+"""Pairs over which AFS scales the change of a channel, as in the released code."""
 _STEP = {"light": 16, "unet": 64}
 """Channel counts are multiples of this: the U-Net's attention has heads of 64 channels."""
 
@@ -42,6 +46,7 @@ class RealNetSettings(SyntheticTrainingSettings):
     """Parameters of RealNet.
 
     Attributes:
+        selection: Whether so many channels are selected from each level as in the released code, or by shares.
         share: Share of the channels selected from the finest level.
         taper: Factor on that share for each coarser level.
         kept: Share of the residual channels that enter the discriminator, r / m'.
@@ -52,6 +57,7 @@ class RealNetSettings(SyntheticTrainingSettings):
         pairs, steps, batch, rate: Training.
     """
 
+    selection: Selection = "shares"
     share: float = Field(default=1.0, gt=0, le=1)
     taper: float = Field(default=0.5, gt=0, le=1)
     kept: float = Field(default=1 / 3, gt=0, le=1)
@@ -67,7 +73,9 @@ class RealNetSettings(SyntheticTrainingSettings):
     def channels(self, available: Sequence[int]) -> list[int]:
         """m_k: the number of channels selected from each level, the finest level first."""
         step = _STEP[self.network]
-        wanted = [count * self.share * self.taper**place for place, count in enumerate(available)]
+        wanted: list[float] = [count * self.share * self.taper**place for place, count in enumerate(available)]
+        if self.selection == "published":
+            wanted = list(map(min, PUBLISHED_SELECTION, available))
         most = [step * (count // step) or count for count in available]
         return [min(top, max(step, step * round(want / step))) for top, want in zip(most, wanted, strict=True)]
 
@@ -135,8 +143,9 @@ class RealNet(FeatureDetector):
 
     def _feature_batches(self, pairs: Pairs) -> Iterator[tuple[list[Tensor], list[Tensor], Tensor]]:
         """Features of the normal and the anomalous images, and the masks, in batches."""
-        masks = torch.split(pairs.masks.to(self.extractor.device), BATCH)
-        return zip(self._batches(pairs.clean), self._batches(pairs.anomalous), masks, strict=True)
+        masks = torch.split(pairs.masks.to(self.extractor.device), _RANKED_AT_ONCE)
+        features = (self._batches(images, _RANKED_AT_ONCE) for images in (pairs.clean, pairs.anomalous))
+        return zip(*features, masks, strict=True)
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
         selected = [state[f"selected_{place}"] for place in range(len(self.settings.levels))]
@@ -153,6 +162,7 @@ class RealNet(FeatureDetector):
             "levels": suggest_levels(trial, cls.name, backbone, _runs(space.backbone(backbone), space.effort)),
             "share": trial.suggest_categorical("realnet.share", [0.25, 0.5, 1.0]),
             "taper": trial.suggest_categorical("realnet.taper", [0.5, 1.0]),
+            "selection": _suggest_selection(trial, space),
             "kept": trial.suggest_categorical("realnet.kept", [0.125, 1 / 3, 0.66]),
             "mode": trial.suggest_categorical("realnet.mode", ["max", "mean", "both"]),
             "families": suggest_families(trial, cls.name, space),
@@ -183,10 +193,18 @@ def _runs(backbone: BackboneSpace, effort: Effort) -> list[tuple[int, ...]]:
     return runs or [backbone.middle]
 
 
+def _suggest_selection(trial: BaseTrial, space: Space) -> Selection:
+    """The released numbers are those of a large network, and give reconstruction networks of 518 million weights."""
+    if space.effort != "faithful":
+        return "shares"
+    return cast("Selection", trial.suggest_categorical("realnet.selection", ["published", "shares"]))
+
+
 def _published(backbone: BackboneSpace, effort: Effort) -> dict[str, Any]:
     return {
         "backbone": backbone.name,
         "levels": _runs(backbone, effort)[0] if effort in _SHORT_EFFORTS else backbone.usable[:4],
+        "selection": "published" if effort == "faithful" else "shares",
         "share": 1.0,
         "taper": 0.5,
         "kept": 1 / 3,
