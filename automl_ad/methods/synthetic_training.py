@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 FAMILIES = {"texture": ("texture",), "sdas": ("sdas",), "both": ("texture", "sdas"), "cutpaste": ("cutpaste",)}
 """Families of anomalies for each value of the ``families`` setting."""
 
-_STRENGTHS = {"published": (0.1, 0.2), "wide": (0.1, 0.5)}
+PUBLISHED_STRENGTH = (0.1, 0.2)
+_STRENGTHS = {"published": PUBLISHED_STRENGTH, "wide": (0.1, 0.5)}
 
 
 class SyntheticTrainingSettings(MethodSettings):
@@ -29,7 +30,7 @@ class SyntheticTrainingSettings(MethodSettings):
 
     families: str = "texture"
     opacity: float = Field(default=0.2, ge=0, le=1)
-    strength: tuple[float, float] = (0.1, 0.2)
+    strength: tuple[float, float] = PUBLISHED_STRENGTH
 
     @property
     def trains(self) -> bool:
@@ -45,3 +46,12 @@ class SyntheticTrainingSettings(MethodSettings):
 def suggest_strength(trial: BaseTrial, method: str) -> tuple[float, float]:
     """Suggests the range of strengths of ``sdas``."""
     return _STRENGTHS[str(trial.suggest_categorical(f"{method}.strength", list(_STRENGTHS)))]
+
+
+def encode_strength(strength: tuple[float, float]) -> str:
+    """The choice that suggests a range of strengths.
+
+    >>> encode_strength((0.1, 0.5))
+    'wide'
+    """
+    return next(name for name, range_ in _STRENGTHS.items() if range_ == strength)

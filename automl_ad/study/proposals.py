@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import Space, encode_levels
+from automl_ad.methods.synthetic_training import encode_strength
 from automl_ad.study.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -68,8 +69,11 @@ class _Recorder:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         key = name.split(".")[1]
-        value = self.wanted.get(key, choices[0])
-        value = encode_levels(value) if key == "levels" else value
+        if key not in self.wanted:
+            self.parameters[name] = choices[0]
+            return choices[0]
+        value = self.wanted[key]
+        value = encode_levels(value) if key == "levels" else encode_strength(value) if key == "strength" else value
         if value not in choices:
             raise ValueError(f"{name} offers {list(choices)} but a default wants {value!r}")
         self.parameters[name] = value

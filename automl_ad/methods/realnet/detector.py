@@ -17,7 +17,7 @@ from automl_ad.methods.realnet.head import Network, RealNetHead
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode
 from automl_ad.methods.realnet.training import FeaturePairs, joint_loss
 from automl_ad.methods.space import BackboneSpace, Effort, Space
-from automl_ad.methods.synthetic_training import SyntheticTrainingSettings, suggest_strength
+from automl_ad.methods.synthetic_training import PUBLISHED_STRENGTH, SyntheticTrainingSettings, suggest_strength
 from automl_ad.training import Budget, Report, TrainingPlan, train
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class RealNet(FeatureDetector):
     def defaults(cls, space: Space) -> Sequence[dict[str, Any]]:
         """The published settings, reduced as the effort requires."""
         networks = [backbone for backbone in space.backbones if not backbone.fixed]
-        return [_PLANS[space.effort] | _published(backbone, space.effort) for backbone in networks[:1]]
+        return [_PLANS[space.effort] | _published(backbone, space) for backbone in networks[:1]]
 
 
 def channel_order_key(tag: str, level: int) -> str:
@@ -200,15 +200,18 @@ def _suggest_selection(trial: BaseTrial, space: Space) -> Selection:
     return cast("Selection", trial.suggest_categorical("realnet.selection", ["published", "shares"]))
 
 
-def _published(backbone: BackboneSpace, effort: Effort) -> dict[str, Any]:
-    return {
+def _published(backbone: BackboneSpace, space: Space) -> dict[str, Any]:
+    """The released settings; what it learns from is ``sdas`` where effort is faithful and there is a model."""
+    effort, faithful = space.effort, space.effort == "faithful"
+    anomalies: dict[str, Any] = {"families": "texture", "opacity": 0.2}
+    if faithful and "sdas" in space.sources:
+        anomalies = {"families": "sdas", "opacity": 0.5, "strength": PUBLISHED_STRENGTH}
+    return anomalies | {
         "backbone": backbone.name,
         "levels": _runs(backbone, effort)[0] if effort in _SHORT_EFFORTS else backbone.usable[:4],
-        "selection": "published" if effort == "faithful" else "shares",
+        "selection": "published" if faithful else "shares",
         "share": 1.0,
         "taper": 0.5,
         "kept": 1 / 3,
         "mode": "both",
-        "families": "texture",
-        "opacity": 0.2,
     }
