@@ -124,12 +124,13 @@ class StudyImages:
     def warnings(self) -> list[str]:
         """Sentences for the user; looked for when they are asked for, as an export or an assessment does not."""
         good = self.good
-        return [
-            *good.warnings,
-            *_counting_warnings(self.groups, self.folder),
-            *_suspicions(good.images, good.paths),
-            *_group_warnings(good, self.groups),
-        ]
+        found = [*self.warnings_at_once, *_suspicions(good.images, good.paths)]
+        return [*found, *_group_warnings(good, self.groups)]
+
+    @property
+    def warnings_at_once(self) -> list[str]:
+        """Those of them that take no time."""
+        return [*self.good.warnings, *_counting_warnings(self.groups, self.folder)]
 
     @property
     def reading(self) -> Preprocessing:

@@ -45,6 +45,9 @@ from automl_ad.workspace import workspace_folder
 
 _log = logging.getLogger(__name__)
 
+TIME_TO_LOOK = 0.3
+"""Share of the time budget that must be left after the suites for a look at the images as an audit takes it."""
+
 
 class SearchRunner:
     """Runs one search, or goes on with one of the same name and meaning.
@@ -98,13 +101,21 @@ class SearchRunner:
         context = StudyContext.of(data, backbones, self._folder, self._settings)
         self._repository.set_suite(self._name, data.proxy.digest)
         _log.info("Proxy suite %s on %s, backbones %s", data.proxy.digest, device, ", ".join(backbones.tags))
-        warnings = [*normals.warnings, *backbones.warnings, *data.warnings]
+        warnings = [*self._warnings_of(normals), *backbones.warnings, *data.warnings]
         self._repository.set_warnings(self._name, warnings)
         for warning in warnings:
             _log.warning("%s", warning)
             self._tell("warning", warning)
         ensembles = self._run_trials(context, warnings)
         return self._conclude(context, ensembles, warnings)
+
+    def _warnings_of(self, normals: StudyImages) -> list[str]:
+        """What there is to say of the images; without a look for groups and odd ones where hardly any time is left."""
+        if self._clock.remaining >= TIME_TO_LOOK * self._clock.budget_s:
+            return normals.warnings
+        audit = suggested_command("audit", self._settings.images)
+        unseen = f"The time budget left no room to look for groups and odd ones among the images; run `{audit}`."
+        return [*normals.warnings_at_once, unseen]
 
     def _begin(self, normals: StudyImages, backbones: BackboneSet) -> None:
         """Creates the study's record, or checks that the existing one means the same."""

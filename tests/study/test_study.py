@@ -20,6 +20,7 @@ import pytest
 
 import automl_ad
 from automl_ad.backbones.embedded import EmbeddedBackbone
+from automl_ad.data import study_images
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
 from automl_ad.methods.padim import Padim
 from automl_ad.methods.realnet import detector as realnet
@@ -480,6 +481,18 @@ def test_suspected_defects_among_the_good_images_are_named(parts: Path, tmp_path
     answer = run(images, tmp_path / "ws", trials=1).answer()
     assert any("odd_one.png" in warning for warning in answer.warnings)
     assert [(entry.reason, entry.examples) for entry in answer.left_aside] == [("two-valued", ("flat.png",))]
+
+
+def test_without_time_to_look_for_groups_a_search_says_so(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "TIME_TO_LOOK", 1.1)
+    monkeypatch.setattr(study_images, "find_groups", lambda *_: pytest.fail("looked"))
+    monkeypatch.setattr(study_images, "find_suspects", lambda *_: pytest.fail("looked"))
+    warnings = run(parts, tmp_path, trials=1).answer().warnings
+    (said,) = [warning for warning in warnings if "left no room to look for groups" in warning]
+    assert said.endswith(f"run `automl-ad audit {parts}`.")
+    assert any("Only 24 good images" in warning for warning in warnings)  # which takes no time
 
 
 def test_other_weights_than_those_searched_are_refused(
