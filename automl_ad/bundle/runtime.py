@@ -1624,9 +1624,13 @@ class Bundle:
                 yield Prediction(source, item.image, None, math.nan, _NOT_FINITE, item.warnings)
 
     def _raw_threshold(self, value: float) -> Threshold:
+        """Of a score that was given: nothing is promised, as whoever gave it may have seen the calibration scores."""
         n, above = len(self.calibration), int(np.count_nonzero(self.calibration > value))
         share = (above + 1) / (n + 1)
-        message = _sentence(n, share, share, f"{_OVERKILL} above a score of {value:g} is at most {{}}", "")
+        message = (
+            f"{_OVERKILL} above a score of {value:g} is estimated at {share * 100:.3g} %: {above} of {n} calibration "
+            "images are above it. A threshold that is given as a score has no guarantee."
+        )
         return Threshold(value, share, share, True, n, message)
 
     def _result(self, prediction: Prediction, thresholds: _Thresholds, folder: OutputFolder | None) -> dict[str, Any]:

@@ -249,11 +249,12 @@ class TestDecision:
             assert zone is not None
             assert zone.value <= value
 
-    def test_a_raw_threshold_says_what_it_guarantees(self, toy: Bundle) -> None:
+    def test_a_raw_threshold_promises_nothing(self, toy: Bundle) -> None:
         answer = toy.predict(flat_images([97.0, 98.0]), threshold=97.0)
         assert (answer["threshold"], answer["overkill"]) == (97.0, 0.03)  # 98 and 99 lie above, and one more
-        assert answer["promise"].startswith(
-            "Overkill (false positive rate on good parts) above a score of 97 is at most 3 %: a marginal guarantee "
+        assert answer["promise"] == (
+            "Overkill (false positive rate on good parts) above a score of 97 is estimated at 3 %: 2 of 99 calibration "
+            "images are above it. A threshold that is given as a score has no guarantee."
         )
         assert [result["decision"] for result in answer["results"]] == ["pass", "reject"]
         assert toy.threshold(threshold=1e6).overkill == 0.01
