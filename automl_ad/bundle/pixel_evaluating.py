@@ -100,7 +100,7 @@ def _counts(anomaly_map: Map, mask: Mask, edges: npt.NDArray[Any]) -> tuple[_Flo
     """Normal pixels, anomalous pixels and shares of regions per bin, each float64 [K]."""
     count = len(edges) + 1
     bins = np.searchsorted(edges, anomaly_map, side="right")
-    regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1][mask]
+    regions = np.asarray(cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1], np.int32)[mask]
     shares = 1 / np.bincount(regions)[regions]
     return (
         np.bincount(bins[~mask], minlength=count).astype(np.float64),

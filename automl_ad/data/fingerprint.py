@@ -92,7 +92,9 @@ def _distances(some: _Detail, others: _Detail) -> _Detail:
 
 
 def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return image if image.ndim == 2 else cv2.cvtColor(image.transpose(1, 2, 0), cv2.COLOR_RGB2GRAY)
+    if image.ndim == 2:
+        return image
+    return np.asarray(cv2.cvtColor(image.transpose(1, 2, 0), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _detail(grey: npt.NDArray[np.uint8]) -> _Detail:

@@ -95,8 +95,9 @@ def _standardised(block: _Floats) -> _Floats:
 
 def _cells(image: npt.NDArray[np.uint8]) -> _Floats:
     """float32 [8, 8, 12]: mean colour, contrast and gradient orientations of the cells of a 64 px thumbnail."""
-    small = cv2.resize(image.transpose(1, 2, 0), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    grey = small.mean(axis=2, keepdims=True)
+    reduced = cv2.resize(image.transpose(1, 2, 0), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    small = reduced.astype(np.float32) / np.float32(255)
+    grey: _Floats = small.mean(axis=2, keepdims=True)
     contrast = np.sqrt(np.maximum(_cell_means(grey**2) - _cell_means(grey) ** 2, 0))
     return np.concatenate([_cell_means(small), contrast, _cell_means(_orientations(grey[:, :, 0]))], axis=2)
 

@@ -136,7 +136,7 @@ class _Expectations:
     def gain(self, finalist: Finalist) -> float:
         """Its expected gain over the baseline in real image AUROC; without a baseline, its lead."""
         lead = self.lead(finalist)
-        return lead if self.baseline is None else float(self.lead_model(finalist).gain(np.float64(lead)))
+        return lead if self.baseline is None else float(self.lead_model(finalist).gain(np.asarray(lead)))
 
     def may_win(self, finalist: Finalist) -> bool:
         """Whether it may replace the baseline; of a single candidate more is asked than of an ensemble."""

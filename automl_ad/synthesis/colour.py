@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -61,7 +62,7 @@ def augment(image: Image, rng: np.random.Generator, count: int = 2) -> Image:
     return changed
 
 
-def by_table(image: Image, table: npt.NDArray[np.float32]) -> Image:
+def by_table(image: Image, table: npt.NDArray[np.floating[Any]]) -> Image:
     """Maps every level of a uint8 image through a table of 256 values, rounded and clipped to 0 to 255."""
     return np.asarray(cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)), np.uint8)
 
