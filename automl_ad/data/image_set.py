@@ -22,14 +22,15 @@ class ImageSet:
             so it can identify cached results.
         base: The set of which this is a subset; None if it is not one. Subsets use the features cached for the base.
         rows: int64 [N], index of each image in the base; None if it is not a subset.
-        divisible: Whether a subset stays one; where few of the images are used, each subset is a set of its own.
+        shares_features: Whether its subsets use the features cached for it, for which those of all its images are
+            computed; otherwise each subset is a set of its own.
     """
 
     pixels: npt.NDArray[np.uint8]
     key: str
     base: ImageSet | None = None
     rows: npt.NDArray[np.int64] | None = None
-    divisible: bool = True
+    shares_features: bool = True
 
     @classmethod
     def of(cls, pixels: npt.NDArray[np.uint8]) -> ImageSet:
@@ -65,15 +66,15 @@ class ImageSet:
         2
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        if not self.divisible:
+        if not self.shares_features:
             return ImageSet.of(self.pixels[chosen])
         rows = chosen if self.rows is None else self.rows[chosen]
         digest = hashlib.sha256(f"{(self.base or self).key}{rows.tolist()}".encode()).hexdigest()
         return ImageSet(self.pixels[chosen], digest, self.base or self, rows)
 
-    def indivisible(self) -> ImageSet:
-        """The same images, of which no features are computed for the sake of others in the set."""
-        return replace(self, divisible=False)
+    def without_shared_features(self) -> ImageSet:
+        """The same images, for when few of them are used: features of the others are then never computed."""
+        return replace(self, shares_features=False)
 
     def batches(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
         """Yields float32 [<=size, 3, H, W] arrays in 0 to 1, in order."""

@@ -104,7 +104,7 @@ class StudyData:
             size = (how.height, how.width)
             images = resize_images(self.normals.images, size)
             if self.plan is not None and self.plan.learning is not None:
-                images = images.indivisible()
+                images = images.without_shared_features()
             proxy, holdout = resize_suite(self.proxy, size), resize_suite(self.holdout, size)
             self._views[side] = Views(how, images, proxy, holdout)
         return self._views[side]

@@ -46,10 +46,10 @@ def test_images_of_several_sizes_do_not_go_together() -> None:
         ImageSet.from_hwc([np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2, 3), np.uint8)])
 
 
-def test_a_subset_of_an_indivisible_set_is_a_set_of_its_own() -> None:
+def test_without_shared_features_a_subset_is_a_set_of_its_own() -> None:
     images = ImageSet.of(np.random.default_rng(0).integers(0, 255, (4, 3, 8, 8), np.uint8))
-    subset = images.indivisible().take([2, 0])
+    subset = images.without_shared_features().take([2, 0])
     assert (subset.base, subset.rows) == (None, None)
     assert subset.key == ImageSet.of(images.pixels[[2, 0]]).key
     np.testing.assert_array_equal(subset.pixels, images.take([2, 0]).pixels)
-    assert images.indivisible().key == images.key
+    assert images.without_shared_features().key == images.key
