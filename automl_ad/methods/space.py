@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
@@ -90,9 +91,10 @@ class Space:
         """The backbone called ``name``."""
         return next(backbone for backbone in self.backbones if backbone.name == name)
 
-    def with_networks_first(self) -> Space:
-        """The same space with the fixed filters last: on every real set a network was the better default."""
-        return replace(self, backbones=tuple(sorted(self.backbones, key=lambda backbone: backbone.fixed)))
+
+def networks_first(backbones: Iterable[BackboneSpace]) -> tuple[BackboneSpace, ...]:
+    """The fixed filters last: on every real set a network was the better default."""
+    return tuple(sorted(backbones, key=lambda backbone: backbone.fixed))
 
 
 def encode_levels(levels: tuple[int, ...]) -> str:

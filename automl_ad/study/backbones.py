@@ -15,7 +15,7 @@ from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.backbones.weights import has_local_weights, weights_folder
 from automl_ad.backbones.zoo import EMBEDDED, FILTERS_SUFFIX, load_backbone, network_name
 from automl_ad.errors import WeightsError
-from automl_ad.methods.space import BackboneSpace
+from automl_ad.methods.space import BackboneSpace, networks_first
 from automl_ad.study.settings import StudySettings
 
 
@@ -46,8 +46,8 @@ class BackboneSet:
 
     @property
     def baseline(self) -> FeatureExtractor:
-        """The one that the baseline runs on; see `Space.with_networks_first`."""
-        return min(self.extractors.values(), key=lambda extractor: extractor.backbone.name == EMBEDDED)
+        """The one that the baseline runs on."""
+        return self.extractors[networks_first(self.spaces)[0].name]
 
     def extractor(self, name: str) -> FeatureExtractor:
         """The extractor of a backbone, or of none."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automl_ad.methods.registry import detector_class
-from automl_ad.methods.space import Space, encode_levels
+from automl_ad.methods.space import Space, encode_levels, networks_first
 from automl_ad.methods.synthetic_training import encode_strength
 from automl_ad.study.configuration import Configuration
 
@@ -36,7 +37,7 @@ def first_proposals(methods: Sequence[str], spaces: Mapping[int, Space]) -> list
     since PatchCore's distances suit few, unlike channels badly.
     """
     side = next(iter(spaces))
-    ordered = spaces[side].with_networks_first()
+    ordered = replace(spaces[side], backbones=networks_first(spaces[side].backbones))
     preferred = "padim" if ordered.backbones[0].fixed else "patchcore"
     methods = sorted(methods, key=lambda method: method != preferred)
     found: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
