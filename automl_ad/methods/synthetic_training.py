@@ -49,9 +49,9 @@ def suggest_strength(trial: BaseTrial, method: str) -> tuple[float, float]:
 
 
 def encode_strength(strength: tuple[float, float]) -> str:
-    """The choice that suggests a range of strengths.
+    """The choice that suggests a range of strengths, or a description of one that none suggests.
 
     >>> encode_strength((0.1, 0.5))
     'wide'
     """
-    return next(name for name, range_ in _STRENGTHS.items() if range_ == strength)
+    return next((name for name, choice in _STRENGTHS.items() if choice == strength), str(strength))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,10 @@ def parameters_of(method: str, settings: Mapping[str, Any], space: Space) -> dic
     return recorder.parameters
 
 
+_ENCODED: Mapping[str, Callable[[Any], str]] = {"levels": encode_levels, "strength": encode_strength}
+"""Settings that are suggested in other words."""
+
+
 class _Recorder:
     """Answers every suggestion with the wanted setting and notes it."""
 
@@ -70,11 +74,11 @@ class _Recorder:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         key = name.split(".")[1]
+        value = self.wanted.get(key)
         if key not in self.wanted:
-            self.parameters[name] = choices[0]
-            return choices[0]
-        value = self.wanted[key]
-        value = encode_levels(value) if key == "levels" else encode_strength(value) if key == "strength" else value
+            value = choices[0]
+        elif key in _ENCODED:
+            value = _ENCODED[key](value)
         if value not in choices:
             raise ValueError(f"{name} offers {list(choices)} but a default wants {value!r}")
         self.parameters[name] = value

@@ -144,6 +144,9 @@ def test_settings_outside_the_space_are_refused() -> None:
     space = Space((EMBEDDED,), "quick")
     with pytest.raises(ValueError, match=r"padim\.channels offers"):
         parameters_of("padim", {"backbone": "embedded", "levels": (-4,), "channels": 7}, space)
+    sdas = {"backbone": "resnet18", "levels": (-4, -3), "families": "sdas", "strength": (0.3, 0.4)}
+    with pytest.raises(ValueError, match=r"strength offers .* wants '\(0\.3, 0\.4\)'"):
+        parameters_of("realnet", sdas, Space((RESNET,), "faithful", sources=("texture", "sdas")))
     with pytest.raises(ValueError, match=r"levels\.embedded offers"):
         parameters_of("dfr", {"backbone": "embedded", "levels": (-4, -1), "model": "pca"}, space)
 
