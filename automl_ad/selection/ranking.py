@@ -6,7 +6,7 @@ rank it (in-family bias).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -108,6 +108,11 @@ def is_baseline(record: CandidateRecord) -> bool:
         return False
     settings = {name: value for name, value in record.params.items() if name != "side"}
     return not candidate_class(record.method).settings_type(**settings).trains
+
+
+def baseline_of(records: Iterable[CandidateRecord]) -> int | None:
+    """Trial number of the training-free baseline; None if the candidates include none."""
+    return next((record.number for record in records if is_baseline(record)), None)
 
 
 def contains_baseline(record: CandidateRecord) -> bool:

@@ -58,7 +58,7 @@ def summarise(
     scores: Floats,
     labels: Labels,
     selected: int,
-    baseline: int,
+    baseline: int | None,
     seed: int,
 ) -> AssessmentResult:
     """The figures of an assessment.
@@ -69,7 +69,7 @@ def summarise(
         scores: float64 [candidates, images], higher = more anomalous.
         labels: bool [images].
         selected: Trial number of the choice.
-        baseline: Trial number of the baseline.
+        baseline: Trial number of the baseline; None where every candidate trains.
         seed: Seed of the study.
     """
     real = np.array([image_auroc(row, labels) for row in scores])
@@ -102,7 +102,7 @@ def summarise(
         spearman=spearman(proxy, real),
         kendall=kendall(proxy, real),
         regret=_points(best - auroc_of[selected]) if selected in auroc_of else None,
-        default_regret=_points(best - auroc_of[baseline]) if baseline in auroc_of else None,
+        default_regret=_points(best - auroc_of[baseline]) if baseline is not None and baseline in auroc_of else None,
         random_regret=_points(best - float(real.mean())),
         labelled_floor=labelled_floor(scores, labels, derived_rng(seed, "floor")),
     )

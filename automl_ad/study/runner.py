@@ -17,7 +17,7 @@ from automl_ad.results import CoverageResult, ProxyResult, ReducedSuite, SearchO
 from automl_ad.selection.decision import Decision, Finalist, decide, limitations
 from automl_ad.selection.holdout import NEEDED, by_need, learned_families, shortlist
 from automl_ad.selection.lead_model import lead_models_for
-from automl_ad.selection.ranking import BASELINE_TRIAL, contains_baseline, is_baseline, ranked, usable
+from automl_ad.selection.ranking import BASELINE_TRIAL, baseline_of, contains_baseline, ranked, usable
 from automl_ad.store.artifacts import StudyFolder
 from automl_ad.store.database import default_url, optuna_storage, without_password
 from automl_ad.store.plain_json import plain
@@ -208,7 +208,7 @@ class SearchRunner:
         finalists = self._check(context, chosen, learned, warnings)
         hedged = {record.number for record in chosen if contains_baseline(record)}
         lead_models = lead_models_for([record.backbone for record, _ in ranking])
-        baseline = next((record.number for record in records if is_baseline(record)), None)
+        baseline = baseline_of(records)
         decision = decide(finalists, baseline, hedged, lead_models)
         outcome = self._outcome(context, decision, baseline, finalists, learned, records, warnings)
         self._repository.set_answer(self._name, outcome.to_json())

@@ -29,7 +29,7 @@ from automl_ad.results import (
     TrialResult,
 )
 from automl_ad.selection.few_defects import Choice, judge_leader, rerank
-from automl_ad.selection.ranking import BASELINE_TRIAL, ranked, usable
+from automl_ad.selection.ranking import baseline_of, is_baseline, ranked, usable
 from automl_ad.store.artifacts import StudyFolder, remove_leftovers
 from automl_ad.store.database import default_url, open_engine
 from automl_ad.store.records import CandidateRecord, PickRecord, StudyRecord
@@ -387,7 +387,7 @@ class Study:
         reranked = None if few is None else self._reranked(context, records, choice, few, tell)
         if given is not None:
             scores, labels = labelled_scores(context, records, given.images, tell)
-            answer = summarise(self.name, records, scores, labels, choice.number, BASELINE_TRIAL, context.seed)
+            answer = summarise(self.name, records, scores, labels, choice.number, baseline_of(records), context.seed)
             if few is not None and reranked is not None:
                 shown = among_defects([image.path for image in given.images], few, context.data.normals)
                 numbers = [record.number for record in records]
@@ -417,13 +417,14 @@ class Study:
     def _choice(self, records: list[CandidateRecord]) -> Choice:
         """The trial that the search chose; before it has, the baseline, as nothing else was in a hold-out check.
 
-        Where the baseline is not usable, the first of the ranking.
+        Where the baseline is not usable or there is none, the first of the ranking.
         """
         outcome = self.outcome()
         if outcome is not None:
             return Choice(outcome.winner.trial)
-        order = [record.number for record, _ in ranked(usable(records, self.settings))]
-        return Choice(BASELINE_TRIAL if BASELINE_TRIAL in order else (order or [records[0].number])[0], final=False)
+        order = [record for record, _ in ranked(usable(records, self.settings))] or records[:1]
+        baseline = baseline_of(order)
+        return Choice(order[0].number if baseline is None else baseline, final=False)
 
     def _choose(self, number: int | None, note: str) -> PickResult:
         pick = PickRecord(number=number, note=note, who=_user())
@@ -484,7 +485,7 @@ def trial_fields(record: CandidateRecord, outcome: SearchOutcome | None, picked:
         **{name: getattr(record, name) for name in _SHARED},
         "certify_score": record.holdout_score,
         "winner": outcome is not None and record.number == outcome.winner.trial,
-        "default": record.number == (BASELINE_TRIAL if outcome is None else outcome.default_trial),
+        "default": is_baseline(record) if outcome is None else record.number == outcome.default_trial,
         "tied": outcome is not None and record.number in outcome.tied,
         "picked": record.number == picked,
     }

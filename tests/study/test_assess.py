@@ -45,6 +45,12 @@ def test_a_choice_that_did_not_finish_has_no_regret_figure() -> None:
     assert result.default_regret is None
 
 
+def test_candidates_that_all_train_are_compared_with_no_baseline() -> None:
+    records = [candidate(0, 0.9), candidate(1, 0.1)]
+    result = summarise("parts", records, np.array([PERFECT, INVERSE], float), LABELS, selected=1, baseline=None, seed=0)
+    assert (result.regret, result.default_regret) == (100.0, None)
+
+
 def test_candidates_are_compared_on_halves_of_the_images() -> None:
     """Perfect and inverse scores stay so on any half; a half without one of the kinds tells nothing."""
     scores = np.array([PERFECT, INVERSE, [0] * 8], float)

@@ -642,6 +642,10 @@ def test_a_study_whose_methods_learn_from_a_diffusion_model_goes_on_without_maki
     assert (answer.default_trial, answer.default_kept) == (None, False)  # nothing that trains is a baseline
     assert "no training-free method was searched" in " ".join(answer.why)
     assert not any(row.default for row in first.trials())
+    assert first.assess(parts).default_regret is None
+    first.repository.set_answer("parts", None)
+    assert not any(row.default for row in first.trials())  # nor before the search has ended
+    first.repository.set_answer("parts", answer.to_json())
     assert any("sdas" in home for home in learned.values())
     check_scores(first)
 
