@@ -54,12 +54,12 @@ class SegmentationNetwork(nn.Module):
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.refine = residual_blocks(channels, width, 2)
+        init_like_resnet(self.refine)  # and PyTorch's own initialisation for what follows, as released
         self.judge = nn.Sequential(
-            Pyramid(width, max(1, round(DILATION_PIXELS / stride))), _convolution(width, width, 3)
+            Pyramid(width, max(1, round(DILATION_PIXELS / stride))),
+            _convolution(width, width, 3),
+            nn.Conv2d(width, 1, 1),
         )
-        init_like_resnet(self)
-        # With fan-out initialisation, a single output would get weights so large that few pixels have a gradient.
-        self.judge.append(nn.Conv2d(width, 1, 1))
 
     def forward(self, products: Tensor) -> Tensor:
         """float32 [B, C, h, w] to the log odds of anomalous, float32 [B, h, w]."""
