@@ -59,9 +59,10 @@ def _guarantees(calibration: Calibration, notes: tuple[str, ...]) -> Iterator[st
     yield ""
     yield (
         "Overkill is the false positive rate: the share of good parts that are rejected. The thresholds are conformal, "
-        f"from {n} good images, each scored by a detector not fitted to it. The guarantee is marginal, an average over "
-        "draws of calibration and new parts, and holds as long as new good parts are exchangeable with those images "
-        f"(no distribution shift). {n} images can guarantee no less than {100 / (n + 1):.3g} %. There is no guarantee "
+        f"from {n} good images, each scored by a detector not fitted to it. Overkill is at most the rate in the table "
+        "on average over such sets of images, if new good parts are exchangeable with them (no distribution shift); "
+        "approximate, as the scores come from cross-validation and the detector was refitted to all images. "
+        f"{n} images can guarantee no less than {100 / (n + 1):.3g} %. There is no guarantee "
         "on escapes (false negative rate)."
     )
     yield ""

@@ -206,7 +206,7 @@ def mask_threshold(shares: npt.ArrayLike, values: npt.ArrayLike, n: int, share: 
     risks = (n * marked + 1) / (n + 1)
     supported = bool(risks[-1] <= share)
     kept = share if supported else float(risks[-1])
-    message = _sentence(n, share, kept, "On average at most {} of a good part's pixels are marked", "{} marked pixels")
+    message = _sentence(n, share, kept, "At most {} of a good part's pixels are marked", "{} marked pixels")
     return Threshold(float(levels[np.argmax(risks <= kept)]), kept, share, supported, n, message)
 
 
@@ -228,8 +228,9 @@ def _sentence(n: int, requested: float, kept: float, guarantee: str, request: st
     share = f"{requested * 100:.3g} %"
     if kept == requested:
         return (
-            f"{guarantee.format(share)}: a marginal guarantee from {n} calibration images, if new good parts are "
-            "exchangeable with them."
+            f"{guarantee.format(share)} on average, if new good parts are exchangeable with the {n} calibration "
+            "images; approximate, as their scores come from cross-validation and the detector was refitted to all of "
+            "them."
         )
     return (
         f"{n} calibration images are too few to guarantee at most {request.format(share)}: the threshold guarantees "

@@ -64,8 +64,9 @@ class TestOverkill:
         threshold = overkill_threshold(np.arange(99.0), 0.01)
         assert (threshold.supported, threshold.overkill, threshold.requested, threshold.n) == (True, 0.01, 0.01, 99)
         assert threshold.message == (
-            "Overkill (false positive rate on good parts) is at most 1 %: a marginal guarantee from 99 calibration "
-            "images, if new good parts are exchangeable with them."
+            "Overkill (false positive rate on good parts) is at most 1 % on average, if new good parts are "
+            "exchangeable with the 99 calibration images; approximate, as their scores come from cross-validation and "
+            "the detector was refitted to all of them."
         )
 
     def test_too_few_images_fall_back_to_the_smallest_share_they_support(self) -> None:
@@ -130,8 +131,9 @@ class TestMask:
 
     def test_supported_message(self) -> None:
         assert mask_threshold(self.SHARES, self.VALUES, 99, 0.05).message == (
-            "On average at most 5 % of a good part's pixels are marked: a marginal guarantee from 99 calibration "
-            "images, if new good parts are exchangeable with them."
+            "At most 5 % of a good part's pixels are marked on average, if new good parts are exchangeable with the 99 "
+            "calibration images; approximate, as their scores come from cross-validation and the detector was "
+            "refitted to all of them."
         )
 
     def test_too_few_images_fall_back_to_the_smallest_share_of_the_table(self) -> None:

@@ -91,8 +91,9 @@ class TestPredict:
             "images": 11,
             "threshold": 95.0,
             "overkill": 0.05,
-            "promise": "Overkill (false positive rate on good parts) is at most 5 %: a marginal guarantee from 99 "
-            "calibration images, if new good parts are exchangeable with them.",
+            "promise": "Overkill (false positive rate on good parts) is at most 5 % on average, if new good parts are "
+            "exchangeable with the 99 calibration images; approximate, as their scores come from cross-validation and "
+            "the detector was refitted to all of them.",
             "review": None,
             "mask_threshold": 40.0,
             "left_aside": [],
