@@ -179,7 +179,7 @@ def synthesize(
     output: str | Path,
     *,
     family: str = "sdas",
-    strength: float = 0.2,
+    strength: float = 0.5,
     count: int = 64,
     seed: int = 0,
     workspace: str | Path | None = None,
@@ -198,8 +198,7 @@ def synthesize(
             ``contact_sheet.png`` and, once all of these are complete, ``anomalies.json``.
         family: ``texture``, ``cutpaste``, ``poisson``, ``photometric``, ``scratch``, ``speck``, ``missing``, ``warp``
             or ``sdas``.
-        strength: Above 0 and at most 1. For ``sdas`` the added variance, published as 0.1 to 0.2; for the others how
-            visible, 1 being easy to see.
+        strength: Above 0 and at most 1: how visible, 1 = easy to see.
         count: Anomalies; no image serves twice before all served once.
         seed: Equal seeds give equal files.
         workspace: Folder for studies and caches; ``AUTOML_AD_WORKSPACE`` or ``./automl_ad_workspace`` by default.

@@ -416,8 +416,8 @@ def synthesize(
     ] = "sdas",
     strength: Annotated[
         float,
-        typer.Option(help="Up to 1. sdas: added variance, 0.1 to 0.2 as published; else how visible.", metavar="S"),
-    ] = 0.2,
+        typer.Option(help="How visible, up to 1 = easy to see.", metavar="S"),
+    ] = 0.5,
     count: Annotated[int, typer.Option(help="Anomalies to draw.", metavar="N")] = 64,
     seed: _Seed = None,
     workspace: _Workspace = None,

@@ -521,7 +521,7 @@ class AssessmentResult(Result):
         spearman: Rank correlation of proxy score and image AUROC; None for too few trials.
         kendall: Kendall's tau-b of the same.
         regret: Of the choice.
-        default_regret: Of the baseline.
+        default_regret: Of the training-free baseline; None where there is none.
         random_regret: Of a trial picked at random, on average.
         labelled_floor: Of choosing with the labels of a random half and being judged on the other half, on average.
         reranked: The leader of ``defects``, judged on the labelled images.
@@ -945,11 +945,12 @@ class SynthesisResult(Result):
     Attributes:
         images: How many good images were read.
         family: Of the anomalies.
-        strength: For ``sdas`` the added variance; for the others how visible, 1 = easy to see.
+        strength: How visible they are, 1 = easy to see.
         count: How many anomalies.
         seed: Equal seeds give equal files.
         size: (height, width) in pixels.
-        sdas: What training and quality gate of the diffusion model measured; None for other families.
+        sdas: What training and quality gate of the diffusion model measured, and as ``added_variance`` the s that the
+            strength means for it; None for other families.
         warnings: In sentences.
         layout: What the folder was taken for.
         left_aside: What was not read of it.

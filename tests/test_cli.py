@@ -620,7 +620,7 @@ def test_synthesize_has_the_defaults_of_the_library(library: FakeLibrary, tmp_pa
     assert "1 anomalies of the family sdas" in result.stdout
     assert "Trying candidates (1/2)" in result.stderr
     stated = {key: value for key, value in library.calls[0][2].items() if value is not None}
-    assert stated == {"family": "sdas", "strength": 0.2, "count": 64}
+    assert stated == {"family": "sdas", "strength": 0.5, "count": 64}
 
 
 @pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--strength", "much"), ("--count", "1.5")])

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 FAMILIES = {"texture": ("texture",), "sdas": ("sdas",), "both": ("texture", "sdas"), "cutpaste": ("cutpaste",)}
 """Families of anomalies for each value of the ``families`` setting."""
 
-PUBLISHED_STRENGTH = (0.1, 0.2)
-_STRENGTHS = {"published": PUBLISHED_STRENGTH, "wide": (0.1, 0.5)}
+PUBLISHED_STRENGTH = (0.5, 1.0)
+"""Of ``sdas``; for the published diffusion model an added variance of 0.1 to 0.2 (see ``StrengthScale``)."""
+_STRENGTHS = {"published": PUBLISHED_STRENGTH, "wide": (0.2, 1.0)}
 
 
 class SyntheticTrainingSettings(MethodSettings):
@@ -51,7 +52,7 @@ def suggest_strength(trial: BaseTrial, method: str) -> tuple[float, float]:
 def encode_strength(strength: tuple[float, float]) -> str:
     """The choice that suggests a range of strengths, or a description of one that none suggests.
 
-    >>> encode_strength((0.1, 0.5))
+    >>> encode_strength((0.2, 1.0))
     'wide'
     """
     return next((name for name, choice in _STRENGTHS.items() if choice == strength), str(strength))

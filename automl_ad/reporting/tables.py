@@ -193,6 +193,8 @@ def synthesis_report(answer: SynthesisResult) -> Iterator[Part]:
     yield f"Drawn on {answer.images} good images at {width} x {height} pixels, seed {answer.seed}."
     areas = [anomaly.area for anomaly in answer.anomalies]
     yield f"They cover {percent(min(areas))} to {percent(max(areas))} of an image."
+    if answer.sdas is not None and "added_variance" in answer.sdas:
+        yield f"For this product the strength is an added variance of s = {answer.sdas['added_variance']:.2g}."
     yield from _list("Warnings", answer.warnings)
     yield from _reading(answer)
     yield from _pairs("Written", {"folder": answer.output, "to look at": answer.contact_sheet})

@@ -35,7 +35,15 @@ from automl_ad.study.clock import Steps
 from automl_ad.study.planning import Planner
 from automl_ad.study.progress import Event, Listener, ignore_events
 from automl_ad.study.reference_panel import reference_panel
-from automl_ad.study.sdas import SHARE_OF_BUDGET, Decision, keep_sheet, model_size, sdas_progress
+from automl_ad.study.sdas import (
+    SHARE_OF_BUDGET,
+    SMALLEST_STOCK,
+    Decision,
+    keep_sheet,
+    model_size,
+    sdas_progress,
+    stock_size,
+)
 from automl_ad.study.settings import StudySettings
 from automl_ad.synthesis.base import Context
 from automl_ad.synthesis.foreground import Foreground
@@ -52,8 +60,8 @@ SuiteName = Literal["proxy", "certify"]
 SUITES: dict[SuiteName, Split] = {"proxy": "validation", "certify": "holdout"}
 """The suites by the names that their folders, hashes and random streams keep, and the split that each is drawn on."""
 
-STOCKED, STOCKED_STRENGTHS = 48, (0.1, 0.5)
-"""Images of ``sdas`` that methods learn from, and the strengths that they may ask for (published: 0.1 to 0.2)."""
+STOCK_STRENGTHS = (0.2, 1.0)
+"""Strengths of ``sdas`` that methods may ask for."""
 
 
 @dataclass(frozen=True)
@@ -295,18 +303,20 @@ class _SuiteBuilder:
         self._plan = replace(plan, families=tuple(kept))
 
     def _stock(self) -> SeededPool:
-        """The images to learn from; made when the suites were drawn, and again only if they were lost."""
+        """The images to learn from: some were made with the suites, the others are made for the first fit."""
         outcome = self._prepare(Budget())
         if outcome.sdas is None:
             raise StoreError(f"The pictures of the family sdas are lost and cannot be made again: {outcome.reason}.")
-        return self._stocked(outcome.sdas)
+        decision = Decision.load(self._folder.suite, self._source("proxy"))
+        smallest = self._stocked(outcome.sdas, SMALLEST_STOCK)
+        return smallest if decision is None else self._stocked(outcome.sdas, decision.stock)
 
-    def _stocked(self, sdas: Sdas) -> SeededPool:
-        """One image of each of so many training images, over all the strengths that methods ask for."""
+    def _stocked(self, sdas: Sdas, count: int) -> SeededPool:
+        """Images of the training images in turn, over all the strengths that methods ask for."""
         seed = derived_seed(self._settings.seed, "sdas/fit")
         pictures = self._normals.part("train").hwc
-        bases = [pictures[place % len(pictures)] for place in range(STOCKED)]
-        return SeededPool(sdas.reseeded(seed).fill_pool(bases, spread_strengths(*STOCKED_STRENGTHS, STOCKED)), seed)
+        bases = [pictures[place % len(pictures)] for place in range(count)]
+        return SeededPool(sdas.reseeded(seed).fill_pool(bases, spread_strengths(*STOCK_STRENGTHS, count)), seed)
 
     def _draw(self, decided: Decision | None) -> _Drawn:
         """Both suites, with the family sdas if it was decided so or, before any decision, if it can be had."""
@@ -317,9 +327,11 @@ class _SuiteBuilder:
         if decided is not None and outcome.sdas is None:
             raise self._lost(f"the family sdas cannot be had now: {outcome.reason}")
         try:
-            drawn = self._drawn(Decision.of(outcome), outcome.sdas)
+            settings = self._settings
+            stock = decided.stock if decided else stock_size(settings.effort, settings.time_budget, outcome.facts)
+            drawn = self._drawn(Decision.of(outcome, stock), outcome.sdas)
             if outcome.sdas is not None and drawn.decision.used and self._learned_from:
-                self._stocked(outcome.sdas)
+                self._stocked(outcome.sdas, SMALLEST_STOCK)
             return drawn
         except OutOfTimeError as late:
             return self._drawn(Decision.of(Outcome(None, str(late), outcome.facts)), None)
@@ -432,7 +444,7 @@ class _SuiteBuilder:
             self._device,
             judge=lambda: self._panel,
             pictures=settings.per_cell * (len(STRENGTHS) + len(SUITES) * len(settings.severities))
-            + STOCKED * self._learned_from,
+            + SMALLEST_STOCK * self._learned_from,
             budget=budget,
             listener=self._listener,
         )

@@ -50,7 +50,7 @@ class SynthesisRequest:
 
     Attributes:
         family: One of ``FAMILY_NAMES``.
-        strength: In (0, 1]. For ``sdas`` the added variance s; for the others how visible, 1 = easy to see.
+        strength: In (0, 1]: how visible, 1 = easy to see.
         count: Anomalies, 1 to ``MOST``.
 
     Raises:
@@ -65,7 +65,7 @@ class SynthesisRequest:
         if self.family not in FAMILY_NAMES:
             raise InputError(f"--family {self.family!r} does not exist; choose among {', '.join(FAMILY_NAMES)}.")
         if not 0 < self.strength <= 1:
-            raise InputError(f"--strength {self.strength:g} is not above 0 and at most 1; give for example 0.2.")
+            raise InputError(f"--strength {self.strength:g} is not above 0 and at most 1; give for example 0.5.")
         if not 1 <= self.count <= MOST:
             raise InputError(f"--count {self.count} is not possible; give 1 to {MOST}.")
 
@@ -183,6 +183,7 @@ def _families(settings: StudySettings, name: str, context: Context, sdas: Sdas |
 
 
 def _facts(settings: StudySettings, good: GoodImages, request: SynthesisRequest, outcome: Outcome) -> dict[str, Any]:
+    sdas = outcome.sdas
     return {
         "images": len(good.images),
         "family": request.family,
@@ -190,7 +191,7 @@ def _facts(settings: StudySettings, good: GoodImages, request: SynthesisRequest,
         "count": request.count,
         "seed": settings.seed,
         "size": list(good.images.size),
-        "sdas": dict(outcome.facts) if outcome.sdas is not None else None,
+        "sdas": None if sdas is None else {**outcome.facts, "added_variance": sdas.added_variance(request.strength)},
         "warnings": [*good.warnings, *outcome.warnings],
         "layout": good.layout.to_json(),
         "left_aside": [entry.to_json() for entry in good.left_aside],

@@ -44,7 +44,7 @@ class Recipe:
 
     families: tuple[str, ...]
     opacity: tuple[float, float]
-    strength: tuple[float, float] = (0.1, 0.2)
+    strength: tuple[float, float] = (0.5, 1.0)
 
 
 class TextureSource:

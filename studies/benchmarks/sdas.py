@@ -32,16 +32,23 @@ from automl_ad.study.machine import resolve_device
 from automl_ad.study.study import Study
 from automl_ad.study.suites import draw_study_data, prepare_sdas, study_panel
 from automl_ad.synthesis.foreground import Foreground
-from automl_ad.synthesis.sdas.gate import BASES, detectability_table
+from automl_ad.synthesis.names import FAMILY_NAMES
+from automl_ad.synthesis.sdas.gate import BASES, Image, detectability_table
+from automl_ad.synthesis.sdas.scale import StrengthScale
 from automl_ad.training import Budget
 
-STRENGTHS, OPACITIES = (0.0, 0.1, 0.2, 0.5, 1.0), (0.3, 0.6, 1.0)
+STRENGTHS, OPACITIES = (0.1, 0.2, 0.5, 1.0), (0.3, 0.6, 1.0)
+STUDY = f"effort: quick\nsides: [256]\nper_cell: 8\nfamilies: [{', '.join(FAMILY_NAMES)}]\n"
+"""The preset quick, with the family sdas."""
 FAMILIES = {"sdas": ("sdas",), "texture": ("texture",), "all but sdas": None, "all": ()}
 
 
 def search(dataset: Path, name: str, trials: int, arguments: argparse.Namespace) -> Study:
+    file = arguments.output / "study.yaml"
+    file.write_text(STUDY)
     return automl_ad.search(
         dataset,
+        study_file=file,
         name=name,
         workspace=arguments.output / "workspace",
         weights_dir=arguments.weights_dir,
@@ -97,13 +104,22 @@ def detectability(study: Study) -> dict[str, Any]:
     )
     assert outcome.sdas is not None
     bases = list(normals.part("validation").hwc[: 2 * BASES])
-    drawn = {s: outcome.sdas.synthesise(bases, [s] * len(bases)) for s in STRENGTHS}
-    table = detectability_table(drawn, bases, Foreground.fit(normals.part("train").hwc), panel, OPACITIES, 1)
+    drawn = {strength: outcome.sdas.synthesise(bases, [strength] * len(bases)) for strength in STRENGTHS}
+    foreground, scale = Foreground.fit(normals.part("train").hwc), StrengthScale(**outcome.facts["scale"])
+    table = detectability_table(drawn, bases, foreground, panel, OPACITIES, 1)
     return {
+        "added": [scale.added_variance(strength) for strength in STRENGTHS],
+        "change": [mean_change(bases, drawn[strength], foreground) for strength in STRENGTHS],
         "table": [[table[s, o] for o in OPACITIES] for s in STRENGTHS],
         "untouched": detectability_table({0.0: bases}, bases, Foreground(), panel, [1.0], 1)[0.0, 1.0],
         "surface": Foreground.fit(normals.part("train").hwc).is_whole_image,
     }
+
+
+def mean_change(bases: list[Image], drawn: list[Image], foreground: Foreground) -> float:
+    """Mean absolute change in grey levels on the product."""
+    pairs = zip(bases, drawn, strict=True)
+    return float(np.mean([np.abs(a.astype(float) - b)[foreground.mask_of(a)].mean() for a, b in pairs]))
 
 
 def choices(study: Study, dataset: Path) -> dict[str, Any]:
@@ -143,7 +159,16 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _training(rows: list[dict[str, Any]]) -> str:
-    heads = ["set", "training, s", "steps", "s a picture", "distance at s = 0", "used", "second study: new files", "s"]
+    heads = [
+        "set",
+        "training, s",
+        "steps",
+        "s a picture",
+        "distance of good images",
+        "used",
+        "second study: new files",
+        "s",
+    ]
     body = []
     for row in rows:
         facts, again = row["decision"]["facts"], row["reuse"]
@@ -157,12 +182,16 @@ _FACTS = {"training_s": ".0f", "steps": ".0f", "seconds_a_picture": ".2f", "dist
 
 
 def _detectability(rows: list[dict[str, Any]]) -> str:
-    heads = ["set", "kind", "untouched", *(f"s = {s:g}" for s in STRENGTHS)]
+    heads = ["set", "kind", "untouched", *(f"strength {strength:g}" for strength in STRENGTHS)]
     body = []
     for row in rows:
         found = row["detectability"]
         if found is not None:
-            cells = [" / ".join(f"{value:.2f}" for value in values) for values in found["table"]]
+            rows_of = zip(found["table"], found["change"], found["added"], strict=True)
+            cells = [
+                " / ".join(f"{value:.2f}" for value in values) + f"; {change:.1f} levels, s {added:.2g}"
+                for values, change, added in rows_of
+            ]
             body.append([row["set"], "surface" if found["surface"] else "object", f"{found['untouched']:.2f}", *cells])
     return table_of([heads, *body])
 

@@ -405,7 +405,7 @@ def test_where_images_of_sdas_can_be_had_they_are_learned_from_too() -> None:
         families.add(made.families)
         strengths |= {made.strength} if made.families in ("sdas", "both") else set()
     assert families == {"texture", "sdas", "both", "cutpaste"}
-    assert strengths == {(0.1, 0.2), (0.1, 0.5)}
+    assert strengths == {(0.5, 1.0), (0.2, 1.0)}
 
 
 @pytest.mark.parametrize("effort", EFFORTS)

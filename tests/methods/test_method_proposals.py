@@ -197,7 +197,7 @@ FAITHFUL = Space((WIDE, VGG_REFLECT, RESNET), "faithful", sources=("texture", "s
             "realnet",
             "wide_resnet50_2",
             {"levels": (-4, -3, -2, -1), "selection": "published", "kept": 1 / 3, "mode": "both", "network": "unet"}
-            | {"batch": 16, "rate": 1e-4, "families": "sdas", "strength": (0.1, 0.2), "opacity": 0.5},
+            | {"batch": 16, "rate": 1e-4, "families": "sdas", "strength": (0.5, 1.0), "opacity": 0.5},
         ),
         (
             "dfr",

@@ -316,7 +316,7 @@ def test_where_images_of_sdas_can_be_had_they_are_learned_from_alone_or_beside_t
         families.add(made.families)
         strengths |= {made.strength} if made.families != "texture" else set()
     assert families == {"texture", "sdas", "both"}
-    assert strengths == {(0.1, 0.2), (0.1, 0.5)}
+    assert strengths == {(0.5, 1.0), (0.2, 1.0)}
 
 
 @pytest.mark.parametrize("available", [110, 112])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from automl_ad.study import suites
 from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.job import SdasJob
+from automl_ad.synthesis.sdas.scale import StrengthScale
 from automl_ad.synthesis.sdas.settings import NetworkSettings, SdasSettings
 from automl_ad.synthesis.sdas.synthesiser import Sampler
 
@@ -25,7 +26,20 @@ TINY = SdasSettings(
 
 
 @pytest.fixture
-def tiny_sdas(monkeypatch: pytest.MonkeyPatch) -> list[SdasJob]:
+def judge_sdas(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Replaces the gate by one verdict on every model: the fault, or None for none."""
+
+    def replace_gate(fault: str | None) -> None:
+        def verdict(normals: Any, draw: Callable[[float], Any], *_: Any) -> gate.GateResult:
+            return gate.GateResult(1.0, StrengthScale(), {}, {1.0: draw(1.0)}, fault)
+
+        monkeypatch.setattr(gate, "run_gate", verdict)
+
+    return replace_gate
+
+
+@pytest.fixture
+def tiny_sdas(monkeypatch: pytest.MonkeyPatch, judge_sdas: Callable[[str | None], None]) -> list[SdasJob]:
     """A model that takes no time and passes its gate; lists the commissions that were trained."""
     trained: list[SdasJob] = []
     teach = SdasJob.train
@@ -36,7 +50,7 @@ def tiny_sdas(monkeypatch: pytest.MonkeyPatch) -> list[SdasJob]:
 
     monkeypatch.setattr(SdasJob, "train", watched)
     monkeypatch.setattr(suites, "settings_for", lambda size: TINY)
-    monkeypatch.setattr(gate, "run_gate", lambda *_: gate.GateResult(1.0, {}, None))
+    judge_sdas(None)
     return trained
 
 

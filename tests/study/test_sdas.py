@@ -61,7 +61,7 @@ class TestDecision:
         Decision(False, ("late",), FACTS | {"distance": float("nan")}).save(tmp_path, "abc")
         content = json.loads((tmp_path / Decision.file).read_text())
         facts = FACTS | {"distance": None}
-        assert content == {"source": "abc", "used": False, "warnings": ["late"], "facts": facts}
+        assert content == {"source": "abc", "used": False, "warnings": ["late"], "facts": facts, "stock": 48}
 
 
 class TestOutcomes:

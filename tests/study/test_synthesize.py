@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from automl_ad.study.progress import Event
 from automl_ad.study.settings import requested_settings
 from automl_ad.study.synthesize import SynthesisRequest
 from automl_ad.synthesis.names import FAMILY_NAMES
-from automl_ad.synthesis.sdas import gate
 from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.texture import TextureFamily
 
@@ -172,6 +172,7 @@ def test_sdas_draws_with_a_model_of_its_own(good: Path, tmp_path: Path, tiny_sda
     answer = draw(good, tmp_path / "out", family="sdas", count=28, listener=events.append)
     assert tiny_sdas
     assert (answer["sdas"]["steps"], answer["sdas"]["fault"]) == (4, None)
+    assert answer["sdas"]["added_variance"] == answer["strength"] ** 2  # on a scale on which s is 1 at strength 1
     assert {"audit", "sdas", "suite"} <= {event.stage for event in events}
     bases = {
         entry["base"]: Preprocessing(height=64, width=64).load(Path(entry["base"])) for entry in answer["anomalies"]
@@ -217,9 +218,9 @@ def test_search_and_synthesize_share_the_model(
 
 
 def test_a_model_that_fails_its_gate_is_an_error_with_the_reason(
-    good: Path, tmp_path: Path, tiny_sdas: list[SdasJob], monkeypatch: pytest.MonkeyPatch
+    good: Path, tmp_path: Path, tiny_sdas: list[SdasJob], judge_sdas: Callable[[str | None], None]
 ) -> None:
-    monkeypatch.setattr(gate, "run_gate", lambda *_: gate.GateResult(9.0, {}, "its pictures are noise"))
+    judge_sdas("its pictures are noise")
     with pytest.raises(InputError) as caught:
         draw(good, tmp_path / "out", family="sdas")
     why = "its pictures are noise; choose another --family."

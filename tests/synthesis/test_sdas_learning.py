@@ -88,13 +88,13 @@ class TestCrops:
         crops, where = crops_of(images, encoding, None).draw(2, generator())
         expected = encoding.encode(as_planes(images)).expand(2, -1, -1, -1)
         assert crops.dtype == torch.float32
-        torch.testing.assert_close(crops, expected, rtol=2**-8, atol=1e-6)
+        torch.testing.assert_close(crops, expected, rtol=0, atol=1e-6)
         assert torch.equal(where, crops_of(images, encoding).positions.expand(2, -1, -1, -1))
 
 
 class TestLearning:
     def test_a_short_training_learns_the_parts(self) -> None:
-        chosen = TINY.model_copy(update={"steps": 60, "start_step": 400, "average": 0.9})
+        chosen = TINY.model_copy(update={"steps": 60, "start_step": 400, "perturbed_from": None, "average": 0.9})
         images = draw_parts(8)
         crops = crops_of(images)
         denoiser = odd_denoiser(oddity=0)
@@ -140,9 +140,9 @@ class TestLearning:
         side = 16 if crop == 16 else 32
         assert shapes == [(4, 3, side, side)] * 2
 
-    @pytest.mark.parametrize(("start_step", "longest"), [(8, 10), (1, 1), (1000, 1000)])
+    @pytest.mark.parametrize(("start_step", "longest"), [(8, 10), (1, 1), (1000, 1000), (None, 801)])
     def test_never_meets_more_noise_than_sampling(
-        self, start_step: int, longest: int, monkeypatch: pytest.MonkeyPatch
+        self, start_step: int | None, longest: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[int] = []
 
@@ -153,7 +153,8 @@ class TestLearning:
             return diffusion_loss(scheduler, denoise, clean, timesteps, noise)
 
         monkeypatch.setattr(learning, "diffusion_loss", spying)
-        trained(start_step=start_step, steps=40, batch=8, crop=8)
+        sampling = {} if start_step is None else {"start_step": start_step, "perturbed_from": None}
+        trained(steps=40, batch=8, crop=8, **sampling)
         assert len(seen) == 320
         assert 0 <= min(seen) <= longest // 20
         assert longest * 19 // 20 <= max(seen) < longest

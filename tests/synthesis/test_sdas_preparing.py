@@ -38,7 +38,7 @@ TIMED_STEPS = 3
 """A training of so few steps only tells how long a step takes."""
 FIT, BASES = draw_parts(12), draw_parts(4, seed=1)
 DIVERGED = "its training diverged twice, the second time at a quarter of the learning rate"
-FAULT = "its anomalies are not found more easily when they are stronger (reference image AUROC 0.50, 0.50, 0.50)"
+FAULT = "its anomalies are not found more easily when they are stronger (reference image AUROC 0.50, 0.50, 0.50, 0.50)"
 
 
 class Judges:
@@ -241,7 +241,7 @@ class TestPassing:
 
         bases = draw_parts(count, seed=4)
         assert usable(prepare(job_in(tmp_path, lambda: Looking(rises=True), bases=bases)))
-        assert [len(images) for images in seen["detectability"]] == [3 * judged] * 6
+        assert [len(images) for images in seen["detectability"]] == [3 * judged] * (4 + 8)  # the scale, the table
         (normal,) = seen["distance"]
         # Sampling starts from the base, so its image is nearer to it than to the others.
         distances = np.abs(normal.hwc[:, None].astype(float) - bases[None]).mean((2, 3, 4))
@@ -514,7 +514,7 @@ class TestStore:
         other = replace(job, seed=1).denoiser()
         with torch.no_grad():
             other.network.conv_out.weight += 0.1
-        ModelFile(job.folder, job.identity).save(other, {"fault": None, "rounds": 1}, {0.0: list(BASES)})
+        ModelFile(job.folder, job.identity).save(other, dict(first.facts), {1.0: list(BASES)})
         second = prepare(job_in(tmp_path))
         (warning,) = second.warnings
         assert "came from another weights" in warning

@@ -13,7 +13,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from automl_ad.synthesis.sdas.sampling import Denoise, respaced, reverse_step, sample
+from automl_ad.synthesis.sdas.sampling import (
+    Denoise,
+    respaced,
+    reverse_step,
+    sample,
+    sample_variants,
+    smooth_noise,
+    smooth_spectrum,
+)
 
 SHAPE = (2, 3, 6, 5)
 TOTAL = 1000
@@ -343,3 +351,109 @@ class TestSample:
                 start_step=400,
                 generators=generators(),
             )
+
+
+def variants(
+    bases: Tensor, added: list[float], base_of: list[int], denoise: Denoise | None = None, **changes: Any
+) -> Tensor:
+    given_ = {"steps": 5, "perturbed_from": 500, "generators": seeded(len(bases))} | changes
+    return sample_variants(scheduler_of(), denoise or toy_network(1), bases, torch.tensor(added), base_of, **given_)
+
+
+class TestVariants:
+    @pytest.mark.parametrize("kind", ["fixed_small", "fixed_large", "learned_range"])
+    @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+    def test_without_added_variance_any_network_leads_back_to_the_base(self, prediction: str, kind: str) -> None:
+        scheduler, bases = scheduler_of(prediction_type=prediction, variance_type=kind), images(0)
+        denoise = toy_network(2 if kind == "learned_range" else 1)
+        drawn = sample_variants(
+            scheduler, denoise, bases, torch.zeros(3), [0, 1, 2], steps=5, perturbed_from=0, generators=seeded(3)
+        )
+        torch.testing.assert_close(drawn, bases, atol=1e-5, rtol=0)
+
+    def test_a_denoiser_that_knows_the_image_undoes_every_perturbation(self) -> None:
+        bases = images(0)
+        knowing = knows(bases[[0, 1, 2, 0, 1, 2]], scheduler_of())  # the bases, then their variants
+        drawn = variants(bases, [0.5, 2.0, 8.0], [0, 1, 2], knowing)
+        torch.testing.assert_close(drawn, bases, atol=1e-4, rtol=0)
+
+    def test_one_perturbed_step_by_hand(self) -> None:
+        """A network that predicts no noise passes a perturbation on: each mean holds a known share of it."""
+        scheduler, bases = scheduler_of(clip_sample=False), torch.zeros(1, 1, 32, 32)
+
+        def silent(noisy: Tensor, timesteps: Tensor) -> Tensor:
+            return torch.zeros_like(noisy)
+
+        drawn = sample_variants(
+            scheduler, silent, bases, torch.tensor([0.25]), [0], steps=5, perturbed_from=800, generators=seeded(1)
+        )
+        # The clean image is estimated as x / sqrt(alpha_bar), so x_before = x / sqrt(alpha) at every step.
+        bars = scheduler.alphas_cumprod
+        alpha = bars[800] / bars[600]
+        deviation = ((1 - bars[600]) / (1 - bars[800]) * (1 - alpha)) ** 0.5
+        expected = 0.5 * deviation / bars[600] ** 0.5
+        assert float(drawn.std()) == pytest.approx(float(expected), rel=0.6)  # one draw of smooth noise
+        noise = drawn / expected
+        generator = seeded(1)[0]
+        spectrum = smooth_spectrum((32, 32), generator)
+        torch.randn(2, 1, 32, 32, generator=generator)  # the noise of the first two timesteps of the base's chain
+        torch.testing.assert_close(noise[0], smooth_noise(bases[0], spectrum, generator), atol=1e-3, rtol=1e-3)
+
+    def test_more_added_variance_takes_images_farther_from_the_base(self) -> None:
+        bases = images(0)[:1]
+        drawn = variants(bases, [0.0, 0.01, 0.1, 1.0], [0] * 4)
+        away = (drawn - bases).abs().mean((1, 2, 3)).tolist()
+        assert away == sorted(away)
+        assert away[0] < 1e-5 < away[1]
+
+    def test_variants_of_one_base_share_their_perturbation(self) -> None:
+        bases = torch.zeros(2, *SHAPE[1:])
+        drawn = variants(bases, [0.01, 0.0121, 0.01], [0, 0, 1])
+        torch.testing.assert_close(drawn[1], drawn[0] * 1.1, atol=0.02, rtol=0)
+        assert (drawn[2] - drawn[0]).abs().mean() > 3 * (drawn[1] - drawn[0]).abs().mean()
+
+    def test_steps_below_the_limit_are_not_perturbed(self) -> None:
+        bases = images(0)
+        away = [
+            float((variants(bases, [9.0] * 3, [0, 1, 2], perturbed_from=first) - bases).abs().max())
+            for first in (801, 800)
+        ]
+        assert away[0] < 1e-5
+        assert away[1] > 0.1
+
+    def test_nothing_depends_on_the_batch_or_leaves_a_trace(self) -> None:
+        bases, before = images(0), torch.get_rng_state()
+        together = variants(bases, [0.1, 0.5, 2.0], [2, 0, 1])
+        for place, base in enumerate([2, 0, 1]):
+            alone = variants(bases[base : base + 1], [[0.1, 0.5, 2.0][place]], [0], generators=seeded(1, base))
+            assert torch.equal(alone[0], together[place])
+        assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(bases, images(0))
+
+    def test_results_stay_in_the_range_of_the_scheduler(self) -> None:
+        drawn = variants(images(0), [1e4] * 3, [0, 1, 2])
+        assert float(drawn.abs().max()) == 1
+
+    def test_refuses_arguments_that_do_not_fit(self) -> None:
+        with pytest.raises(ValueError, match="as many"):
+            variants(images(0), [0.1] * 2, [0, 1, 2])
+        with pytest.raises(ValueError, match="0 or more"):
+            variants(images(0), [-0.1] * 3, [0, 1, 2])
+
+
+class TestSmoothNoise:
+    @pytest.mark.parametrize("size", [(256, 256), (192, 257)])
+    def test_has_variance_1_on_average_and_is_smooth(self, size: tuple[int, int]) -> None:
+        generators = seeded(20)
+        noises = torch.stack(
+            [smooth_noise(torch.empty(3, *size), smooth_spectrum(size, one), one) for one in generators]
+        )
+        assert float(noises.var()) == pytest.approx(1.0, abs=0.15)
+        assert float(noises.mean()) == pytest.approx(0.0, abs=0.1)
+        neighbours = (noises[..., 1:] - noises[..., :-1]).pow(2).mean()
+        assert float(neighbours) < 0.5 < 2 * float(noises.var())  # of white noise it is twice the variance
+
+    def test_images_differ_in_how_smooth_theirs_is(self) -> None:
+        spectra = [smooth_spectrum((64, 64), generator) for generator in seeded(20)]
+        shares = [float((s[:4, :4] ** 2).sum() / (s**2).sum()) for s in spectra]
+        assert max(shares) > 1.5 * min(shares)

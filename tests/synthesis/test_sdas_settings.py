@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tiny_sdas import TINY
 from torch import nn
 
+from automl_ad.methods.synthetic_training import PUBLISHED_STRENGTH
 from automl_ad.synthesis.sdas.denoiser import Denoiser
 from automl_ad.synthesis.sdas.learning import noise_schedule
 from automl_ad.synthesis.sdas.sampling import respaced
@@ -60,20 +61,33 @@ def test_the_published_model_is_trained_as_the_paper_says() -> None:
 
 
 @pytest.mark.parametrize(("size", "evaluations"), [("small", 8), ("medium", 8), ("published", 20)])
-def test_a_image_takes_as_many_evaluations_as_timesteps_are_visited(size: Size, evaluations: int) -> None:
+def test_a_good_image_takes_as_many_evaluations_as_timesteps_are_visited(size: Size, evaluations: int) -> None:
     settings = settings_for(size)
     assert len(respaced(noise_schedule(settings), settings.sampling_steps, settings.start_step)) == evaluations
 
 
 @given(start_step=st.integers(1, 1000), steps=st.integers(2, 1000))
 def test_every_timestep_that_sampling_visits_was_trained(start_step: int, steps: int) -> None:
-    settings = TINY.model_copy(update={"start_step": start_step, "sampling_steps": steps})
-    visited = respaced(noise_schedule(settings), steps, start_step)
-    assert max(visited) < settings.max_train_timestep <= settings.timesteps
+    settings = TINY.model_copy(update={"start_step": start_step, "sampling_steps": steps, "variant_steps": steps})
+    published = settings.model_copy(update={"perturbed_from": None})
+    schedule = noise_schedule(settings)
+    assert max(respaced(schedule, steps, start_step)) < published.max_train_timestep <= settings.timesteps
+    assert max(respaced(schedule, steps, 1000)) < settings.max_train_timestep <= settings.timesteps
 
 
 def test_sampling_that_starts_low_spares_the_training_long_noise() -> None:
-    assert TINY.model_copy(update={"start_step": 400}).max_train_timestep == 500
+    assert TINY.model_copy(update={"start_step": 400, "perturbed_from": None}).max_train_timestep == 500
+    assert TINY.max_train_timestep == 801  # the first of the five timesteps of a variant
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_strengths_of_the_published_model_are_those_of_the_paper(size: Size) -> None:
+    scale = settings_for(size).scale
+    if size == "published":
+        assert scale is not None
+        assert [scale.added_variance(strength) for strength in PUBLISHED_STRENGTH] == [0.1, 0.2]
+    else:
+        assert scale is None
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.synthesis.sdas.denoiser import position_channels
 from automl_ad.synthesis.sdas.encoding import Encoding
 from automl_ad.synthesis.sdas.pool import ImagePool
+from automl_ad.synthesis.sdas.scale import StrengthScale
 from automl_ad.synthesis.sdas.synthesiser import OutOfTimeError, Sampler, Sdas, as_planes, batch_on
 from automl_ad.training import Budget
 
@@ -68,18 +69,41 @@ class TestSampler:
         distances = [apart(images, normal).mean() for images in odd]
         assert 0.2 < distances[0] < distances[1] < distances[2]
 
+    def test_without_added_variance_a_variant_is_its_base(self) -> None:
+        same = sampler(BASES)(BASES, [0.0, 1.0, 0.0, 1.0, 0.0], [0] * 5)
+        np.testing.assert_array_equal(same[::2], BASES[::2])
+        assert (apart(same, BASES)[1::2] > ROUNDING).all()
+
+    def test_variants_of_one_base_share_its_chain(self) -> None:
+        """Six images of two bases: the network sees two chains to the bases beside the six."""
+        seen, ours = set[int](), sampler()
+        ours._denoiser.register_forward_pre_hook(lambda _, given: seen.add(len(given[0])))
+        added, order = [0.1, 0.1, 0.5, 0.5, 2.0, 0.0], [0, 1, 0, 1, 0, 1]
+        made = ours(BASES[order], added, [0] * 6)
+        assert seen == {8}
+        for image, base, s in zip(made, order, added, strict=True):
+            alone = sampler()(BASES[base : base + 1], [s], [0])
+            assert np.abs(image.astype(int) - alone[0]).max() <= ROUNDING
+
+    def test_the_published_model_starts_from_noise_and_adds_variance_throughout(self) -> None:
+        published = sampler(perturbed_from=None, start_step=1000)
+        normal, odd = published(BASES, [0.0] * 5, [0] * 5), published(BASES, [1.0] * 5, [0] * 5)
+        np.testing.assert_array_equal(normal, published.normals(BASES, [0] * 5))
+        assert (apart(normal, BASES) > 5).all()
+        assert (apart(odd, normal) > ROUNDING).all()
+
     def test_noise_is_shared_by_all_strengths(self) -> None:
         """Two strengths of one seed are closer than two seeds of one strength: strength alone makes the difference."""
         weak, strong, other = (sampler()(BASES, [s] * 5, [n] * 5) for s, n in ((0.1, 0), (0.2, 0), (0.1, 1)))
         assert (apart(weak, strong) < 0.3 * apart(weak, other)).all()
 
     def test_the_base_shows_the_more_the_lower_sampling_starts(self) -> None:
-        away = [apart(sampler(start_step=step)(BASES, [0.0] * 5, [0] * 5), BASES).mean() for step in (1, 101, 401)]
+        away = [apart(sampler(start_step=step).normals(BASES, [0] * 5), BASES).mean() for step in (1, 101, 401)]
         assert away[0] < 3 < away[1] < away[2]
 
     def test_from_pure_noise_the_base_gives_no_more_than_the_seed(self) -> None:
-        images = sampler(start_step=1000)(BASES, [0.0] * 5, [0] * 5)
-        others = sampler(start_step=1000)(BASES, [0.0] * 5, [1] * 5)
+        images = sampler(start_step=1000).normals(BASES, [0] * 5)
+        others = sampler(start_step=1000).normals(BASES, [1] * 5)
         assert (apart(images, others) > 5).all()
 
     def test_grey_models_make_grey_images(self) -> None:
@@ -97,12 +121,12 @@ class TestSampler:
         assert encoding.max_abs > 1.5
         settings = TINY.model_copy(update={"start_step": 1})
         nearly = Sampler(odd_denoiser(oddity=0), settings, encoding, position_channels(encoding.mean))
-        assert np.abs(nearly(BASES, [0.0] * 5, [0] * 5).astype(int) - BASES).max() < 12
+        assert np.abs(nearly.normals(BASES, [0] * 5).astype(int) - BASES).max() < 12
 
     def test_what_was_learned_tells_where_the_product_is(self) -> None:
         encoding = Encoding.plain(32, 32)
         ours, theirs = (
-            Sampler(odd_denoiser(), TINY, encoding, position_channels(mean))(BASES, [0.0] * 5, [0] * 5)
+            Sampler(odd_denoiser(), TINY, encoding, position_channels(mean)).normals(BASES, [0] * 5)
             for mean in (torch.zeros(3, 32, 32), torch.full((3, 32, 32), 0.5))
         )
         assert (apart(ours, theirs) > 0.5).all()
@@ -139,7 +163,8 @@ def never() -> Sampler:
 
 
 def sdas_of(folder: Path, load: Callable[[], Any], **options: Any) -> Sdas:
-    return Sdas(load, ImagePool.open(folder, IDENTITY), **{"seed": 0, "batch": 2, **options})
+    scale = StrengthScale(full=1.0, power=1.0)
+    return Sdas(load, ImagePool.open(folder, IDENTITY), **{"scale": scale, "seed": 0, "batch": 2, **options})
 
 
 class TestSdas:
@@ -152,6 +177,13 @@ class TestSdas:
             np.testing.assert_array_equal(image, made(base, strength, 4))
         assert [len(call) for call in scripted.calls] == [2, 2, 1]
         assert told == [(2, 5), (4, 5), (5, 5)]
+
+    def test_the_scale_tells_what_a_strength_means(self, tmp_path: Path) -> None:
+        scripted = Scripted()
+        sdas = sdas_of(tmp_path, scripted.load, scale=StrengthScale(full=0.64))
+        sdas.synthesise([BASES[0]] * 3, [0.25, 0.5, 1.0])
+        assert [s for call in scripted.calls for _, s, _ in call] == pytest.approx([0.04, 0.16, 0.64])
+        assert sdas.fill_pool([], []).strengths() == [0.25, 0.5, 1.0]
 
     def test_a_second_call_makes_nothing(self, tmp_path: Path) -> None:
         scripted = Scripted()
@@ -202,7 +234,8 @@ class TestSdas:
         with pytest.raises(OutOfTimeError):
             sdas_of(tmp_path, scripted.load, budget=budget, progress=watch).synthesise(list(BASES), [0.1] * 5)
         assert [len(call) for call in scripted.calls] == [2]
-        assert len(sdas_of(tmp_path, never).synthesise(list(BASES[:2]), [0.1] * 2)) == 2
+        kept = [base for base in BASES if pixel_hash(base) in {made[0] for made in scripted.calls[0]}]
+        assert len(sdas_of(tmp_path, never).synthesise(kept, [0.1] * 2)) == 2
 
     def test_with_a_real_sampler(self, tmp_path: Path) -> None:
         image = sdas_of(tmp_path, sampler, batch=3).synthesise(list(BASES), [0.1] * 5)[4]

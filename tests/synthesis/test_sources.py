@@ -118,6 +118,6 @@ def test_a_mixture_of_one_is_that_one() -> None:
 
 
 def test_recipes_compare_by_what_they_ask_for() -> None:
-    assert Recipe(("texture",), (0.2, 1.0)) == Recipe(("texture",), (0.2, 1.0), (0.1, 0.2))
+    assert Recipe(("texture",), (0.2, 1.0)) == Recipe(("texture",), (0.2, 1.0), (0.5, 1.0))
     assert Recipe(("texture",), (0.2, 1.0)) != Recipe(("texture", "sdas"), (0.2, 1.0))
     assert len({Recipe(("sdas",), (0.5, 1.0)), Recipe(("sdas",), (0.5, 1.0))}) == 1

@@ -62,9 +62,17 @@ class Encoding:
         """Number of encoded channels C."""
         return len(self.axes)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """uint8 [B, 3, H, W] to float32 [B, C, H, W], on the same device."""
-        levels = images.float() / 127.5 - 1 - self.mean.to(images.device)
+    def encode(self, images: Tensor, mean: Tensor | None = None) -> Tensor:
+        """Encodes images, on their device.
+
+        Args:
+            images: uint8 [B, 3, H, W], whole images or crops.
+            mean: The part of ``mean`` that belongs to each crop, float32 [B, 3, H, W].
+
+        Returns:
+            float32 [B, C, H, W].
+        """
+        levels = images.float() / 127.5 - 1 - (self.mean if mean is None else mean).to(images.device)
         return torch.einsum("bchw,dc->bdhw", levels, self.axes.to(images.device))
 
     def decode(self, encoded: Tensor) -> Tensor:

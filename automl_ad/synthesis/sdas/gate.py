@@ -1,13 +1,15 @@
 """The quality gate of the diffusion model, which excludes models that did not learn the product.
 
-A model passes if its images without added variance look normal to a training-free reference detector, and if its
-anomalies are easier to detect with more added variance and with higher opacity.
+A model passes if its good images look normal to a training-free reference detector, and if its anomalies are easier to
+detect with more strength and with higher opacity. The gate also finds what strength 1 means (see ``StrengthScale``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,16 +19,19 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.perlin import perlin_mask
 from automl_ad.synthesis.sdas.local import local_anomaly
+from automl_ad.synthesis.sdas.scale import PLAIN, StrengthScale, find_full
 
 Image = npt.NDArray[np.uint8]
-STRENGTHS = (0.0, 0.2, 1.0)
+STRENGTHS = (0.125, 0.25, 0.5, 1.0)
+"""On a scale found by ``find_full``, values of s that it may have tried already."""
 OPACITIES = (0.3, 1.0)
 BASES = 8
-IMAGES = BASES * len(STRENGTHS)
+IMAGES = BASES * (1 + len(STRENGTHS) + 2)
+"""Images that a gate needs, typically: good ones, those of the strengths, and those of other values of s tried."""
 MASKS = 3
 """Local anomalies drawn on each base."""
-MAX_DISTANCE = 1.0
-"""Largest allowed ``ReferenceDetector.distance`` of images at strength 0."""
+MAX_DISTANCE = 2.0
+"""Largest allowed ``ReferenceDetector.distance`` of good images: a model that has learned nothing has five and more."""
 AUROC_TOLERANCE = 0.03
 """Decrease in image AUROC from one strength to the next that is attributed to chance."""
 MIN_GAIN = 0.05
@@ -50,24 +55,38 @@ class GateResult:
     """The result of the gate.
 
     Attributes:
-        distance: ``ReferenceDetector.distance`` of whole images at strength 0.
+        distance: ``ReferenceDetector.distance`` of the model's good images.
+        scale: What strengths mean.
         detectability: Image AUROC of local anomalies by strength and opacity.
+        drawn: By strength, the images that they were taken from.
         fault: Why the model is rejected, as the end of a sentence; None if it passed.
     """
 
     distance: float
+    scale: StrengthScale
     detectability: Mapping[tuple[float, float], float]
+    drawn: Mapping[float, Sequence[Image]]
     fault: str | None
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The result as JSON-able values; ``detectability`` as triples of strength, opacity and image AUROC."""
-        table = [[*key, value] for key, value in self.detectability.items()]
-        return {"distance": self.distance, "detectability": table, "fault": self.fault}
+        """The result as JSON-able values; ``detectability`` as lists of strength, s, opacity and image AUROC."""
+        table = [
+            [strength, self.scale.added_variance(strength), opacity, value]
+            for (strength, opacity), value in self.detectability.items()
+        ]
+        return {
+            "distance": self.distance,
+            "scale": dataclasses.asdict(self.scale),
+            "detectability": table,
+            "fault": self.fault,
+        }
 
 
 def run_gate(
-    drawn: Mapping[float, Sequence[Image]],
+    normals: Sequence[Image],
+    draw: Callable[[float], Sequence[Image]],
+    scale: StrengthScale | None,
     bases: Image,
     foreground: Foreground,
     reference: ReferenceDetector,
@@ -76,15 +95,24 @@ def run_gate(
     """Evaluates a model by its images of bases outside its training set.
 
     Args:
-        drawn: For each of ``STRENGTHS``, one image of each of the first ``BASES`` bases.
-        bases: uint8 [M, H, W, 3].
+        normals: Good images that the model made.
+        draw: Makes an anomalous image of each of the bases with an added variance s.
+        scale: What strengths mean; found if None.
+        bases: uint8 [M, H, W, 3], M at most ``BASES``.
         foreground: Where the product is.
         reference: The reference detector.
         seed: Seed of the masks, which are the same for all strengths and opacities.
     """
-    distance = reference.distance(ImageSet.from_hwc(drawn[0.0]))
-    table = detectability_table(drawn, list(bases[:BASES]), foreground, reference, OPACITIES, seed)
-    return GateResult(distance, table, _fault(distance, table))
+    drawn = cache(draw)
+
+    def opaque(s: float) -> float:
+        return detectability_table({s: drawn(s)}, list(bases), foreground, reference, [1.0], seed)[s, 1.0]
+
+    distance = reference.distance(ImageSet.from_hwc(normals))
+    found = scale or StrengthScale(find_full(opaque))
+    images = {strength: drawn(found.added_variance(strength)) for strength in STRENGTHS}
+    table = detectability_table(images, list(bases), foreground, reference, OPACITIES, seed)
+    return GateResult(distance, found, table, images, _fault(distance, table))
 
 
 def detectability_table(
@@ -120,12 +148,17 @@ def detectability_table(
 
 def _fault(distance: float, table: Mapping[tuple[float, float], float]) -> str | None:
     if distance > MAX_DISTANCE:
-        return f"its normal images lie {distance:.2f} times as far from the good images as 95 % of unseen good ones do"
+        return f"its good images lie {distance:.2f} times as far from the good images as 95 % of unseen good ones do"
     full = [table[strength, 1.0] for strength in STRENGTHS]
     faint, opaque = table[STRENGTHS[-1], OPACITIES[0]], full[-1]
-    if full[-1] - full[0] < MIN_GAIN or min(np.diff(full)) < -AUROC_TOLERANCE:
+    if not _rises(full[0], full[-1]) or min(np.diff(full)) < -AUROC_TOLERANCE:
         steps = ", ".join(f"{value:.2f}" for value in full)
         return f"its anomalies are not found more easily when they are stronger (reference image AUROC {steps})"
-    if opaque - faint < MIN_GAIN:
+    if not _rises(faint, opaque):
         return f"its anomalies are found no more easily when opaque ({faint:.2f}, {opaque:.2f})"
     return None
+
+
+def _rises(low: float, high: float) -> bool:
+    """Whether image AUROC rises, or need not as it is high: images that start from noise differ in light already."""
+    return high - low >= MIN_GAIN or min(low, high) >= PLAIN

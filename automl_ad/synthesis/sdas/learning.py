@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from automl_ad.synthesis.sdas.denoiser import Denoiser, position_channels
+from automl_ad.synthesis.sdas.denoiser import COORDINATES, Denoiser, position_channels
 from automl_ad.synthesis.sdas.encoding import Encoding
 from automl_ad.synthesis.sdas.losses import diffusion_loss
 from automl_ad.synthesis.sdas.settings import SdasSettings
@@ -62,23 +62,24 @@ class Crops:
         where = self.positions
         chosen = torch.randint(len(self.images), (count,), generator=generator).tolist()
         if self.side is None:
-            return self._encoded[chosen].float(), where.expand(count, -1, -1, -1)
+            whole = where.expand(count, -1, -1, -1)
+            return self._encoded(self.images[chosen], whole), whole
         h, w = min(self.side, height), min(self.side, width)
         tops = torch.randint((height - h) // self.grid + 1, (count,), generator=generator) * self.grid
         lefts = torch.randint((width - w) // self.grid + 1, (count,), generator=generator) * self.grid
         places = list(zip(chosen, tops.tolist(), lefts.tolist(), strict=True))
-        crops = torch.stack([self._encoded[i, :, y : y + h, x : x + w] for i, y, x in places])
-        return crops.float(), torch.stack([where[:, y : y + h, x : x + w] for _, y, x in places])
+        crops = torch.stack([self.images[i, :, y : y + h, x : x + w] for i, y, x in places])
+        positions = torch.stack([where[:, y : y + h, x : x + w] for _, y, x in places])
+        return self._encoded(crops, positions), positions
 
     @cached_property
     def positions(self) -> Tensor:
         """Position channels of the whole image, float32 [5, H, W]."""
         return position_channels(self.encoding.mean.to(self.images.device))
 
-    @cached_property
-    def _encoded(self) -> Tensor:
-        """bfloat16 [N, C, H, W]: half the memory, and more precise than the added noise."""
-        return torch.cat([self.encoding.encode(image[None]).bfloat16() for image in self.images])
+    def _encoded(self, crops: Tensor, positions: Tensor) -> Tensor:
+        """Encoded as they are drawn: exact, as the likelihood of a learned variance assumes 8-bit levels."""
+        return self.encoding.encode(crops, positions[:, COORDINATES:])
 
 
 def learn(

@@ -132,5 +132,5 @@ class ModelFile:
 
 def _sheet(drawn: Mapping[float, Sequence[npt.NDArray[np.uint8]]]) -> npt.NDArray[np.uint8]:
     images = [image for row in drawn.values() for image in row]
-    captions = [f"s = {strength:g}" for strength, row in drawn.items() for _ in row]
+    captions = [f"strength {strength:g}" for strength, row in drawn.items() for _ in row]
     return contact_sheet(images, None, captions, columns=max(len(row) for row in drawn.values()), cell=160)

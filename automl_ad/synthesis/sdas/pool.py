@@ -41,7 +41,7 @@ class ImageKey:
 
     Attributes:
         base: ``pixel_hash`` of the base image, uint8 [H, W, 3].
-        strength: s >= 0, rounded to 2 significant digits, so that randomly drawn strengths can coincide.
+        strength: In 0 or more, rounded to 2 significant digits, so that randomly drawn strengths can coincide.
         seed: Seed of the noise, 0 or more.
 
     Raises:
@@ -83,7 +83,7 @@ class Request:
 
     Attributes:
         base: The base image, uint8 [H, W, 3].
-        strength: s >= 0, used as rounded by `ImageKey`.
+        strength: 0 or more, used as rounded by `ImageKey`.
         seed: Seed of the noise, 0 or more.
     """
 
@@ -147,7 +147,7 @@ class ImagePool:
         return sorted({key.strength for key in self._hashes})
 
     def slice(self, low: float, high: float, bases: Collection[str] | None = None) -> list[ImageKey]:
-        """Sorted keys with ``low`` <= s <= ``high``, optionally restricted to base images with these hashes."""
+        """Sorted keys with ``low`` <= strength <= ``high``, optionally restricted to base images with these hashes."""
         chosen = (key for key in self._hashes if low <= key.strength <= high)
         return sorted(key for key in chosen if bases is None or key.base in bases)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,9 +23,11 @@ from automl_ad.synthesis.sdas.denoiser import Denoiser
 from automl_ad.synthesis.sdas.job import SdasJob
 from automl_ad.synthesis.sdas.model_file import ModelFile
 from automl_ad.synthesis.sdas.pool import ImagePool
+from automl_ad.synthesis.sdas.scale import StrengthScale
 from automl_ad.synthesis.sdas.synthesiser import Sampler, Sdas, batch_on
 from automl_ad.training import Budget, Progress, TrainingPlan
 
+Image = npt.NDArray[np.uint8]
 MIN_IMAGES = 12
 """Minimum number of training images; a study of 20 images has so many in its train part."""
 MIN_DEVIATION = 1.0
@@ -125,8 +127,9 @@ def _ready(job: SdasJob, model: ModelFile) -> Outcome:
     def watch(done: int, total: int) -> None:
         job.progress("Making synthetic images", done, total, None)
 
-    pool = ImagePool.open(job.folder, {**job.identity, "weights": model.digest})
-    sdas = Sdas(sampler, pool, job.seed, batch_on(job.device), job.budget, watch)
+    pool = ImagePool.open(job.folder, {**job.identity, "weights": model.digest, "scale": model.facts["scale"]})
+    scale = StrengthScale(**model.facts["scale"])
+    sdas = Sdas(sampler, pool, scale, job.seed, batch_on(job.device), job.budget, watch)
     return Outcome(sdas, None, model.facts, model.sheet, pool.warnings)
 
 
@@ -162,13 +165,13 @@ def _one_round(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budge
     """Trains the model, or trains it further, and runs the gate."""
     denoiser, facts = _trained(job, model, plan, budget)
     job.progress("Checking synthetic images", 0, 1, None)
-    begin = time.monotonic()
-    drawn = _gate_images(job, job.sampler(denoiser))
-    seconds = (time.monotonic() - begin) / gate.IMAGES
-    foreground = Foreground.fit(job.train_images)
-    result = gate.run_gate(drawn, job.bases, foreground, job.reference(), job.seed)
-    facts |= {"rounds": model.rounds + 1, "seconds_a_picture": seconds, **result.facts}
-    model.save(denoiser, facts, drawn)
+    drawing = _GateDrawing(job, job.sampler(denoiser))
+    foreground, settings = Foreground.fit(job.train_images), job.settings
+    result = gate.run_gate(
+        drawing.normals(), drawing.anomalies, settings.scale, drawing.bases, foreground, job.reference(), job.seed
+    )
+    facts |= {"rounds": model.rounds + 1, "seconds_a_picture": drawing.seconds_each, **result.facts}
+    model.save(denoiser, facts, result.drawn)
 
 
 def _trained(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget) -> tuple[Denoiser, dict[str, Any]]:
@@ -198,15 +201,36 @@ def _trained(job: SdasJob, model: ModelFile, plan: TrainingPlan, budget: Budget)
     raise _UnusableError(str(model.facts["fault"]))
 
 
-def _gate_images(job: SdasJob, sampler: Sampler) -> dict[float, list[npt.NDArray[np.uint8]]]:
-    """For each strength, one image of each of the gate's bases."""
-    bases, batch = job.bases[: gate.BASES], batch_on(job.device)
-    drawn = {}
-    for strength in gate.STRENGTHS:
-        chunks = [bases[start : start + batch] for start in range(0, len(bases), batch)]
-        made = [sampler(chunk, [strength] * len(chunk), [job.seed] * len(chunk)) for chunk in chunks]
-        drawn[strength] = list(np.concatenate(made))
-    return drawn
+class _GateDrawing:
+    """Draws the gate's images in batches and measures how long one takes."""
+
+    def __init__(self, job: SdasJob, sampler: Sampler) -> None:
+        self.bases = job.bases[: gate.BASES]
+        self._batch = batch_on(job.device)
+        self._seed = job.seed
+        self._sampler = sampler
+        self._seconds, self._count = 0.0, 0
+
+    @property
+    def seconds_each(self) -> float:
+        """Seconds for one anomalous image."""
+        return self._seconds / max(1, self._count)
+
+    def normals(self) -> list[Image]:
+        """A good image of each base."""
+        return self._drawn(self._sampler.normals)
+
+    def anomalies(self, added: float) -> list[Image]:
+        """An anomalous image of each base with an added variance s."""
+        begin = time.monotonic()
+        made = self._drawn(lambda bases, seeds: self._sampler(bases, [added] * len(bases), seeds))
+        self._seconds += time.monotonic() - begin
+        self._count += len(made)
+        return made
+
+    def _drawn(self, draw: Callable[[Image, Sequence[int]], Image]) -> list[Image]:
+        chunks = [self.bases[start : start + self._batch] for start in range(0, len(self.bases), self._batch)]
+        return list(np.concatenate([draw(chunk, [self._seed] * len(chunk)) for chunk in chunks]))
 
 
 def _measure(job: SdasJob, model: ModelFile) -> tuple[float, float]:

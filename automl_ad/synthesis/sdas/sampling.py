@@ -1,4 +1,9 @@
-"""Ancestral diffusion sampling with added variance (SDAS: Zhang, Xu and Zhou, RealNet, CVPR 2024, arXiv 2403.05897)."""
+"""Ancestral diffusion sampling with added variance (SDAS: Zhang, Xu and Zhou, RealNet, CVPR 2024, arXiv 2403.05897).
+
+``sample`` starts from noise, as published. ``sample_variants`` adds the variance to the noise with which the chain
+reproduces a given image (Huberman-Spiegelglas, Kulikov and Michaeli, "An Edit Friendly DDPM Noise Space", CVPR 2024,
+arXiv 2304.06140): without added variance the result is that image.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
+from automl_ad.synthesis.base import pixel_scale
+
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
@@ -19,6 +26,9 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 LEARNED = "learned_range"
 VARIANCES = ("fixed_small", "fixed_large", LEARNED)
 SMALLEST_VARIANCE = 1e-20
+
+_BLURS = (1.5, 4.0, 10.0)
+"""Standard deviations of the blurs of ``smooth_spectrum``, in pixels of an image with a shorter side of 256."""
 
 
 @dataclass(frozen=True)
@@ -156,16 +166,21 @@ def reverse_step(
     Raises:
         ValueError: Unsupported scheduler or output shape.
     """
+    mean, deviation = _reverse_moments(scheduler, output, timestep, noisy)
+    if timestep == 0:
+        return mean
+    return mean + deviation * torch.sqrt(1 + strength)[:, None, None, None] * noise
+
+
+def _reverse_moments(scheduler: DDPMScheduler, output: Tensor, timestep: int, noisy: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the previous images; see ``reverse_step``."""
     _check_kind(scheduler)
     prediction, fraction = split_output(scheduler, output, noisy.shape[1])
     before = int(scheduler.previous_timestep(timestep))
     alpha_bar = scheduler.alphas_cumprod[timestep]
     posterior = Posterior.between(alpha_bar, scheduler.alphas_cumprod[before] if before >= 0 else scheduler.one)
     clean = _clipped(scheduler, estimate_clean(scheduler, prediction, noisy, alpha_bar))
-    mean = posterior.mean(clean, noisy)
-    if timestep == 0:
-        return mean
-    return mean + _deviation(scheduler, posterior, fraction) * torch.sqrt(1 + strength)[:, None, None, None] * noise
+    return posterior.mean(clean, noisy), _deviation(scheduler, posterior, fraction)
 
 
 def sample(
@@ -206,14 +221,116 @@ def sample(
         strength = strength.to(bases.device)
         noisy = _draw(bases, generators)
         if start_step < len(scheduler):
-            # add_noise moves its scheduler's tables to the device, but the chain keeps them on the CPU.
-            first = cast(torch.IntTensor, _times(bases, timesteps[0]))  # the library's narrow annotation
-            noisy = copy.copy(chain).add_noise(bases, noisy, first)
+            noisy = _noised(chain, bases, noisy, timesteps[0])
         for timestep in timesteps:
             output = denoise(noisy, _times(bases, timestep))
             noise = _draw(bases, generators) if timestep > 0 else torch.zeros_like(bases)
             noisy = reverse_step(chain, output, timestep, noisy, strength, noise)
         return _clipped(scheduler, noisy)
+
+
+def sample_variants(
+    scheduler: DDPMScheduler,
+    denoise: Denoise,
+    bases: Tensor,
+    strength: Tensor,
+    base_of: Sequence[int],
+    *,
+    steps: int,
+    perturbed_from: int,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """Variants of base images, with s times the variance of the early reverse steps added; 0 gives the base itself.
+
+    Noised copies of a base at all timesteps determine the noise with which every reverse step leads from one to the
+    next, and in the end to the base. The variants go the same way with the same noise and, at the noisier steps, a
+    perturbation of s times the step's variance that is smooth in space (see ``smooth_spectrum``): the light and the
+    layout of the base stay, and the steps that follow make of the perturbation what the network knows of the product.
+
+    Runs under ``torch.inference_mode``. Variants of one base share noise and perturbation, so that only the strength
+    makes a difference.
+
+    Args:
+        scheduler: Diffusion of T timesteps; it is not changed.
+        denoise: The network.
+        bases: float32 [B, C, H, W], within the scheduler's clipping range.
+        strength: s of each variant, float32 [V], 0 or more.
+        base_of: The base of each variant, in 0 to B - 1.
+        steps: Number of timesteps after respacing, in 1 to T.
+        perturbed_from: Steps at this timestep and noisier ones are perturbed.
+        generators: One CPU generator for each base.
+
+    Returns:
+        float32 [V, C, H, W], within the scheduler's clipping range, on the device of the bases.
+
+    Raises:
+        ValueError: A number is out of range, or shapes do not match.
+    """
+    _check_batch(bases[list(base_of)], strength, [generators[base] for base in base_of])
+    timesteps = respaced(scheduler, steps, len(scheduler))
+    chain, count = _respaced_copy(scheduler, steps), len(bases)
+    with torch.inference_mode():
+        amplitude = torch.sqrt(strength.to(bases.device))[:, None, None, None]
+        spectra = [smooth_spectrum(bases.shape[-2:], generator) for generator in generators]
+        followed = _noised(chain, bases, _draw(bases, generators), timesteps[0])
+        variants = followed[list(base_of)]
+        for timestep, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+            noisy = torch.cat([followed, variants])
+            mean, deviation = _reverse_moments(chain, denoise(noisy, _times(noisy, timestep)), timestep, noisy)
+            next_ = bases if following is None else _noised(chain, bases, _draw(bases, generators), following)
+            variants = mean[count:] + (next_ - mean[:count])[list(base_of)]
+            if timestep >= perturbed_from:
+                noise = torch.stack([smooth_noise(bases[0], *pair) for pair in zip(spectra, generators, strict=True)])
+                own = deviation if deviation.ndim == 0 else deviation[count:]
+                variants = variants + own * amplitude * noise.to(bases.device)[list(base_of)]
+            followed = next_
+        return _clipped(scheduler, variants)
+
+
+def smooth_spectrum(size: Sequence[int], generator: torch.Generator) -> Tensor:
+    """The spectrum of one image's perturbation: blurs of several widths in random shares.
+
+    White noise stays grain, which a network treats as noise; what is smooth changes structures, and defects come in
+    many sizes.
+
+    Args:
+        size: (H, W).
+        generator: Draws the shares.
+
+    Returns:
+        float32 [H, W // 2 + 1], factors for ``torch.fft.rfft2`` that keep the variance of white noise at 1.
+    """
+    rows, columns = torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])
+    frequency = (2 * torch.pi) ** 2 * (rows**2 + columns**2)
+    shares = torch.rand(len(_BLURS), generator=generator)
+    unit = pixel_scale(size)
+    power = torch.zeros_like(frequency)
+    for share, blur in zip(shares, _BLURS, strict=True):
+        one = torch.exp(-frequency * (blur * unit) ** 2)
+        power += share * one / _mean_power(one, size[1])
+    return torch.sqrt(power / _mean_power(power, size[1]))
+
+
+def smooth_noise(like: Tensor, spectrum: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of a spectrum and, on average, variance 1; float32 [C, H, W] like the given, on the CPU."""
+    white = torch.randn(like.shape, generator=generator)
+    noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * spectrum, s=like.shape[-2:])
+    return noise
+
+
+def _mean_power(power: Tensor, width: int) -> Tensor:
+    """Mean over all frequencies of a spectrum of which half of the columns are given."""
+    weight = torch.full((power.shape[1],), 2.0)
+    weight[0] = 1.0
+    if width % 2 == 0:
+        weight[-1] = 1.0
+    return (power * weight).sum() / (len(power) * width)
+
+
+def _noised(chain: DDPMScheduler, bases: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    # add_noise moves its scheduler's tables to the device, but the chain keeps them on the CPU.
+    when = cast(torch.IntTensor, _times(bases, timestep))  # the library's narrow annotation
+    return copy.copy(chain).add_noise(bases, noise, when)
 
 
 def _respaced_copy(scheduler: DDPMScheduler, steps: int) -> DDPMScheduler:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_ad.synthesis.sdas.scale import PUBLISHED, StrengthScale
 from automl_ad.training import TrainingPlan
 
 Size = Literal["small", "medium", "published"]
@@ -59,8 +60,11 @@ class SdasSettings(BaseModel):
         encodes: Whether images are encoded relative to their mean along principal axes (see ``Encoding``).
         average: Decay of the exponential moving average of the weights, with warm-up.
         timesteps: Length T of the diffusion, with variances rising linearly from 1e-4 to 0.02.
-        sampling_steps: Number of sampling steps after respacing.
-        start_step: First timestep of sampling: T for pure noise, less for a noised base image.
+        sampling_steps: Number of sampling steps after respacing, for images without a given noise.
+        start_step: First timestep of these: T for pure noise, less for a noised base image.
+        perturbed_from: Anomalies are variants of the base image, perturbed at this timestep and noisier ones; None for
+            images from ``start_step`` on with added variance at all timesteps, as published.
+        variant_steps: Number of sampling steps of a variant.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,11 +83,19 @@ class SdasSettings(BaseModel):
     timesteps: int = 1000
     sampling_steps: int = Field(default=20, ge=2)
     start_step: int = Field(default=400, ge=1)
+    perturbed_from: int | None = 500
+    variant_steps: int = Field(default=5, ge=2)
 
     @property
     def max_train_timestep(self) -> int:
         """Upper bound of the training timesteps; later ones do not occur in sampling."""
-        return min(self.timesteps, round(self.start_step * 1.25))
+        first = self.timesteps // self.variant_steps * (self.variant_steps - 1) if self.perturbed_from else 0
+        return min(self.timesteps, max(first + 1, round(self.start_step * 1.25)))
+
+    @property
+    def scale(self) -> StrengthScale | None:
+        """The scale of strengths; None if it is to be found for each model."""
+        return PUBLISHED if self.perturbed_from is None else None
 
     def plan(self, share: float = 1.0, rate: float | None = None) -> TrainingPlan:
         """The training plan, optionally with a ``share`` of the steps and another peak ``rate``."""
@@ -134,6 +146,7 @@ _PUBLISHED = SdasSettings(
     encodes=False,
     average=0.9999,
     start_step=1000,
+    perturbed_from=None,
 )
 _SIZES: dict[Size, SdasSettings] = {"small": _SMALL, "medium": _MEDIUM, "published": _PUBLISHED}
 
@@ -145,7 +158,7 @@ def settings_for(size: Size) -> SdasSettings:
         size: ``small`` for a CPU, ``medium`` for a GPU, ``published`` for the paper's.
 
     Returns:
-        The settings. The published model starts from pure noise. The others start from a noised base image, which
-        preserves layout and light, so that a local anomaly cannot be detected by a difference in light.
+        The settings. The published model starts from pure noise. The others make variants of the base image, which
+        keep its layout and light, so that a local anomaly cannot be detected by a difference in light.
     """
     return _SIZES[size]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +16,13 @@ from automl_ad.synthesis.sdas.denoiser import Denoiser
 from automl_ad.synthesis.sdas.encoding import Encoding
 from automl_ad.synthesis.sdas.learning import noise_schedule
 from automl_ad.synthesis.sdas.pool import ImagePool, Request
-from automl_ad.synthesis.sdas.sampling import sample
+from automl_ad.synthesis.sdas.sampling import sample, sample_variants
+from automl_ad.synthesis.sdas.scale import StrengthScale
 from automl_ad.synthesis.sdas.settings import SdasSettings
 from automl_ad.training import Budget, half_precision
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 Image = npt.NDArray[np.uint8]
 ProgressCallback = Callable[[int, int], None]
@@ -50,34 +56,71 @@ class Sampler:
         """The device of the model."""
         return next(self._denoiser.parameters()).device
 
-    def __call__(self, bases: Image, strengths: Sequence[float], seeds: Sequence[int]) -> Image:
-        """Samples one image for each base.
+    def __call__(self, bases: Image, added: Sequence[float], seeds: Sequence[int]) -> Image:
+        """Makes one anomalous image of each base; see ``SdasSettings.perturbed_from``.
 
         Args:
             bases: uint8 [B, H, W, 3].
-            strengths: s >= 0 of each image: the variance of every reverse step is multiplied by 1 + s.
+            added: Added variance s >= 0 of each image.
             seeds: Seed of each image; its noise depends only on this and the base.
 
         Returns:
             uint8 [B, H, W, 3].
         """
-        clean = self._encoding.encode(as_planes(bases).to(self.device))
-        where = self._positions.expand(len(clean), -1, -1, -1)
+        if self._settings.perturbed_from is None:
+            return self._sampled(bases, added, seeds)
+        hashes = [_digest(base, seed) for base, seed in zip(bases, seeds, strict=True)]
+        first = {digest: place for place, digest in reversed(list(enumerate(hashes)))}
+        places = sorted(first.values())  # images of one base and seed share the chain that leads to the base
+        made = sample_variants(
+            self._schedule,
+            self._denoise,
+            self._encoded(bases[places]),
+            _as_tensor(added),
+            [places.index(first[digest]) for digest in hashes],
+            steps=self._settings.variant_steps,
+            perturbed_from=self._settings.perturbed_from,
+            generators=[_generator(hashes[place]) for place in places],
+        )
+        return self._decoded(made)
 
-        def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
-            with half_precision(self.device):
-                output: Tensor = self._denoiser(noisy, timesteps, where)
-            return output
+    def normals(self, bases: Image, seeds: Sequence[int]) -> Image:
+        """Samples a good image of each base: what the model takes for the product.
 
+        Args:
+            bases: uint8 [B, H, W, 3].
+            seeds: Seed of each image.
+
+        Returns:
+            uint8 [B, H, W, 3].
+        """
+        return self._sampled(bases, [0.0] * len(bases), seeds)
+
+    def _sampled(self, bases: Image, added: Sequence[float], seeds: Sequence[int]) -> Image:
         made = sample(
-            noise_schedule(self._settings, self._encoding.max_abs),
-            denoise,
-            clean,
-            torch.tensor(strengths, dtype=torch.float32, device=self.device),
+            self._schedule,
+            self._denoise,
+            self._encoded(bases),
+            _as_tensor(added),
             steps=self._settings.sampling_steps,
             start_step=self._settings.start_step,
-            generators=[_generator(base, seed) for base, seed in zip(bases, seeds, strict=True)],
+            generators=[_generator(_digest(base, seed)) for base, seed in zip(bases, seeds, strict=True)],
         )
+        return self._decoded(made)
+
+    @property
+    def _schedule(self) -> DDPMScheduler:
+        return noise_schedule(self._settings, self._encoding.max_abs)
+
+    def _denoise(self, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        with half_precision(self.device):
+            output: Tensor = self._denoiser(noisy, timesteps, self._positions.expand(len(noisy), -1, -1, -1))
+        return output
+
+    def _encoded(self, images: Image) -> Tensor:
+        return self._encoding.encode(as_planes(images).to(self.device))
+
+    def _decoded(self, made: Tensor) -> Image:
         return np.ascontiguousarray(self._encoding.decode(made).cpu().numpy().transpose(0, 2, 3, 1))
 
 
@@ -91,6 +134,7 @@ class Sdas:
     Args:
         sampler: Loads the sampler for missing images.
         pool: Stores the images.
+        scale: What strengths mean.
         seed: Seed of the images.
         batch: Batch size.
         budget: Time limit for sampling; images in the pool are always available.
@@ -101,6 +145,7 @@ class Sdas:
         self,
         sampler: Callable[[], Sampler],
         pool: ImagePool,
+        scale: StrengthScale,
         seed: int,
         batch: int,
         budget: Budget | None = None,
@@ -108,6 +153,7 @@ class Sdas:
     ) -> None:
         self._sampler = sampler
         self._pool = pool
+        self._scale = scale
         self._seed = seed
         self._batch = batch
         self._budget = budget or Budget()
@@ -115,7 +161,11 @@ class Sdas:
 
     def reseeded(self, seed: int) -> Sdas:
         """The same model and pool with another seed."""
-        return Sdas(self._sampler, self._pool, seed, self._batch, self._budget, self._progress)
+        return Sdas(self._sampler, self._pool, self._scale, seed, self._batch, self._budget, self._progress)
+
+    def added_variance(self, strength: float) -> float:
+        """s of a strength; see ``StrengthScale``."""
+        return self._scale.added_variance(strength)
 
     def fill_pool(self, images: Sequence[Image], strengths: Sequence[float]) -> ImagePool:
         """Ensures that the pool contains one image for each image and strength, and returns it.
@@ -132,19 +182,22 @@ class Sdas:
 
         Args:
             images: uint8 [H, W, 3] each.
-            strengths: s >= 0 of each.
+            strengths: Of each, in 0 to 1; see ``StrengthScale``.
 
         Raises:
             OutOfTimeError: Images are missing and the time limit has passed.
             StoreError: The pool cannot be written.
         """
         requests = [Request(image, strength, self._seed) for image, strength in zip(images, strengths, strict=True)]
-        return self._pool.get(requests, self._generate, self._batch, self._progress)
+        # Those of one base in one batch, as they share the chain that leads to the base.
+        order = sorted(range(len(requests)), key=lambda place: requests[place].key)
+        made = self._pool.get([requests[place] for place in order], self._generate, self._batch, self._progress)
+        return [image for _, image in sorted(zip(order, made, strict=True), key=itemgetter(0))]
 
     def _generate(self, bases: Image, strengths: Sequence[float], seeds: Sequence[int]) -> Image:
         if self._budget.spent:
             raise OutOfTimeError("its images could not be computed within its share of the time budget")
-        return self._sampler()(bases, strengths, seeds)
+        return self._sampler()(bases, [self.added_variance(strength) for strength in strengths], seeds)
 
 
 def as_planes(images: Image) -> Tensor:
@@ -152,7 +205,14 @@ def as_planes(images: Image) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
-def _generator(base: Image, seed: int) -> torch.Generator:
-    """A generator seeded by base and seed but not by strength, so that only the strength makes a difference."""
-    digest = hashlib.sha256(np.ascontiguousarray(base).tobytes() + str(seed).encode()).digest()
+def _as_tensor(numbers: Sequence[float]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float32)
+
+
+def _digest(base: Image, seed: int) -> bytes:
+    """Of base and seed but not of strength, so that only the strength makes a difference."""
+    return hashlib.sha256(np.ascontiguousarray(base).tobytes() + str(seed).encode()).digest()
+
+
+def _generator(digest: bytes) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
