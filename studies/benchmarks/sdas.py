@@ -33,7 +33,7 @@ from automl_ad.study.study import Study
 from automl_ad.study.suites import draw_study_data, prepare_sdas, study_panel
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.names import FAMILY_NAMES
-from automl_ad.synthesis.sdas.gate import BASES, Image, detectability_table
+from automl_ad.synthesis.sdas.gate import BASES, detectability_table, mean_change
 from automl_ad.synthesis.sdas.scale import StrengthScale
 from automl_ad.training import Budget
 
@@ -114,12 +114,6 @@ def detectability(study: Study) -> dict[str, Any]:
         "untouched": detectability_table({0.0: bases}, bases, Foreground(), panel, [1.0], 1)[0.0, 1.0],
         "surface": Foreground.fit(normals.part("train").hwc).is_whole_image,
     }
-
-
-def mean_change(bases: list[Image], drawn: list[Image], foreground: Foreground) -> float:
-    """Mean absolute change in grey levels on the product."""
-    pairs = zip(bases, drawn, strict=True)
-    return float(np.mean([np.abs(a.astype(float) - b)[foreground.mask_of(a)].mean() for a, b in pairs]))
 
 
 def choices(study: Study, dataset: Path) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def test_without_anomalies_there_is_nothing_to_learn_from() -> None:
 
 
 def test_residual_blocks_learn_at_the_full_rate_and_the_rest_at_its_share() -> None:
-    fresh = weights_of(prepare()._new_head().segmentation)
+    fresh = weights_of(prepare(head_optimiser="sgd")._new_head().segmentation)
     head = {"head_steps": 1, "head_optimiser": "sgd", "head_rate": 0.1}
     whole, part = (weights_of(learnt(**head, head_share=share).head.segmentation) for share in (1.0, 0.01))
     names = [name for name, _ in prepare()._new_head().segmentation.named_parameters()]

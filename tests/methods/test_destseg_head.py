@@ -160,14 +160,17 @@ def test_an_untaught_network_is_undecided() -> None:
         assert float(network(noise(4, 20, 16, 16)).abs().max()) < 3
 
 
-def test_fan_out_initialisation_reaches_the_residual_blocks_alone() -> None:
-    """As released: what follows them starts as PyTorch starts a convolution, uniform within 1 / sqrt(fan in)."""
+@pytest.mark.parametrize("released", [True, False])
+def test_as_released_fan_out_initialisation_is_for_the_residual_blocks_alone(released: bool) -> None:
+    """What follows them starts as PyTorch starts a convolution, uniform within 1 / sqrt(fan in)."""
     torch.manual_seed(0)
-    network = SegmentationNetwork(32, 64, 4)
+    network = SegmentationNetwork(32, 64, 4, released)
     first = next(layer for layer in network.refine.modules() if isinstance(layer, nn.Conv2d))
     fan_out = first.out_channels * first.kernel_size[0] * first.kernel_size[1]
     assert float(first.weight.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
     for layer in network.judge.modules():
         if isinstance(layer, nn.Conv2d):
             bound = (layer.weight.numel() / layer.out_channels) ** -0.5
-            assert 0.9 * bound < float(layer.weight.detach().abs().max()) <= bound
+            largest = float(layer.weight.detach().abs().max())
+            assert largest > 0.9 * bound
+            assert (largest <= bound) == (released or layer.out_channels == 1)

@@ -12,7 +12,16 @@ import pytest
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.synthesis.foreground import Foreground
-from automl_ad.synthesis.sdas.gate import BASES, MASKS, OPACITIES, STRENGTHS, GateResult, detectability_table, run_gate
+from automl_ad.synthesis.sdas.gate import (
+    BASES,
+    MASKS,
+    OPACITIES,
+    STRENGTHS,
+    GateResult,
+    detectability_table,
+    mean_change,
+    run_gate,
+)
 from automl_ad.synthesis.sdas.scale import StrengthScale
 
 Image = npt.NDArray[np.uint8]
@@ -226,3 +235,21 @@ class TestFindingTheScale:
         assert result.fault is None
         # The strengths are values that were tried, or go on from them; nothing is drawn twice.
         assert sorted(made) == pytest.approx([0.01, 0.04, 0.16, 0.64])
+
+    def test_what_is_never_found_is_plain_once_the_product_is_hardly_there(self) -> None:
+        def draw(s: float) -> list[Image]:
+            return list(flat(BASES, LEVEL + round(40 * s**0.5)))
+
+        class Blind(ReferenceDetector):
+            def detectability(self, images: ImageSet) -> float:
+                return 0.5
+
+        result = run_gate(list(flat(BASES)), draw, None, flat(BASES), Foreground(), Blind(), 0)
+        assert result.scale == StrengthScale(full=0.64)  # moves it by 32 levels
+
+    def test_the_change_of_the_product_by_hand(self) -> None:
+        bases, images = flat(2, 10), flat(2, 10)
+        bases[:, 16:48, 16:48] = images[:, 16:48, 16:48] = LEVEL
+        images[0, 16:32, 16:48] += 8  # half of the product of one of two
+        images[:, :8] = 0  # not of the product
+        assert mean_change(bases, list(images), Foreground("otsu", bright=True)) == pytest.approx(2.0, rel=0.01)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automl_ad.synthesis.sdas.scale import FACTOR, FIRST, HIGHEST, LOWEST, PLAIN, PUBLISHED, StrengthScale, find_full
+from automl_ad.synthesis.sdas.scale import FACTOR, FIRST, HIGHEST, LOWEST, PUBLISHED, StrengthScale, find_full
 
 
 @given(full=st.floats(1e-3, 10), strength=st.floats(0, 1))
@@ -28,11 +28,11 @@ def test_the_published_model_has_the_strengths_of_the_paper() -> None:
 def test_the_smallest_value_that_is_plain_is_found_with_few_looks(plain_from: float, full: float) -> None:
     looked: list[float] = []
 
-    def detectability(s: float) -> float:
+    def is_plain(s: float) -> bool:
         looked.append(s)
-        return PLAIN if s >= plain_from else PLAIN - 0.01
+        return s >= plain_from
 
-    assert find_full(detectability) == pytest.approx(full)
+    assert find_full(is_plain) == pytest.approx(full)
     assert looked[0] == FIRST
     assert len(looked) == len(set(looked)) <= 4
     assert LOWEST <= min(looked) <= max(looked) <= HIGHEST * 1.001

@@ -153,7 +153,8 @@ class DeStSeg(FeatureDetector):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             sizes = chosen.width, chosen.blocks, chosen.head_width, chosen.stride
-            head = DeStSegHead(channels, strides, *sizes, segments=segments)
+            released = chosen.head_optimiser == "sgd"
+            head = DeStSegHead(channels, strides, *sizes, segments=segments, released=released)
         return head.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 
     def _train_student(self, pairs: Pairs, generator: torch.Generator, budget: Budget, report: Report) -> None:

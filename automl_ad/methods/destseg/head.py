@@ -49,17 +49,18 @@ class SegmentationNetwork(nn.Module):
         channels: Channels of the products, all levels together.
         width: Hidden channels, 256 as published.
         stride: Stride of its grid in image pixels; the dilations are scaled to cover the same image area.
+        released: Whether fan-out initialisation is for the residual blocks alone, as released, or for the pyramid too.
     """
 
-    def __init__(self, channels: int, width: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, stride: int, released: bool = False) -> None:
         super().__init__()
         self.refine = residual_blocks(channels, width, 2)
-        init_like_resnet(self.refine)  # and PyTorch's own initialisation for what follows, as released
         self.judge = nn.Sequential(
-            Pyramid(width, max(1, round(DILATION_PIXELS / stride))),
-            _convolution(width, width, 3),
-            nn.Conv2d(width, 1, 1),
+            Pyramid(width, max(1, round(DILATION_PIXELS / stride))), _convolution(width, width, 3)
         )
+        init_like_resnet(self.refine if released else self)
+        # With fan-out initialisation, a single output would get weights so large that few pixels have a gradient.
+        self.judge.append(nn.Conv2d(width, 1, 1))
 
     def forward(self, products: Tensor) -> Tensor:
         """float32 [B, C, h, w] to the log odds of anomalous, float32 [B, h, w]."""
@@ -81,6 +82,7 @@ class DeStSegHead(nn.Module):
         head_width: Width of the segmentation network.
         stride: Smallest stride of the map in image pixels; 4 as published.
         segments: Whether the segmentation network computes the map.
+        released: See ``SegmentationNetwork``.
 
     Buffers:
         segments: bool scalar, as the argument, to rebuild the head from a state.
@@ -95,6 +97,7 @@ class DeStSegHead(nn.Module):
         head_width: int = 256,
         stride: int = 4,
         segments: bool = False,
+        released: bool = False,
     ) -> None:
         super().__init__()
         self._channels = list(channels)
@@ -102,7 +105,7 @@ class DeStSegHead(nn.Module):
         self._segments = segments
         self.register_buffer("segments", torch.tensor(segments))
         self.student = Student(channels, strides, width, blocks)
-        self.segmentation = SegmentationNetwork(sum(channels), head_width, strides[0] * self._reduce)
+        self.segmentation = SegmentationNetwork(sum(channels), head_width, strides[0] * self._reduce, released)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """The teacher's levels, and the images last, to float32 [B, h, w]."""

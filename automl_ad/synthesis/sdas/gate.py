@@ -19,7 +19,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.perlin import perlin_mask
 from automl_ad.synthesis.sdas.local import local_anomaly
-from automl_ad.synthesis.sdas.scale import PLAIN, StrengthScale, find_full
+from automl_ad.synthesis.sdas.scale import LARGEST_CHANGE, PLAIN, StrengthScale, find_full
 
 Image = npt.NDArray[np.uint8]
 STRENGTHS = (0.125, 0.25, 0.5, 1.0)
@@ -105,11 +105,12 @@ def run_gate(
     """
     drawn = cache(draw)
 
-    def opaque(s: float) -> float:
-        return detectability_table({s: drawn(s)}, list(bases), foreground, reference, [1.0], seed)[s, 1.0]
+    def is_plain(s: float) -> bool:
+        table = detectability_table({s: drawn(s)}, list(bases), foreground, reference, [1.0], seed)
+        return table[s, 1.0] >= PLAIN or mean_change(bases, drawn(s), foreground) >= LARGEST_CHANGE
 
     distance = reference.distance(ImageSet.from_hwc(normals))
-    found = scale or StrengthScale(find_full(opaque))
+    found = scale or StrengthScale(find_full(is_plain))
     images = {strength: drawn(found.added_variance(strength)) for strength in STRENGTHS}
     table = detectability_table(images, list(bases), foreground, reference, OPACITIES, seed)
     return GateResult(distance, found, table, images, _fault(distance, table))
@@ -144,6 +145,14 @@ def detectability_table(
             ]
             table[strength, opacity] = reference.detectability(ImageSet.from_hwc(images))
     return table
+
+
+def mean_change(bases: Sequence[Image] | Image, images: Sequence[Image], foreground: Foreground) -> float:
+    """Mean absolute difference of images from their bases on the product, in grey levels."""
+    pairs = zip(bases, images, strict=True)
+    return float(
+        np.mean([np.abs(base - image.astype(float))[foreground.mask_of(base)].mean() for base, image in pairs])
+    )
 
 
 def _fault(distance: float, table: Mapping[tuple[float, float], float]) -> str | None:

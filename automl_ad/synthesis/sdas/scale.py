@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 PLAIN = 0.95
 """Image AUROC of the reference detector from which anomalies count as plain to see."""
+LARGEST_CHANGE = 32.0
+"""Mean change of the product in grey levels from which they do as well: beyond, its structure is lost in noise."""
 FIRST, FACTOR, LOWEST, HIGHEST = 0.16, 4.0, 0.0025, 10.24
 """Values of s tried by ``find_full``: each four times the one before, which doubles the change of the image."""
 
@@ -39,19 +41,19 @@ PUBLISHED = StrengthScale(full=0.2, power=1.0)
 """Of the published model: strength 0.5 to 1 is the s of the paper, 0.1 to 0.2."""
 
 
-def find_full(detectability: Callable[[float], float]) -> float:
+def find_full(is_plain: Callable[[float], bool]) -> float:
     """The smallest s tried at which anomalies are plain to see; the largest if they never are.
 
     Args:
-        detectability: Image AUROC of the reference detector at a value of s; called once for each.
+        is_plain: Whether they are at a value of s; called once for each.
     """
     s = FIRST
-    if detectability(s) < PLAIN:
+    if not is_plain(s):
         while s < HIGHEST:
             s *= FACTOR
-            if detectability(s) >= PLAIN:
+            if is_plain(s):
                 break
         return s
-    while s > LOWEST and detectability(s / FACTOR) >= PLAIN:
+    while s > LOWEST and is_plain(s / FACTOR):
         s /= FACTOR
     return s
