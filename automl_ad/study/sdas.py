@@ -16,7 +16,7 @@ from automl_ad.synthesis.sdas.job import ProgressCallback
 from automl_ad.synthesis.sdas.preparing import Outcome
 from automl_ad.synthesis.sdas.settings import Size
 
-SHARE_OF_BUDGET = 0.15
+SHARE_OF_BUDGET = 0.2
 """Of a study's time budget, for training, gate and images together."""
 SHEET = "sdas.png"
 SMALLEST_STOCK = 48
