@@ -309,7 +309,9 @@ class _SuiteBuilder:
             raise StoreError(f"The pictures of the family sdas are lost and cannot be made again: {outcome.reason}.")
         decision = Decision.load(self._folder.suite, self._source("proxy"))
         smallest = self._stocked(outcome.sdas, SMALLEST_STOCK)
-        return smallest if decision is None else self._stocked(outcome.sdas, decision.stock)
+        if decision is None or decision.stock == SMALLEST_STOCK:
+            return smallest
+        return self._stocked(outcome.sdas, decision.stock)
 
     def _stocked(self, sdas: Sdas, count: int) -> SeededPool:
         """Images of the training images in turn, over all the strengths that methods ask for."""

@@ -13,6 +13,7 @@ import torch
 from tiny_sdas import TINY, draw_parts, odd_denoiser
 
 from automl_ad.data.fingerprint import pixel_hash
+from automl_ad.synthesis.sdas import synthesiser
 from automl_ad.synthesis.sdas.denoiser import position_channels
 from automl_ad.synthesis.sdas.encoding import Encoding
 from automl_ad.synthesis.sdas.pool import ImagePool
@@ -184,6 +185,21 @@ class TestSdas:
         sdas.synthesise([BASES[0]] * 3, [0.25, 0.5, 1.0])
         assert [s for call in scripted.calls for _, s, _ in call] == pytest.approx([0.04, 0.16, 0.64])
         assert sdas.fill_pool([], []).strengths() == [0.25, 0.5, 1.0]
+
+    def test_a_pool_is_filled_without_holding_all_of_its_images(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held: list[int] = []
+        get = ImagePool.get
+
+        def watched(self: ImagePool, requests: Sequence[Any], *rest: Any) -> list[Images]:
+            held.append(len(requests))
+            return get(self, requests, *rest)
+
+        monkeypatch.setattr(synthesiser, "_AT_ONCE", 2)
+        monkeypatch.setattr(ImagePool, "get", watched)
+        pool = sdas_of(tmp_path, Scripted().load).fill_pool(list(BASES), [0.1] * 5)
+        assert (len(pool), held) == (5, [2, 2, 1])
 
     def test_a_second_call_makes_nothing(self, tmp_path: Path) -> None:
         scripted = Scripted()

@@ -41,7 +41,7 @@ class ImageKey:
 
     Attributes:
         base: ``pixel_hash`` of the base image, uint8 [H, W, 3].
-        strength: In 0 or more, rounded to 2 significant digits, so that randomly drawn strengths can coincide.
+        strength: 0 or more, rounded to 2 significant digits, so that randomly drawn strengths can coincide.
         seed: Seed of the noise, 0 or more.
 
     Raises:

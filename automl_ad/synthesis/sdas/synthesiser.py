@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Image = npt.NDArray[np.uint8]
 ProgressCallback = Callable[[int, int], None]
 
+_AT_ONCE = 256
+"""Images held in memory while a pool is filled."""
 _BATCH = {"cpu": 4, "cuda": 64}
 
 
@@ -174,7 +176,9 @@ class Sdas:
             OutOfTimeError: Images are missing and the time limit has passed.
             StoreError: The pool cannot be written.
         """
-        self.synthesise(images, strengths)
+        for start in range(0, len(images), _AT_ONCE):  # thousands, of which only the disk holds all
+            part = slice(start, start + _AT_ONCE)
+            self.synthesise(images[part], strengths[part])
         return self._pool
 
     def synthesise(self, images: Sequence[Image], strengths: Sequence[float]) -> list[Image]:
