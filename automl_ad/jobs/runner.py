@@ -41,15 +41,14 @@ def main(root: Path) -> int:
             shown(event)
 
         try:
-            with status.reporting_the_end():
+            with status.reporting_the_end(), _faults_logged():  # whoever sees the end finds its reason in the log
                 status.open()
                 _listen_to_signals(stopped)
                 _watch(folder.stop_sign)
                 status.result = _perform(folder, tell)
         except KeyboardInterrupt:
             return 130
-        except BaseException as error:
-            _log_fault(error)
+        except BaseException:
             return 1
     return 0
 
@@ -115,6 +114,18 @@ def _log_lines() -> Iterator[Listener]:
 
     with PlainProgress(Console(width=160)) as view:
         yield view
+
+
+@contextmanager
+def _faults_logged() -> Iterator[None]:
+    """Writes the error that ends the block to the log; an interrupt is none."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        _log_fault(error)
+        raise
 
 
 def _log_fault(error: BaseException) -> None:

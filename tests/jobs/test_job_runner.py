@@ -13,7 +13,7 @@ from automl_ad.errors import StudyError
 from automl_ad.jobs import runner, tasks
 from automl_ad.jobs.folder import JobFolder
 from automl_ad.store.artifacts import write_note
-from automl_ad.study.progress import Event, Listener, RunStatus
+from automl_ad.study.progress import Event, Listener, RunState, RunStatus, StatusWriter
 
 Work = Callable[[Listener], dict[str, Any]]
 
@@ -72,6 +72,24 @@ def test_a_known_error_is_told_as_it_is(
     status = folder.read_status()
     assert (status.state, status.error) == ("failed", "There is no such trial.")
     assert "Error: There is no such trial." in capsys.readouterr().out
+
+
+def test_whoever_sees_that_a_job_failed_finds_the_reason_in_its_log(
+    run: Callable[[Work], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged: dict[str, str] = {}
+    close = StatusWriter.close
+
+    def note_log(writer: StatusWriter, state: RunState, error: str | None) -> None:
+        logged[state] = capsys.readouterr().out
+        close(writer, state, error)
+
+    def work(tell: Listener) -> dict[str, Any]:
+        raise StudyError("There is no such trial.")
+
+    monkeypatch.setattr(StatusWriter, "close", note_log)
+    assert run(work) == 1
+    assert "Error: There is no such trial." in logged["failed"]
 
 
 def test_any_other_error_is_unexpected_and_its_traceback_is_in_the_log(
