@@ -26,7 +26,7 @@ from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.study.training_anomalies import TrainingAnomalies
 from automl_ad.synthesis.sdas.source import SeededPool
-from automl_ad.training import Budget, ignore_progress
+from automl_ad.training import Budget, Report, ignore_progress
 
 Row = dict[str, Any]
 
@@ -111,10 +111,16 @@ class LabelledSet:
         return {"pixel_auroc": found.auroc, "pixel_ap": found.ap, "aupro": found.aupro}
 
 
-def fit_alone(detector: FeatureDetector, normals: ImageSet, seed: int) -> None:
+def fit_alone(
+    detector: FeatureDetector,
+    normals: ImageSet,
+    seed: int,
+    budget: Budget | None = None,
+    report: Report = ignore_progress,
+) -> None:
     """Fits a detector without a search around it, on anomalies of its own drawing where it learns from such."""
     anomalies = TrainingAnomalies(seed, None, _no_pictures).of(detector.settings.recipe, normals)
-    detector.fit(normals, anomalies, Budget(), ignore_progress)
+    detector.fit(normals, anomalies, budget or Budget(), report)
 
 
 def _no_pictures() -> SeededPool:
