@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.data.image_set import ImageSet
+from automl_ad.methods.fit_memory import FitNeed
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report
 
@@ -127,15 +128,15 @@ class Detector(ABC):
         """
         return False
 
-    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
-        """Bytes that a fit will hold at once beside images and backbone, within a factor of about two; 0 if unknown.
+    def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
+        """What a fit will hold at once beside images and backbone.
 
         Args:
             images: Normal images of the fit.
             size: (height, width) of each in pixels.
         """
         del images, size
-        return 0.0
+        return FitNeed()
 
     @abstractmethod
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
@@ -146,6 +147,9 @@ class Detector(ABC):
             anomalies: Source of the anomalies described by ``settings.recipe``; None if that is None.
             budget: Time limit; training stops early and keeps its current weights.
             report: Called with the fraction done, 0 to 1; at least five times by methods that train.
+
+        Raises:
+            NotEnoughMemoryError: There is no room for the fit on its device.
         """
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,6 +17,7 @@ from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.extractor import BATCH, FeatureExtractor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import Detector, DetectorSettings, Extractors, FeatureSpec, MethodSettings
+from automl_ad.methods.fit_memory import FitNeed, Placement, place
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import Space, decode_levels, encode_levels
 
@@ -151,12 +153,10 @@ class FeatureDetector(Detector):
         """See ``Detector.to_module``."""
         return DetectorModule(self.extractor.backbone, self.head, self.settings.levels, self.uses_images)
 
-    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
-        """See ``Detector.fit_bytes``."""
+    def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
+        """See ``Detector.fit_need``: the features of the images in work."""
         del images
-        backbone = self.extractor.backbone
-        pairs = zip(*backbone.describe(self.settings.levels), strict=True)
-        return 4.0 * BATCH * sum(count * (size[0] // stride) * (size[1] // stride) for count, stride in pairs)
+        return FitNeed(fixed=4.0 * BATCH * sum(math.prod(shape) for shape in self._level_shapes(size)))
 
     @classmethod
     @abstractmethod
@@ -197,6 +197,19 @@ class FeatureDetector(Detector):
         if anomalies is None:
             raise ValueError(f"{self.name} trains on anomalies: fit needs a source of them")
         return anomalies
+
+    def _level_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """About what the levels of an image of ``size`` are: (channels, rows, columns) of each."""
+        pairs = zip(*self.extractor.backbone.describe(self.settings.levels), strict=True)
+        return [(count, max(1, size[0] // stride), max(1, size[1] // stride)) for count, stride in pairs]
+
+    def _placement(self, normals: ImageSet) -> Placement:
+        """Where the fit to ``normals`` keeps its data.
+
+        Raises:
+            NotEnoughMemoryError: There is no room for it.
+        """
+        return place(self.fit_need(len(normals), normals.size), self.extractor.device)
 
     @property
     def _half_precision(self) -> bool:

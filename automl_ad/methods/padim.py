@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
+from automl_ad.methods.fit_memory import FitNeed
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import Space
 from automl_ad.training import Budget, Report
@@ -152,6 +154,7 @@ class Padim(FeatureDetector):
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``: means and covariances are accumulated, so memory does not grow with the images."""
         del anomalies, budget
+        self._placement(normals)
         first = next(self._batches(normals))
         height, width = first[0].shape[-2:]
         kept = self._draw_channels(sum(level.shape[1] for level in first))
@@ -163,12 +166,13 @@ class Padim(FeatureDetector):
         self.head = PadimHead(kept, mean, _whiteners(covariance, max(ridge, 1e-8)), grid).to(self.extractor.device)
         report(1.0)
 
-    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
-        """See ``Detector.fit_bytes``: sums, covariances and their factors, each channels by channels a position."""
+    def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
+        """See ``Detector.fit_need``: sums, covariances and their factors, each channels by channels a position."""
         counts, strides = self.extractor.backbone.describe(self.settings.levels)
         positions = (size[0] // min(strides)) * (size[1] // min(strides))
         kept = min(self.settings.channels, sum(counts))
-        return super().fit_bytes(images, size) + 4.0 * _ARRAYS * positions * kept**2
+        need = super().fit_need(images, size)
+        return replace(need, fixed=need.fixed + 4.0 * _ARRAYS * positions * kept**2)
 
     def _draw_channels(self, available: int) -> Tensor:
         wanted = min(self.settings.channels, available)

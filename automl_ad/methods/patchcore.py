@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,17 +16,17 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.coreset import greedy_k_center
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
+from automl_ad.methods.fit_memory import FitNeed
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import Space
 from automl_ad.training import Budget, Report
+from automl_ad.tuned import PATCHCORE_VARIANCE
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 PROJECTION = 128
 """Dimensions of the random projection in which the coreset is selected."""
-SHORT_VARIANCE = 0.95
-"""For all efforts but ``faithful``: keeps 20 to 40 % of the directions at the same mean AUROC on eight data sets."""
 _LEAST_DIRECTIONS = 64
 """Minimum kept: fewer save nothing, and of a few dozen channels the least varying ones show most anomalies."""
 _MAX_PATCHES = 400_000
@@ -229,33 +230,36 @@ class PatchCore(FeatureDetector):
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
         del anomalies, budget
-        generator = self._generator()
-        vectors = self._patches(normals, generator)
+        generator, placement = self._generator(), self._placement(normals)
+        vectors = self._patches(normals, generator, placement.store)
         shift, scale = self._standard(vectors)
         vectors = (vectors - shift) / scale
         projection = torch.randn(vectors.shape[1], PROJECTION, generator=generator) / PROJECTION**0.5
         projected = vectors @ projection.to(vectors) if vectors.shape[1] > PROJECTION else vectors
         count = max(self.settings.neighbours + 1, round(self.settings.ratio * len(vectors)))
-        memory = vectors[greedy_k_center(projected, count, generator)]
-        head = PatchCoreHead.of(memory, self._neighbours(memory), shift, scale, self.settings.variance)
-        self.head = head.to(self.extractor.device)
+        chosen = greedy_k_center(projected.to(placement.device), count, generator)
+        memory, shift, scale = (
+            found.to(placement.device) for found in (vectors[chosen.to(vectors.device)], shift, scale)
+        )
+        self.head = PatchCoreHead.of(memory, self._neighbours(memory), shift, scale, self.settings.variance)
         report(1.0)
 
-    def _patches(self, normals: ImageSet, generator: torch.Generator) -> Tensor:
+    def _patches(self, normals: ImageSet, generator: torch.Generator, store: torch.device) -> Tensor:
         parts = []
         for maps in self._batches(normals):
             vectors = embed_patches(maps).permute(0, 2, 3, 1).flatten(1, 2)
             share = max(1, min(vectors.shape[1], _MAX_PATCHES // len(normals)))
             if share < vectors.shape[1]:
                 vectors = vectors[:, torch.randperm(vectors.shape[1], generator=generator)[:share].to(vectors.device)]
-            parts.append(vectors.flatten(0, 1))
+            parts.append(vectors.flatten(0, 1).to(store))
         return torch.cat(parts)
 
-    def fit_bytes(self, images: int, size: tuple[int, int]) -> float:
-        """See ``Detector.fit_bytes``: all patches, joined from those of each image."""
+    def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
+        """See ``Detector.fit_need``: all patches, joined from those of each image, and their projection."""
         counts, strides = self.extractor.backbone.describe(self.settings.levels)
         patches = min(images * (size[0] // min(strides)) * (size[1] // min(strides)), _MAX_PATCHES)
-        return super().fit_bytes(images, size) + 2 * 4.0 * patches * sum(counts)
+        need, projected = super().fit_need(images, size), 4.0 * patches * min(PROJECTION, sum(counts))
+        return replace(need, fixed=need.fixed + projected, stored=2 * 4.0 * patches * sum(counts))
 
     def _standard(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         if not self.settings.standardise:
@@ -299,4 +303,4 @@ class PatchCore(FeatureDetector):
 
 
 def _variance(space: Space) -> float:
-    return 1.0 if space.effort == "faithful" else SHORT_VARIANCE
+    return 1.0 if space.effort == "faithful" else PATCHCORE_VARIANCE

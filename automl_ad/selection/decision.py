@@ -11,22 +11,12 @@ from scipy import stats
 
 from automl_ad.selection.lead_model import IDENTITY_LEADS, LeadModel, LeadModels
 from automl_ad.suggestions import suggested_command
+from automl_ad.tuned import EQUAL, SURE, TIED
 
 Floats = npt.NDArray[np.float64]
 
-EQUAL = 0.001
-"""Difference in expected image AUROC on real defects below which two candidates count as equally good."""
 CLEARLY_FASTER = 2.0
 """Ratio of latencies from which on a candidate counts as faster: smaller ratios are timing noise."""
-SURE = 0.7
-"""Probability of improvement from which on a single candidate may replace the baseline.
-
-The same holds for replacing the winner after a few real defects. How much of a single candidate's lead is found again
-on real defects varies between products: estimated on all real sets but one, the break-even lead is 5 to 13 points for
-single candidates and 2 to 4 for ensembles (docs/benchmarks.md).
-"""
-TIED = 0.25
-"""Probability of being better than the winner from which on a finalist belongs to the tied set."""
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,11 @@ from scipy import stats
 
 from automl_ad.evaluation.metrics import Ranked, image_auroc
 from automl_ad.results import ImageCounts, LeaderJudgement, RerankedTrial, RerankResult
-from automl_ad.selection.decision import SURE
 from automl_ad.selection.lead_model import Ranking, expected_gains_of
 from automl_ad.store.records import CandidateRecord
+from automl_ad.tuned import IMAGE_NOISE, IMAGE_NOISE_WEIGHT, NORMALS_NOISE, SURE
 
 Floats = npt.NDArray[np.float64]
-
-NOISE = 0.2
-"""Variance of what an image does to one candidate beside others, as a share of m (1 - m) at a mean placement m: on
-real sets it is 0.07 to 0.22. It stands in for images that are too few to tell."""
-NOISE_PICTURES = 2.0
-"""How many images that guess is worth."""
-NORMALS_NOISE = 0.02
-"""Standard deviation, between candidates, of what other good images would make of the same defects: on real sets
-0.01 to 0.03. However many the defects, those that they are placed among are a sample, too, and not tomorrow's."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +82,12 @@ def posterior(prior: Floats, spread: float | Floats, evidence: Floats) -> Poster
         mean_t = m_t + c + w_t (y_t - m_t - c)        deviation_t² = d_t² (1 - w_t) + w_t² / sum(1 / v_t)
 
     s² is the mean square of the interaction, ``sum((p_ti - y_t - p_.i + p_..)²) / ((T - 1) (k - 1))``, mixed with a
-    guess: ``NOISE`` q (1 - q), where q = (k p_.. + 1/2) / (k + 1) is the mean placement kept off 0 and 1. Many
+    guess: ``IMAGE_NOISE`` q (1 - q), where q = (k p_.. + 1/2) / (k + 1) is the mean placement kept off 0 and 1. Many
     candidates are variations of a few: their residuals go together, so that T of them tell little more of s² than two
-    would. The mean square therefore counts for k - 1 degrees of freedom, not (T - 1)(k - 1), beside ``NOISE_PICTURES``
-    for the guess, and with one image the guess stands alone. That truths of like candidates go together as well does
-    no harm: then all contrasts shrink by the same share as long as both variances are pooled over the same pairs.
+    would. The mean square therefore counts for k - 1 degrees of freedom, not (T - 1)(k - 1), beside
+    ``IMAGE_NOISE_WEIGHT`` for the guess, and with one image the guess stands alone. That truths of like candidates go
+    together as well does no harm: then all contrasts shrink by the same share as long as both variances are pooled over
+    the same pairs.
 
     A candidate without a placement on every image is left at its prior and the common offset; without any evidence
     everything is as before. Where all lie so close together that some would come out above 1, all are lowered.
@@ -135,12 +127,12 @@ def residual_variance(evidence: Floats) -> float:
     """
     candidates, pictures = evidence.shape
     level = (pictures * float(evidence.mean()) + 0.5) / (pictures + 1)
-    guess = float(NOISE * level * (1 - level))
+    guess = float(IMAGE_NOISE * level * (1 - level))
     if min(candidates, pictures) < 2:
         return guess
     rows, columns = evidence.mean(axis=1, keepdims=True), evidence.mean(axis=0)
     squares = float(np.square(evidence - rows - columns + evidence.mean()).sum())
-    return float((NOISE_PICTURES * guess + squares / (candidates - 1)) / (NOISE_PICTURES + pictures - 1))
+    return float((IMAGE_NOISE_WEIGHT * guess + squares / (candidates - 1)) / (IMAGE_NOISE_WEIGHT + pictures - 1))
 
 
 @dataclass(frozen=True)
@@ -180,7 +172,7 @@ class Evidence:
 def rerank(ranking: Ranking, choice: Choice, evidence: Evidence, notes: Sequence[str] = ()) -> RerankResult:
     """Re-ranks finished trials by a few real defects: the expectation of the search, updated by their placements.
 
-    The leader is the first trial whose probability of improvement over the choice is at least `decision.SURE`, else the
+    The leader is the first trial whose probability of improvement over the choice is at least `tuned.SURE`, else the
     choice; where the choice is not among the trials, the first of all.
 
     Args:

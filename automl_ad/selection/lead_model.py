@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from automl_ad import tuned
 from automl_ad.backbones.base import NO_BACKBONE, backbones_named
 from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.selection.ranking import contains_baseline, is_baseline
@@ -17,9 +18,6 @@ from automl_ad.store.records import CandidateRecord
 Floats = npt.NDArray[np.float64]
 Ranking = Sequence[tuple[CandidateRecord, float]]
 """Candidates and their rank scores, the best first, as `ranking.ranked` gives them."""
-
-RANK_RANGE = 0.2
-"""Image AUROC between the first and the last of a ranking, as measured on real sets among candidates worth choosing."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,11 @@ class LeadModels(NamedTuple):
         return self.single.share > 0 or self.ensemble.share > 0
 
 
-NETWORK_LEADS = LeadModels(single=LeadModel(-0.02, 0.28, 0.036), ensemble=LeadModel(-0.017, 0.54, 0.016))
+NETWORK_LEADS = LeadModels(
+    single=LeadModel(*tuned.NETWORK_SINGLE_LEAD), ensemble=LeadModel(*tuned.NETWORK_ENSEMBLE_LEAD)
+)
 """Where pretrained networks are searched; estimated on the real sets of docs/benchmarks.md."""
-FILTER_LEADS = LeadModels(single=LeadModel(-0.03, 0.0, 0.071), ensemble=LeadModel(0.0, 0.0, 0.054))
+FILTER_LEADS = LeadModels(single=LeadModel(*tuned.FILTER_SINGLE_LEAD), ensemble=LeadModel(*tuned.FILTER_ENSEMBLE_LEAD))
 """Where only the built-in filters are searched; on the same sets no lead was found again."""
 IDENTITY_LEADS = LeadModel(0.0, 1.0, 0.0)
 """Of the baseline itself."""
@@ -105,7 +105,7 @@ def expected_gains(
         float64 [T] each: expected gains in image AUROC, and the standard deviations of the true gains about them.
     """
     reference = ranks.max() if baseline is None else ranks[baseline]
-    gains = lead_models.single.start + RANK_RANGE * np.minimum(0.0, ranks - reference)
+    gains = lead_models.single.start + tuned.RANK_RANGE * np.minimum(0.0, ranks - reference)
     spreads = np.full(len(ranks), lead_models.single.spread)
     for lead_model, kind in ((lead_models.single, ~ensembles), (lead_models.ensemble, ensembles)):
         rows = kind & ~np.isnan(leads)

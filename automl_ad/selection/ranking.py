@@ -17,6 +17,7 @@ from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.metrics import Ranked
 from automl_ad.methods.registry import ENSEMBLE, candidate_class
 from automl_ad.store.records import CandidateRecord
+from automl_ad.tuned import TRIM
 
 Floats = npt.NDArray[np.float64]
 _Group = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]
@@ -25,8 +26,6 @@ BASELINE_TRIAL = 0
 """Number of the training-free baseline, which is proposed first; see `is_baseline`."""
 SATURATED = 0.995
 """A cell in which three quarters of the candidates reach this image AUROC tells nothing more about them."""
-TRIM = 0.2
-"""Share of a candidate's best and of its worst cells that do not count."""
 CELL_METRICS = ("image_auroc", "localisation_auroc")
 """What a record keeps of every cell."""
 

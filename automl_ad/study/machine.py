@@ -13,6 +13,7 @@ import optuna
 import torch
 
 from automl_ad.errors import OptionError
+from automl_ad.methods.fit_memory import DEVICE_SHARE
 
 
 def device_names() -> list[str]:
@@ -23,11 +24,20 @@ def device_names() -> list[str]:
 def resolve_device(name: str) -> torch.device:
     """``auto`` is the first visible GPU, else the CPU.
 
+    On a GPU the process may from now on take no more than ``DEVICE_SHARE`` of the memory.
+
     Raises:
         OptionError: The name is unknown or there is no such device.
     """
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    device = _existing(name)
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(DEVICE_SHARE, device)
+    return device
+
+
+def _existing(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -19,7 +19,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import NotEnoughMemoryError, StoreError
 from automl_ad.evaluation.suite import Suite, thinned
 from automl_ad.evaluation.suite_scores import ProxyScore, SuiteMaps, proxy_score, quick_score, score_suite
-from automl_ad.memory import format_bytes, free_bytes, ran_out_of_memory
+from automl_ad.memory import ran_out_of_memory
 from automl_ad.methods.ensemble import SharedPass
 from automl_ad.selection.ranking import BASELINE_TRIAL
 from automl_ad.store.artifacts import save_arrays
@@ -120,7 +120,6 @@ def _measure(
     detector = context.build(configuration)
     peak = PeakMemory(detector.device)
     normals = views.normals.take(splits.validation)
-    _require_memory(detector, len(splits.train), views.normals.size)
     context.fit(detector, views.normals.take(splits.train), budget, _pruning(detector, context, configuration, trial))
     fitted = time.monotonic()
     if detector.settings.trains and budget.spent:  # a half-trained score must not stand for the configuration
@@ -132,21 +131,6 @@ def _measure(
     if number == BASELINE_TRIAL:  # always a finalist: scored now, it need not be fitted again
         save_holdout_scores(context, number, configuration.side, detector)
     return record
-
-
-def _require_memory(detector: Detector, images: int, size: tuple[int, int]) -> None:
-    """Refuses a fit for which there is no memory: the system would end the whole search.
-
-    Raises:
-        NotEnoughMemoryError: Less is free than the fit needs.
-    """
-    if detector.device.type != "cpu":
-        return
-    free, needed = free_bytes(), max(part.fit_bytes(images, size) for part in detector.parts)
-    if free is not None and needed > free:
-        raise NotEnoughMemoryError(
-            f"The fit needs about {format_bytes(needed)} of memory, but {format_bytes(free)} are free."
-        )
 
 
 def completed(
@@ -258,6 +242,8 @@ def describe_error(error: BaseException) -> str:
     """One line for a record or a warning."""
     if isinstance(error, NotEnoughMemoryError):
         return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return "Out of GPU memory; end other programs on the GPU, or give a smaller --image-size."
     if ran_out_of_memory(error):
         return "Out of memory."
     text = (str(error).splitlines() or [""])[0]

@@ -19,10 +19,10 @@ from shared_members import KINDS, SIZES, regrets
 from automl_ad.evaluation.intervals import kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.registry import ENSEMBLE
-from automl_ad.selection.decision import SURE
 from automl_ad.selection.few_defects import posterior
 from automl_ad.selection.lead_model import expected_gains
 from automl_ad.study.assess import labelled_floor, labelled_halves
+from automl_ad.tuned import SURE
 
 FEW = (1, 3, 10)
 """How many real defects re-rank."""

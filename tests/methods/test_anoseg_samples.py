@@ -11,6 +11,7 @@ from torch import Tensor
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.anoseg.networks import shrink
 from automl_ad.methods.anoseg.samples import Samples
+from automl_ad.methods.fit_memory import Placement
 from automl_ad.methods.pairs import Pairs
 
 COUNT = 6
@@ -64,7 +65,7 @@ def test_pairs_are_brought_to_squares() -> None:
     discs = draw_discs(10, (64, 96))
     masks = torch.zeros(10, 64, 96, dtype=torch.bool)
     masks[0, 16:32, 24:48] = True
-    samples = Samples.of(Pairs(ImageSet.of(discs), ImageSet.of(255 - discs), masks), 32, CPU)
+    samples = Samples.of(Pairs(ImageSet.of(discs), ImageSet.of(255 - discs), masks), 32, Placement(CPU, CPU))
     assert samples.clean.dtype == samples.anomalous.dtype == torch.uint8
     assert samples.masks.dtype == torch.bool
     wanted = shrink(torch.from_numpy(discs).float(), 32)
@@ -78,7 +79,7 @@ def test_pairs_are_brought_to_squares() -> None:
 def test_images_of_the_right_size_stay_as_they_are() -> None:
     discs = draw_discs(3, (64, 64))
     masks = torch.from_numpy(np.random.default_rng(0).random((3, 64, 64)) < 0.1)
-    samples = Samples.of(Pairs(ImageSet.of(discs), ImageSet.of(discs + np.uint8(1)), masks), 64, CPU)
+    samples = Samples.of(Pairs(ImageSet.of(discs), ImageSet.of(discs + np.uint8(1)), masks), 64, Placement(CPU, CPU))
     np.testing.assert_array_equal(samples.clean.numpy(), discs)
     np.testing.assert_array_equal(samples.anomalous.numpy(), discs + np.uint8(1))
     assert torch.equal(samples.masks[:, 0], masks)

@@ -20,6 +20,7 @@ from automl_ad.evaluation.metrics import pixel_auroc, resize_maps
 from automl_ad.methods.destseg import detector as destseg
 from automl_ad.methods.destseg.detector import DeStSeg, DeStSegSettings
 from automl_ad.methods.destseg.training import on_grid
+from automl_ad.methods.fit_memory import HOST, Placement
 from automl_ad.methods.pairs import Augment, Pairs, PairSource
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.synthesis.sources import Recipe
@@ -213,7 +214,7 @@ def test_good_images_are_learned_from_too(share: float, good: int, brief: DeStSe
     detector = prepare(normal_share=share)
     detector.head = brief.head
     pairs = PairSource(Squares(), seed=0).pairs(ImageSet.of(draw_discs(6, (64, 64))), 8)
-    examples = detector._segmentation_data(pairs)
+    examples = detector._segmentation_data(pairs, Placement(HOST, HOST))
     assert len(examples.products) == len(examples.masks) == 8 + good
     assert examples.masks[:8].flatten(1).any(1).all()
     assert not examples.masks[8:].any()

@@ -11,7 +11,6 @@ from handmade import noise
 from automl_ad.methods.destseg.training import (
     SegmentationData,
     StudentData,
-    concatenate_half,
     distillation_loss,
     on_grid,
     segmentation_loss,
@@ -58,13 +57,6 @@ def test_products_and_their_masks_stay_together() -> None:
     assert products.dtype == torch.float32
     torch.testing.assert_close(products, masks[:, None].expand(40, 5, 2, 2))
     assert set(masks.flatten().tolist()) == set(range(COUNT))
-
-
-def test_batches_are_gathered_in_order_and_in_half_precision() -> None:
-    batches = [noise(2, 3, 4, seed=1), noise(2, 3, 4, seed=2), noise(1, 3, 4, seed=3)]
-    whole = concatenate_half(iter(batches), 5)
-    assert whole.dtype == torch.float16
-    assert torch.equal(whole, torch.cat(batches).half())
 
 
 def test_masks_are_cut_at_one_half() -> None:

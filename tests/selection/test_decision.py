@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automl_ad.selection.decision import EQUAL, TIED, Decision, Finalist, decide, limitations
+from automl_ad.selection.decision import Decision, Finalist, decide, limitations
 from automl_ad.selection.lead_model import FILTER_LEADS, NETWORK_LEADS, LeadModel, LeadModels, lead_models_for
+from automl_ad.tuned import EQUAL, TIED
 
 PLAIN = LeadModels(single=LeadModel(-0.02, 0.2, 0.04), ensemble=LeadModel(-0.01, 0.5, 0.02))
 """A single candidate breaks even at a lead of 0.1, an average at 0.02."""

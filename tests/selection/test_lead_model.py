@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from automl_ad.selection.lead_model import FILTER_LEADS, NETWORK_LEADS, RANK_RANGE, expected_gains, expected_gains_of
+from automl_ad.selection.lead_model import FILTER_LEADS, NETWORK_LEADS, expected_gains, expected_gains_of
 from automl_ad.selection.ranking import is_baseline
 from automl_ad.store.records import CandidateRecord
+from automl_ad.tuned import RANK_RANGE
 
 NOBODY = np.nan
 SINGLE, ENSEMBLE = NETWORK_LEADS

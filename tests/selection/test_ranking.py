@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from automl_ad.selection.ranking import TRIM, informative_cells, rank_scores, ranked, usable
+from automl_ad.selection.ranking import informative_cells, rank_scores, ranked, usable
 from automl_ad.store.records import CandidateRecord
 from automl_ad.study.settings import StudySettings, requested_settings
+from automl_ad.tuned import TRIM
 
 Table = npt.NDArray[np.float64]
 

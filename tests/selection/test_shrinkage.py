@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.selection.few_defects import NORMALS_NOISE, Posterior, placements, posterior, residual_variance
+from automl_ad.selection.few_defects import Posterior, placements, posterior, residual_variance
+from automl_ad.tuned import NORMALS_NOISE
 
 SHARES = st.floats(0, 1, width=32)
 

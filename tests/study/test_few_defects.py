@@ -15,7 +15,6 @@ from automl_ad.errors import InputError, StudyError
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.methods.padim import Padim
 from automl_ad.selection import few_defects
-from automl_ad.selection.decision import SURE
 from automl_ad.selection.few_defects import Evidence, Posterior, judge_leader
 from automl_ad.selection.ranking import usable
 from automl_ad.store.artifacts import load_arrays
@@ -26,6 +25,7 @@ from automl_ad.study.context import StudyContext
 from automl_ad.study.detectors import STATE
 from automl_ad.study.progress import Event
 from automl_ad.study.real_defects import NOT_FINITE, NOT_KEPT, DefectImages, among_defects, gather_evidence
+from automl_ad.tuned import SURE
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import optuna
 import pytest
 import torch
 
+from automl_ad.methods.fit_memory import DEVICE_SHARE
 from automl_ad.study.machine import (
     device_names,
     flushed_denormals,
@@ -27,6 +28,18 @@ def test_every_visible_gpu_is_named(monkeypatch: pytest.MonkeyPatch, gpus: int, 
 
 def test_every_name_can_be_resolved() -> None:
     assert {resolve_device(name).type for name in device_names()} <= {"cpu", "cuda"}
+
+
+def test_a_share_of_a_gpu_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: limits.append((share, device))
+    )
+    assert [resolve_device(name).index for name in ("auto", "cuda:1")] == [0, 1]
+    resolve_device("cpu")
+    assert limits == [(DEVICE_SHARE, torch.device("cuda:0")), (DEVICE_SHARE, torch.device("cuda:1"))]
 
 
 def denormal() -> float:
@@ -69,6 +82,7 @@ def test_float32_is_no_tf32_inside_and_as_it_was_afterwards(products: bool) -> N
 
 NEWER_NAMES = """
 import torch
+from automl_ad.methods.fit_memory import DEVICE_SHARE
 from automl_ad.study.machine import full_float32
 conv = torch.backends.cudnn.conv
 conv.fp32_precision = "tf32"

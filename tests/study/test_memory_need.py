@@ -85,5 +85,5 @@ def test_a_fit_tells_what_it_will_hold() -> None:
     detector = Padim(PadimSettings(backbone="embedded", levels=(-3, -2)), FeatureExtractor(EmbeddedBackbone()))
     positions, channels = (64 // 8) * (96 // 8), 28
     features = 4 * 8 * 14 * (positions + positions // 4)
-    assert detector.fit_bytes(5, (64, 96)) == features + 4 * 2 * positions * channels**2
+    assert detector.fit_need(5, (64, 96)).fixed == features + 4 * 2 * positions * channels**2
     assert detector.device == torch.device("cpu")

@@ -17,11 +17,15 @@ import cv2
 import numpy as np
 import optuna
 import pytest
+import torch
+from torch import Tensor
 
 import automl_ad
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.data import study_images
 from automl_ad.errors import BundleError, InputError, NoCandidateError, StoreError, StudyError, WeightsError
+from automl_ad.methods.anoseg import detector as anoseg
+from automl_ad.methods.anoseg.losses import joint_loss
 from automl_ad.methods.padim import Padim
 from automl_ad.methods.realnet import detector as realnet
 from automl_ad.results import TrialCounts
@@ -214,6 +218,28 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(
     assert rows[0].reason == "ValueError: no such luck"
     assert found.answer().trials.complete == 2
     assert found.answer().winner.method != "padim"
+
+
+def test_a_gpu_that_fills_up_in_the_middle_of_a_fit_costs_one_trial(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+
+    def fills_up(*arguments: Any) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return joint_loss(*arguments)
+
+    monkeypatch.setattr(anoseg, "joint_loss", fills_up)
+    found = run(parts, tmp_path, trials=2, methods=["padim", "anoseg"])
+    (failed,) = [row for row in found.trials() if row.state == "failed"]
+    assert failed.method == "anoseg"
+    assert failed.reason == "Out of GPU memory; end other programs on the GPU, or give a smaller --image-size."
+    assert {path.name for path in found.folder.trial(failed.number).iterdir()} <= {"traceback.txt"}
+    assert found.answer().winner.method == "padim"
+    assert found.answer().trials.failed == 1
 
 
 def test_when_every_trial_fails_the_reason_is_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,10 +18,12 @@ from automl_ad.methods.anoseg.networks import PUBLISHED_WIDTH, STRIDE, AnoSegHea
 from automl_ad.methods.anoseg.samples import Samples
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.fit_memory import FitNeed, activation_bytes, weights_bytes
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import Effort, Space
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, TrainingPlan, train
+from automl_ad.tuned import ANOSEG_QUICK
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -31,8 +34,7 @@ MOMENTUM = 0.5
 """First beta of Adam, as usual for adversarial training."""
 _FAMILIES: dict[Families, tuple[str, ...]] = {"cutpaste": ("cutpaste",), "both": ("cutpaste", "texture")}
 _PLANS: dict[Effort, dict[str, Any]] = {
-    "quick": {"width": 16, "size": 128, "stride": 8}
-    | {"pairs": 384, "steps": 600, "warmup": 100, "batch": 8, "rate": 5e-4},
+    "quick": ANOSEG_QUICK,
     "balanced": {"width": 32, "size": 128, "stride": 8}
     | {"pairs": 768, "steps": 1_200, "warmup": 200, "batch": 8, "rate": 5e-4},
     "thorough": {"width": 64, "size": 256, "stride": 16}
@@ -40,11 +42,7 @@ _PLANS: dict[Effort, dict[str, Any]] = {
     "faithful": {"width": PUBLISHED_WIDTH, "size": 256, "stride": STRIDE}
     | {"pairs": 4_096, "steps": 30_000, "warmup": 500, "batch": 16, "rate": 2e-4},
 }
-"""The paper gives the networks and the image size, but neither the number of steps nor the learning rate.
-
-Small images need a small stride: 128 pixels at the published stride of 32 give 4 x 4 vectors, too coarse to localise a
-defect (image AUROC 0.56 on real tiles; 0.69 at a stride of 8).
-"""
+"""The paper gives the networks and the image size, but neither the number of steps nor the learning rate."""
 _NORMALISATION_IMAGES = 64
 """Normal images from which the input normalisation is computed."""
 _LONG_EFFORTS: tuple[Effort, ...] = ("thorough", "faithful")
@@ -122,29 +120,49 @@ class AnoSeg(FeatureDetector):
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
         anomalies = self._require_source(anomalies)
-        settings, device = self.settings, self.extractor.device
-        samples = Samples.of(anomalies.pairs(normals, settings.pairs), settings.size, device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            head = self._new_head(with_discriminator=settings.adversarial > 0)
-        self.head = head.to(device)
-        head.generator.fit_normalisation(
-            samples.clean[:: max(1, len(samples.clean) // _NORMALISATION_IMAGES)].float() / 255
-        )
+        settings, placement = self.settings, self._placement(normals)
+        samples = Samples.of(anomalies.pairs(normals, settings.pairs), settings.size, placement)
+        self.head = head = self._seeded_head().to(placement.device)
+        shown = samples.clean[:: max(1, len(samples.clean) // _NORMALISATION_IMAGES)]
+        head.generator.fit_normalisation(shown.to(placement.device).float() / 255)
         weights = LossWeights(settings.segmentation, settings.reconstruction, settings.adversarial)
         generator, steps = self._generator(), count()
 
         def loss() -> Tensor:
-            images, normal = samples.draw(settings.batch, settings.normal_share, generator)
-            discriminator = head.discriminator if next(steps) >= settings.warmup else None
+            images, normal = samples.draw(settings.batch // placement.accumulate, settings.normal_share, generator)
+            discriminator = head.discriminator if next(steps) >= settings.warmup * placement.accumulate else None
             return joint_loss(head.generator, discriminator, images, normal, weights)
 
-        plan = TrainingPlan(
-            settings.steps, settings.rate, momentum=MOMENTUM, schedule="cosine", half=self._half_precision
-        )
+        plan = TrainingPlan(settings.steps, settings.rate, momentum=MOMENTUM, schedule="cosine")
+        plan = replace(plan, accumulate=placement.accumulate, half=self._half_precision)
         train(head, loss, plan, budget=budget, report=report)
         if settings.score == "map":
             head.discriminator = None
+
+    def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
+        """See ``Detector.fit_need``: all pairs at the input size, and both networks in training."""
+        need, settings = super().fit_need(images, size), self.settings
+        weights = LossWeights(settings.segmentation, settings.reconstruction, settings.adversarial)
+        with torch.device("meta"):
+            head = self._seeded_head()
+
+            def loss(examples: int) -> Tensor:
+                shown, normal = (torch.empty(examples, count, settings.size, settings.size) for count in (3, 1))
+                return joint_loss(head.generator, head.discriminator, shown, normal, weights)
+
+            example = activation_bytes(loss)
+        return replace(
+            need,
+            fixed=need.fixed + weights_bytes(head),
+            stored=7.0 * settings.pairs * settings.size**2,
+            example=example,
+            batch=settings.batch,
+        )
+
+    def _seeded_head(self) -> AnoSegHead:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self._new_head(with_discriminator=self.settings.adversarial > 0)
 
     def _new_head(self, with_discriminator: bool) -> AnoSegHead:
         settings = self.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,16 +20,17 @@ from automl_ad.methods.destseg.rotation import Rotation, rotation_augment
 from automl_ad.methods.destseg.training import (
     SegmentationData,
     StudentData,
-    concatenate_half,
     distillation_loss,
     on_grid,
     segmentation_loss,
 )
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_levels
+from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, store_half, weights_bytes
 from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.methods.synthetic_training import FAMILIES, SyntheticTrainingSettings, suggest_strength
 from automl_ad.training import Budget, Report, TrainingPlan, train
+from automl_ad.tuned import DESTSEG_IN_FAMILY_BIAS, DESTSEG_QUICK, DESTSEG_SHORT
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -42,29 +44,15 @@ _PUBLISHED = {"student_rate": 0.4, "head_optimiser": "sgd", "head_rate": 0.1, "h
     "gamma": 4.0,
     "normal_share": 0.0,
 }
-_SHORT = {"student_rate": 0.4, "head_optimiser": "adam", "head_rate": 2e-3, "head_share": 1.0} | {
-    "gamma": 2.0,
-    "normal_share": 0.5,
-}
-"""In a few hundred steps SGD trains the segmentation network worse than Adam, and the student equally well.
-Adding normal images to the anomalous ones raised the image AUROC on real tiles from 0.76 to 0.80.
-"""
 _PLANS: dict[Effort, dict[str, Any]] = {
-    "quick": {"width": 16, "blocks": 1, "head_width": 64, "stride": 8}
-    | {"pairs": 256, "student_steps": 150, "head_steps": 300, "batch": 8, **_SHORT},
+    "quick": DESTSEG_QUICK | DESTSEG_SHORT,
     "balanced": {"width": 32, "blocks": 1, "head_width": 64, "stride": 8}
-    | {"pairs": 384, "student_steps": 300, "head_steps": 600, "batch": 8, **_SHORT},
+    | {"pairs": 384, "student_steps": 300, "head_steps": 600, "batch": 8, **DESTSEG_SHORT},
     "thorough": {"width": 64, "blocks": 2, "head_width": 256, "stride": 4}
     | {"pairs": 512, "student_steps": 1_000, "head_steps": 2_500, "batch": 16, **_PUBLISHED},
     "faithful": {"width": 64, "blocks": 2, "head_width": 256, "stride": 4}
     | {"pairs": 2_048, "student_steps": 1_000, "head_steps": 4_000, "batch": 32, **_PUBLISHED},
 }
-_ADVANTAGE = 0.09
-"""``DetectorSettings.advantage`` on a network: 0.096 on eight real sets (0.049 to 0.137, docs/benchmarks.md).
-
-Training on one kind of synthetic anomaly helps with all other kinds. No effect was found on the built-in filters, so
-nothing is subtracted there. Measured at effort quick; assumed for longer trainings.
-"""
 _WEIGHT_DECAY = 1e-4
 """Weight decay of SGD, as published."""
 _MIN_HEAD_STEPS = 100
@@ -110,8 +98,8 @@ class DeStSegSettings(SyntheticTrainingSettings):
 
     @property
     def advantage(self) -> float:
-        """See ``DetectorSettings.advantage``."""
-        return 0.0 if self.backbone == EMBEDDED else _ADVANTAGE
+        """See ``DetectorSettings.advantage``: training on one kind of synthetic anomaly helps with all others."""
+        return 0.0 if self.backbone == EMBEDDED else DESTSEG_IN_FAMILY_BIAS
 
     @property
     def student_plan(self) -> TrainingPlan:
@@ -139,13 +127,13 @@ class DeStSeg(FeatureDetector):
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
-        anomalies = self._require_source(anomalies)
+        anomalies, placement = self._require_source(anomalies), self._placement(normals)
         turns = self.settings.rotation
         augmentation = "" if turns == "none" else f"rotation {turns}"
         pairs = anomalies.pairs(normals, self.settings.pairs, augmentation, rotation_augment(turns))
         self.head, generator = self._new_head().to(self.extractor.device).eval(), self._generator()
-        self._train_student(pairs, generator, _half_of(budget), report)
-        self._train_segmentation(pairs, generator, budget, report)
+        self._train_student(pairs, placement, generator, _half_of(budget), report)
+        self._train_segmentation(pairs, placement, generator, budget, report)
 
     def _new_head(self, segments: bool = False) -> DeStSegHead:
         channels, strides = self.extractor.backbone.describe(self.settings.levels)
@@ -157,13 +145,46 @@ class DeStSeg(FeatureDetector):
             head = DeStSegHead(channels, strides, *sizes, segments=segments, released=released)
         return head.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 
-    def _train_student(self, pairs: Pairs, generator: torch.Generator, budget: Budget, report: Report) -> None:
+    def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
+        """See ``Detector.fit_need``: the larger of the two phases, each with its network and the data of all pairs."""
+        need, shapes = super().fit_need(images, size), self._level_shapes(size)
+        with torch.device("meta"):
+            head = self._new_head()
+
+            def of_student(examples: int) -> Tensor:
+                targets = [torch.empty(examples, *shape) for shape in shapes]
+                seen = torch.empty(examples, 3, *size)
+                return distillation_loss(head.student(seen, [shape[1:] for shape in shapes]), targets)
+
+            one = [torch.empty(1, *shape) for shape in shapes]
+            products = head.products([*one, torch.empty(1, 3, *size)])
+
+            def of_segmentation(examples: int) -> Tensor:
+                seen = products.detach().expand(examples, -1, -1, -1).clone()
+                return segmentation_loss(head.segmentation(seen), torch.empty(examples, *seen.shape[2:]), 4.0)
+
+            example = max(activation_bytes(of_student), activation_bytes(of_segmentation))
+        share = self.settings.normal_share
+        first = self.settings.pairs * (3 * size[0] * size[1] + 2.0 * sum(math.prod(shape) for shape in shapes))
+        second = self.settings.pairs / (1 - share) * 2.0 * products.numel()
+        return replace(
+            need,
+            fixed=need.fixed + weights_bytes(head),
+            stored=max(first, second),
+            example=example,
+            batch=self.settings.batch,
+            least=2,
+        )
+
+    def _train_student(
+        self, pairs: Pairs, placement: Placement, generator: torch.Generator, budget: Budget, report: Report
+    ) -> None:
         """First phase: the student learns the teacher's features of normal images from anomalous ones."""
-        data, student = self._student_data(pairs), self.head.student
+        data, student, parts = self._student_data(pairs, placement), self.head.student, placement.accumulate
 
         def loss() -> Tensor:
-            images, targets = data.draw(self.settings.batch, generator)
-            return distillation_loss(student(images, data.sizes), targets)
+            images, targets = data.draw(self.settings.batch // parts, generator)
+            return parts * distillation_loss(student(images, data.sizes), targets)  # a sum over the batch
 
         def on_progress(done: float) -> None:
             report(self._progress(done * self.settings.student_steps))
@@ -171,17 +192,20 @@ class DeStSeg(FeatureDetector):
         train(
             student,
             loss,
-            replace(self.settings.student_plan, half=self._half_precision),
+            replace(self.settings.student_plan, accumulate=parts, half=self._half_precision),
             budget=budget,
             report=on_progress,
         )
 
-    def _train_segmentation(self, pairs: Pairs, generator: torch.Generator, budget: Budget, report: Report) -> None:
+    def _train_segmentation(
+        self, pairs: Pairs, placement: Placement, generator: torch.Generator, budget: Budget, report: Report
+    ) -> None:
         """Second phase: the segmentation network trains on products of the frozen teacher and student."""
-        examples, network = self._segmentation_data(pairs), self.head.segmentation
+        examples, network = self._segmentation_data(pairs, placement), self.head.segmentation
+        parts = placement.accumulate
 
         def loss() -> Tensor:
-            products, masks = examples.draw(self.settings.batch, generator)
+            products, masks = examples.draw(self.settings.batch // parts, generator)
             return segmentation_loss(network(products), masks, self.settings.gamma)
 
         def on_progress(done: float) -> None:
@@ -191,7 +215,7 @@ class DeStSeg(FeatureDetector):
         log = train(
             network,
             loss,
-            replace(self.settings.head_plan, half=self._half_precision),
+            replace(self.settings.head_plan, accumulate=parts, half=self._half_precision),
             budget=budget,
             report=on_progress,
         )
@@ -205,24 +229,25 @@ class DeStSeg(FeatureDetector):
     def _progress(self, steps: float) -> float:
         return steps / (self.settings.student_steps + self.settings.head_steps)
 
-    def _student_data(self, pairs: Pairs) -> StudentData:
-        batches = [
-            [unit_vectors(level).half() for level in maps]
+    def _student_data(self, pairs: Pairs, placement: Placement) -> StudentData:
+        batches = (
+            [unit_vectors(level) for level in maps]
             for maps in self.extractor.batches(pairs.clean, self.settings.levels)
-        ]
-        images = torch.from_numpy(pairs.anomalous.pixels).to(self.extractor.device)
-        return StudentData(images, [torch.cat(level) for level in zip(*batches, strict=True)])
+        )
+        images = torch.from_numpy(pairs.anomalous.pixels).to(placement.store)
+        return StudentData(images, store_half(batches, len(pairs), placement.store), placement.device)
 
     @torch.no_grad()
-    def _segmentation_data(self, pairs: Pairs) -> SegmentationData:
+    def _segmentation_data(self, pairs: Pairs, placement: Placement) -> SegmentationData:
         """Products and masks of all pairs, and of normal images according to ``normal_share``."""
         share = self.settings.normal_share
         good = pairs.clean.take(np.arange(round(len(pairs) * share / (1 - share))))
         sets = [pairs.anomalous, good] if len(good) else [pairs.anomalous]
-        seen = (self.head.products(maps) for images in sets for maps in self._batches(images))
-        products = concatenate_half(seen, len(pairs) + len(good))
+        seen = ([self.head.products(maps)] for images in sets for maps in self._batches(images))
+        (products,) = store_half(seen, len(pairs) + len(good), placement.store)
         masks = torch.cat([pairs.masks, pairs.masks.new_zeros(len(good), *pairs.masks.shape[1:])])
-        return SegmentationData(products, on_grid(masks.to(products.device), (products.shape[2], products.shape[3])))
+        small = on_grid(masks.to(placement.store), (products.shape[2], products.shape[3]))
+        return SegmentationData(products, small, placement.device)
 
     def _empty_head(self, state: Mapping[str, Tensor]) -> nn.Module:
         return self._new_head(bool(state["segments"]))

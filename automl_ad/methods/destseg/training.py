@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from automl_ad.methods.destseg.head import unit_vectors
+from automl_ad.methods.fit_memory import HOST, take_rows
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,12 @@ class StudentData:
     Attributes:
         images: uint8 [N, 3, H, W], with anomalies.
         targets: The teacher's normalised features of the normal images, by level, float16 [N, C_k, h_k, w_k].
+        device: Where batches go.
     """
 
     images: Tensor
     targets: Sequence[Tensor]
+    device: torch.device = HOST
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -31,8 +34,9 @@ class StudentData:
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
         """A batch of images, float32 in 0 to 1, and their targets, float32; ``generator`` is on the CPU."""
-        rows = torch.randint(len(self.images), (count,), generator=generator).to(self.images.device)
-        return self.images[rows].float() / 255, [level[rows].float() for level in self.targets]
+        rows = torch.randint(len(self.images), (count,), generator=generator)
+        images = take_rows(self.images, rows, self.device).float() / 255
+        return images, [take_rows(level, rows, self.device).float() for level in self.targets]
 
 
 @dataclass(frozen=True)
@@ -44,29 +48,17 @@ class SegmentationData:
     Attributes:
         products: float16 [N, C, h, w], see ``DeStSegHead.products``.
         masks: float32 [N, h, w], 1 where the image is anomalous.
+        device: Where batches go.
     """
 
     products: Tensor
     masks: Tensor
+    device: torch.device = HOST
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Products and masks, float32; ``generator`` is on the CPU."""
-        rows = torch.randint(len(self.masks), (count,), generator=generator).to(self.masks.device)
-        return self.products[rows].float(), self.masks[rows]
-
-
-def concatenate_half(batches: Iterable[Tensor], count: int) -> Tensor:
-    """Concatenates batches of ``count`` rows in total as float16.
-
-    The result is allocated once, as ``torch.cat`` of a list would need several gigabytes twice.
-    """
-    whole, filled = torch.empty(0), 0
-    for batch in batches:
-        if not filled:
-            whole = batch.new_empty(count, *batch.shape[1:], dtype=torch.float16)
-        whole[filled : filled + len(batch)] = batch
-        filled += len(batch)
-    return whole
+        rows = torch.randint(len(self.masks), (count,), generator=generator)
+        return take_rows(self.products, rows, self.device).float(), take_rows(self.masks, rows, self.device)
 
 
 def on_grid(masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from automl_ad.methods.features import Align, align
+from automl_ad.methods.fit_memory import take_rows
 
 Form = Literal["released", "paper"]
 
@@ -54,9 +55,9 @@ class AutoencoderHead(nn.Module):
         return functional.mse_loss(rebuilt, vectors, reduction="none").mean(1)
 
     def loss(self, vectors: Tensor, batch: int, generator: torch.Generator) -> Tensor:
-        """Mean error of ``batch`` of the float32 [n, D] vectors, drawn with replacement."""
-        rows = torch.randint(len(vectors), (min(batch, len(vectors)),), generator=generator).to(vectors.device)
-        return self.errors(vectors[rows]).mean()
+        """Mean error of ``batch`` of the float32 [n, D] vectors, wherever they lie, drawn with replacement."""
+        rows = torch.randint(len(vectors), (min(batch, len(vectors)),), generator=generator)
+        return self.errors(take_rows(vectors, rows, self.grid.device)).mean()
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature levels to float32 [B, h, w]."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from automl_ad.backbones.extractor import BATCH
 from automl_ad.backbones.vgg import is_vgg
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
@@ -21,6 +23,7 @@ from automl_ad.methods.features import (
     suggest_backbone,
     suggest_levels,
 )
+from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, weights_bytes
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.training import Budget, Report, TrainingPlan, train
@@ -41,6 +44,8 @@ _LONG_EFFORTS: tuple[Effort, ...] = ("thorough", "faithful")
 """Efforts that can afford the published grid and levels."""
 _BLOCK = 16_384
 """Vectors per accumulation step; bounds the memory of the fit."""
+_CHANNELS_A_DIMENSION = 4
+"""Channels for each latent dimension, as the memory of a fit is estimated; known only once features are there."""
 
 
 class DfrSettings(MethodSettings):
@@ -83,12 +88,34 @@ class Dfr(FeatureDetector):
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
         del anomalies
-        size = self._grid(normals.size)
+        size, placement = self._grid(normals.size), self._placement(normals)
         if self.settings.model == "autoencoder":
-            self._fit_autoencoder(normals, size, budget, report)
+            self._fit_autoencoder(normals, size, placement, budget, report)
         else:
             self.head = self._fit_pca(normals, size).to(self.extractor.device)
             report(1.0)
+
+    def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
+        """See ``Detector.fit_need``: vectors of images or of positions, their products, and the autoencoder."""
+        need, (rows, columns) = super().fit_need(images, size), self._grid(size)
+        channels = sum(self.extractor.backbone.describe(self.settings.levels)[0])
+        if self.settings.model == "image_pca":  # joined from those of each batch, and centred
+            return replace(need, fixed=need.fixed + 3 * 4.0 * images * channels * rows * columns)
+        products = 3 * 4.0 * channels**2 + 2 * 4.0 * BATCH * channels * rows * columns
+        if self.settings.model == "pca":
+            return replace(need, fixed=need.fixed + products)
+        grid = torch.tensor([rows, columns])
+        with torch.device("meta"):
+            head = self._autoencoder(channels, max(1, channels // _CHANNELS_A_DIMENSION), grid)
+            example = activation_bytes(lambda vectors: head.errors(torch.empty(vectors, channels)).mean())
+        return replace(
+            need,
+            fixed=need.fixed + products + weights_bytes(head),
+            stored=4.0 * channels * min(self.settings.vectors, images * rows * columns),
+            example=example,
+            batch=self.settings.batch,
+            least=2,
+        )
 
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         return max(1, size[0] // self.settings.stride), max(1, size[1] // self.settings.stride)
@@ -105,28 +132,34 @@ class Dfr(FeatureDetector):
             found = components_of_positions(vectors, self.settings.variance)
         return PcaHead(*found, torch.tensor(size), whole, self.settings.mode)
 
-    def _fit_autoencoder(self, normals: ImageSet, size: tuple[int, int], budget: Budget, report: Report) -> None:
-        generator = self._generator()
-        vectors = self._sample(normals, size, generator)
-        mean, components = components_of_positions(torch.split(vectors, _BLOCK), self.settings.variance)
+    def _fit_autoencoder(
+        self, normals: ImageSet, size: tuple[int, int], placement: Placement, budget: Budget, report: Report
+    ) -> None:
+        generator, parts = self._generator(), placement.accumulate
+        vectors = self._sample(normals, size, placement.store, generator)
+        blocks = (block.to(placement.device) for block in torch.split(vectors, _BLOCK))
+        mean, components = components_of_positions(blocks, self.settings.variance)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             head = self._autoencoder(vectors.shape[1], components.shape[1], torch.tensor(size))
         head.init_output(mean)
         self.head = head.to(self.extractor.device)
-        plan = TrainingPlan(self.settings.steps, self.settings.rate, half=self._half_precision)
-        train(head, lambda: head.loss(vectors, self.settings.batch, generator), plan, budget=budget, report=report)
+        plan = TrainingPlan(self.settings.steps, self.settings.rate, accumulate=parts, half=self._half_precision)
+        batch = self.settings.batch // parts
+        train(head, lambda: head.loss(vectors, batch, generator), plan, budget=budget, report=report)
 
     def _autoencoder(self, channels: int, latent: int, grid: Tensor) -> AutoencoderHead:
         return AutoencoderHead(channels, latent, grid, self.settings.mode, self.settings.autoencoder)
 
-    def _sample(self, normals: ImageSet, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    def _sample(
+        self, normals: ImageSet, size: tuple[int, int], store: torch.device, generator: torch.Generator
+    ) -> Tensor:
         """A random share of every image's vectors, float32 [about ``settings.vectors``, D]."""
         share = max(1, min(size[0] * size[1], self.settings.vectors // len(normals)))
         sample, filled = torch.empty(0), 0
         for aligned in self._aligned(normals, size):
             if not filled:  # allocated once, as concatenation would copy gigabytes
-                sample = aligned.new_empty(share * len(normals), aligned.shape[1])
+                sample = torch.empty(share * len(normals), aligned.shape[1], device=store)
             for image in torch.split(as_vectors(aligned, whole=False), size[0] * size[1]):
                 rows = torch.randperm(len(image), generator=generator)[:share]
                 sample[filled : filled + share] = image[rows.to(image.device)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
@@ -12,13 +14,15 @@ from torch import Tensor, nn
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_families, suggest_levels
+from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, store_half, weights_bytes
 from automl_ad.methods.pairs import Pairs, PairSource
 from automl_ad.methods.realnet.head import Network, RealNetHead
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode
-from automl_ad.methods.realnet.training import FeaturePairs, joint_loss
+from automl_ad.methods.realnet.training import Batch, FeaturePairs, joint_loss
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.methods.synthetic_training import PUBLISHED_STRENGTH, SyntheticTrainingSettings, suggest_strength
 from automl_ad.training import Budget, Report, TrainingPlan, train
+from automl_ad.tuned import REALNET_QUICK
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -27,7 +31,7 @@ Families = Literal["texture", "sdas", "both"]
 Selection = Literal["published", "shares"]
 
 _PLANS: dict[Effort, dict[str, Any]] = {
-    "quick": {"network": "light", "pairs": 256, "steps": 400, "batch": 8, "rate": 1e-3},
+    "quick": REALNET_QUICK,
     "balanced": {"network": "light", "pairs": 384, "steps": 1_000, "batch": 8, "rate": 1e-3},
     "thorough": {"network": "unet", "pairs": 512, "steps": 4_000, "batch": 16, "rate": 3e-4},
     "faithful": {"network": "unet", "pairs": 2_048, "steps": 14_000, "batch": 16, "rate": 1e-4},
@@ -96,16 +100,19 @@ class RealNet(FeatureDetector):
 
     def fit(self, normals: ImageSet, anomalies: PairSource | None, budget: Budget, report: Report) -> None:
         """See ``Detector.fit``."""
-        anomalies = self._require_source(anomalies)
+        anomalies, placement = self._require_source(anomalies), self._placement(normals)
         pairs = anomalies.pairs(normals, self.settings.pairs)
         self.head = self._new_head(self._select(pairs)).to(self.extractor.device)
-        features = self._feature_pairs(pairs)
+        features = self._feature_pairs(pairs, placement)
         head, generator = self.head, self._generator()
 
         def loss() -> Tensor:
-            return joint_loss(head, features.draw(self.settings.batch, self.settings.normal_share, generator))
+            part = self.settings.batch // placement.accumulate
+            return joint_loss(head, features.draw(part, self.settings.normal_share, generator))
 
-        plan = TrainingPlan(self.settings.steps, self.settings.rate, half=self._half_precision)
+        plan = TrainingPlan(
+            self.settings.steps, self.settings.rate, accumulate=placement.accumulate, half=self._half_precision
+        )
         train(head, loss, plan, budget=budget, report=report)
 
     def _new_head(self, selected: Sequence[Tensor]) -> RealNetHead:
@@ -132,14 +139,35 @@ class RealNet(FeatureDetector):
                 ranking.add(good, bad, masks)
         return [ranking.order() for ranking in rankings]
 
-    def _feature_pairs(self, pairs: Pairs) -> FeaturePairs:
-        """The selected features of all pairs, in half precision on the device."""
-        clean, anomalous = (self._selected_features(images) for images in (pairs.clean, pairs.anomalous))
-        return FeaturePairs(clean, anomalous, pairs.masks.to(self.extractor.device))
+    def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
+        """See ``Detector.fit_need``: selected features of all pairs twice, and the networks in training."""
+        need, shapes = super().fit_need(images, size), self._level_shapes(size)
+        counts = self.settings.channels([shape[0] for shape in shapes])
+        sizes = [(count, *shape[1:]) for count, shape in zip(counts, shapes, strict=True)]
+        with torch.device("meta"):
+            head = self._new_head([torch.arange(count) for count in counts])
 
-    def _selected_features(self, images: ImageSet) -> list[Tensor]:
-        batches = [[level.half() for level in self.head.features(maps)] for maps in self._batches(images)]
-        return [torch.cat(level) for level in zip(*batches, strict=True)]
+            def loss(examples: int) -> Tensor:
+                levels = [torch.empty(examples, *shape) for shape in sizes]
+                return joint_loss(head, Batch(levels, levels, torch.empty(examples, *size, dtype=torch.bool)))
+
+            example = activation_bytes(loss)
+        pair = 2 * 2.0 * sum(math.prod(shape) for shape in sizes) + size[0] * size[1]
+        return replace(
+            need,
+            fixed=need.fixed + weights_bytes(head),
+            stored=self.settings.pairs * pair,
+            example=example,
+            batch=self.settings.batch,
+        )
+
+    def _feature_pairs(self, pairs: Pairs, placement: Placement) -> FeaturePairs:
+        """The selected features of all pairs, in half precision."""
+        clean, anomalous = (
+            store_half(map(self.head.features, self._batches(images)), len(images), placement.store)
+            for images in (pairs.clean, pairs.anomalous)
+        )
+        return FeaturePairs(clean, anomalous, pairs.masks.to(placement.store), placement.device)
 
     def _feature_batches(self, pairs: Pairs) -> Iterator[tuple[list[Tensor], list[Tensor], Tensor]]:
         """Features of the normal and the anomalous images, and the masks, in batches."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from automl_ad.methods.fit_memory import HOST, take_rows
 from automl_ad.methods.realnet.head import RealNetHead
 
 
@@ -35,11 +36,13 @@ class FeaturePairs:
         clean: By level, float16 or float32 [N, m_k, h_k, w_k].
         anomalous: Likewise.
         masks: bool [N, H, W].
+        device: Where batches go.
     """
 
     clean: Sequence[Tensor]
     anomalous: Sequence[Tensor]
     masks: Tensor
+    device: torch.device = HOST
 
     def draw(self, count: int, normal_share: float, generator: torch.Generator) -> Batch:
         """A batch of pairs.
@@ -51,12 +54,11 @@ class FeaturePairs:
         """
         rows = torch.randint(len(self.masks), (count,), generator=generator)
         normal = torch.rand(count, generator=generator) < normal_share
-        places = rows.to(self.masks.device)
-        is_normal = normal.to(self.masks.device)[:, None, None, None]
-        targets = [level[places].float() for level in self.clean]
-        changed = [level[places].float() for level in self.anomalous]
+        is_normal = normal.to(self.device)[:, None, None, None]
+        targets = [take_rows(level, rows, self.device).float() for level in self.clean]
+        changed = [take_rows(level, rows, self.device).float() for level in self.anomalous]
         inputs = [torch.where(is_normal, good, bad) for good, bad in zip(targets, changed, strict=True)]
-        return Batch(inputs, targets, self.masks[places] & ~is_normal[:, 0])
+        return Batch(inputs, targets, take_rows(self.masks, rows, self.device) & ~is_normal[:, 0])
 
 
 def joint_loss(head: RealNetHead, batch: Batch) -> Tensor:

@@ -19,7 +19,8 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.perlin import perlin_mask
 from automl_ad.synthesis.sdas.local import local_anomaly
-from automl_ad.synthesis.sdas.scale import LARGEST_CHANGE, PLAIN, StrengthScale, find_full
+from automl_ad.synthesis.sdas.scale import StrengthScale, find_full
+from automl_ad.tuned import SDAS_LARGEST_CHANGE, SDAS_MAX_DISTANCE, SDAS_PLAIN
 
 Image = npt.NDArray[np.uint8]
 STRENGTHS = (0.125, 0.25, 0.5, 1.0)
@@ -30,8 +31,6 @@ IMAGES = BASES * (1 + len(STRENGTHS) + 2)
 """Images that a gate needs, typically: good ones, those of the strengths, and those of other values of s tried."""
 MASKS = 3
 """Local anomalies drawn on each base."""
-MAX_DISTANCE = 2.0
-"""Largest allowed ``ReferenceDetector.distance`` of good images: a model that has learned nothing has five and more."""
 AUROC_TOLERANCE = 0.03
 """Decrease in image AUROC from one strength to the next that is attributed to chance."""
 MIN_GAIN = 0.05
@@ -107,7 +106,7 @@ def run_gate(
 
     def is_plain(s: float) -> bool:
         table = detectability_table({s: drawn(s)}, list(bases), foreground, reference, [1.0], seed)
-        return table[s, 1.0] >= PLAIN or mean_change(bases, drawn(s), foreground) >= LARGEST_CHANGE
+        return table[s, 1.0] >= SDAS_PLAIN or mean_change(bases, drawn(s), foreground) >= SDAS_LARGEST_CHANGE
 
     distance = reference.distance(ImageSet.from_hwc(normals))
     found = scale or StrengthScale(find_full(is_plain))
@@ -156,7 +155,7 @@ def mean_change(bases: Sequence[Image] | Image, images: Sequence[Image], foregro
 
 
 def _fault(distance: float, table: Mapping[tuple[float, float], float]) -> str | None:
-    if distance > MAX_DISTANCE:
+    if distance > SDAS_MAX_DISTANCE:
         return f"its good images lie {distance:.2f} times as far from the good images as 95 % of unseen good ones do"
     full = [table[strength, 1.0] for strength in STRENGTHS]
     faint, opaque = table[STRENGTHS[-1], OPACITIES[0]], full[-1]
@@ -170,4 +169,4 @@ def _fault(distance: float, table: Mapping[tuple[float, float], float]) -> str |
 
 def _rises(low: float, high: float) -> bool:
     """Whether image AUROC rises, or need not as it is high: images that start from noise differ in light already."""
-    return high - low >= MIN_GAIN or min(low, high) >= PLAIN
+    return high - low >= MIN_GAIN or min(low, high) >= SDAS_PLAIN

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from automl_ad.synthesis.base import pixel_scale
+from automl_ad.tuned import SDAS_BLURS
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -26,9 +27,6 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 LEARNED = "learned_range"
 VARIANCES = ("fixed_small", "fixed_large", LEARNED)
 SMALLEST_VARIANCE = 1e-20
-
-_BLURS = (1.5, 4.0, 10.0)
-"""Standard deviations of the blurs of ``smooth_spectrum``, in pixels of an image with a shorter side of 256."""
 
 
 @dataclass(frozen=True)
@@ -302,10 +300,10 @@ def smooth_spectrum(size: Sequence[int], generator: torch.Generator) -> Tensor:
     """
     rows, columns = torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])
     frequency = (2 * torch.pi) ** 2 * (rows**2 + columns**2)
-    shares = torch.rand(len(_BLURS), generator=generator)
+    shares = torch.rand(len(SDAS_BLURS), generator=generator)
     unit = pixel_scale(size)
     power = torch.zeros_like(frequency)
-    for share, blur in zip(shares, _BLURS, strict=True):
+    for share, blur in zip(shares, SDAS_BLURS, strict=True):
         one = torch.exp(-frequency * (blur * unit) ** 2)
         power += share * one / _mean_power(one, size[1])
     return torch.sqrt(power / _mean_power(power, size[1]))

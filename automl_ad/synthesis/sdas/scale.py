@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-PLAIN = 0.95
-"""Image AUROC of the reference detector from which anomalies count as plain to see."""
-LARGEST_CHANGE = 32.0
-"""Mean change of the product in grey levels from which they do as well: beyond, its structure is lost in noise."""
 FIRST, FACTOR, LOWEST, HIGHEST = 0.16, 4.0, 0.0025, 10.24
 """Values of s tried by ``find_full``: each four times the one before, which doubles the change of the image."""
 

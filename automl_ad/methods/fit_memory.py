@@ -1,0 +1,184 @@
+"""What a fit holds in memory: estimated before it begins, so that its data go where there is room for them.
+
+Features of training pairs are computed once and kept for the whole training. They lie on the device where that has room
+for them, else in the host's memory, from where every batch is sent to the device; neither changes a result. Where even
+a batch does not fit, its gradients are accumulated over halves of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from automl_ad.errors import NotEnoughMemoryError
+from automl_ad.memory import format_bytes, free_bytes
+
+DEVICE_SHARE = 0.9
+"""Share of a GPU's memory that this program takes at most; the rest is left to the system and to other programs."""
+HOST = torch.device("cpu")
+_PROBED = 2
+"""Examples of the step whose memory is estimated: batch norm needs two."""
+
+
+@dataclass(frozen=True)
+class FitNeed:
+    """Bytes that a fit holds at once, beside images and backbone; meant to be right within a factor of two.
+
+    Attributes:
+        fixed: What must lie on the device: weights, their gradients and the optimiser's moments, memory banks, moments
+            of features, and the features of the images in work.
+        stored: Training data that are computed once; they may lie in the host's memory.
+        example: What one example of a batch adds to a training step.
+        batch: Examples a training step.
+        least: Fewest examples that a batch may be divided into; batch norm needs two.
+    """
+
+    fixed: float = 0.0
+    stored: float = 0.0
+    example: float = 0.0
+    batch: int = 1
+    least: int = 1
+
+    @property
+    def total(self) -> float:
+        """All of it, in one place."""
+        return self.fixed + self.stored + self.batch * self.example
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a fit keeps its training data, and in how many parts it computes the gradients of a batch.
+
+    Attributes:
+        device: Where it trains.
+        store: Where training data lie.
+        accumulate: Parts of a batch, each of ``batch / accumulate`` examples.
+    """
+
+    device: torch.device
+    store: torch.device
+    accumulate: int = 1
+
+
+def place(need: FitNeed, device: torch.device) -> Placement:
+    """Finds room for a fit.
+
+    Args:
+        need: Of the fit.
+        device: Where it trains.
+
+    Returns:
+        The first of these that fits: all on the device; training data in the host's memory; batches in ever smaller
+        parts as well.
+
+    Raises:
+        NotEnoughMemoryError: None fits.
+
+    Example:
+        >>> place(FitNeed(fixed=1e6, stored=1e6, example=1e3, batch=16), torch.device("cpu"))
+        Placement(device=device(type='cpu'), store=device(type='cpu'), accumulate=1)
+    """
+    free = device_free_bytes(device)
+    if free is None or need.total <= free:
+        return Placement(device, device)
+    for placement in _smaller(need, device):
+        held = need.stored if placement.store == device else 0.0
+        if need.fixed + held + need.example * need.batch / placement.accumulate <= free:
+            _require_room_on_host(need, placement)
+            return placement
+    raise NotEnoughMemoryError(
+        f"The fit needs about {format_bytes(need.total)} of memory, but {format_bytes(free)} {_where(device)} are free."
+    )
+
+
+def device_free_bytes(device: torch.device) -> float | None:
+    """Bytes that this process may still take on a device; None if that is unknown."""
+    if device.type != "cuda":
+        return free_bytes()
+    free, total = torch.cuda.mem_get_info(device)
+    own = torch.cuda.memory_allocated(device)
+    kept = torch.cuda.memory_reserved(device) - own  # of this process, but not in use
+    return max(0.0, min(float(free + kept), DEVICE_SHARE * total - own))
+
+
+def weights_bytes(model: nn.Module) -> float:
+    """Bytes of a model in training with Adam: each weight beside its gradient and two moments."""
+    return 4.0 * 4.0 * sum(weight.numel() for weight in model.parameters())
+
+
+def activation_bytes(loss: Callable[[int], Tensor]) -> float:
+    """Bytes that a training step holds for one example: the tensors that autograd keeps for the gradients.
+
+    Args:
+        loss: The loss of so many examples, on the device ``meta``, where tensors have shapes and no values: no time and
+            no memory is spent.
+
+    Returns:
+        Bytes of tensors in float32; half precision takes less.
+    """
+    kept: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        source = tensor if tensor._base is None else tensor._base  # layers keep their weights transposed
+        if not (source.is_leaf and source.requires_grad):
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        graph = loss(_PROBED)
+    held = float(sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
+    del graph
+    return held / _PROBED
+
+
+def store_half(batches: Iterable[Sequence[Tensor]], count: int, store: torch.device) -> list[Tensor]:
+    """Joins batches as float16 tensors on ``store``.
+
+    Each is allocated once, as ``torch.cat`` of a list would need several gigabytes twice.
+
+    Args:
+        batches: Tensors of b examples each, [b, ...].
+        count: Examples of all batches.
+        store: Where the results lie.
+
+    Returns:
+        As many tensors as each batch has, [count, ...].
+    """
+    whole: list[Tensor] = []
+    filled = 0
+    for batch in batches:
+        if not whole:
+            whole = [torch.empty(count, *part.shape[1:], dtype=torch.float16, device=store) for part in batch]
+        for tensor, part in zip(whole, batch, strict=True):
+            tensor[filled : filled + len(part)] = part.half()
+        filled += len(batch[0])
+    return whole
+
+
+def take_rows(stored: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    """The given rows, on ``device``, wherever they are stored."""
+    return stored[rows.to(stored.device)].to(device, non_blocking=True)
+
+
+def _smaller(need: FitNeed, device: torch.device) -> Iterator[Placement]:
+    """Ways to need less on the device than all data and a whole batch at once."""
+    parts = 1
+    while need.batch % parts == 0 and need.batch // parts >= need.least:
+        yield Placement(device, HOST, parts)
+        parts *= 2
+
+
+def _require_room_on_host(need: FitNeed, placement: Placement) -> None:
+    free = free_bytes()
+    if placement.store != placement.device and free is not None and need.stored > free:
+        raise NotEnoughMemoryError(
+            f"The fit needs about {format_bytes(need.stored)} of memory for its training data, but "
+            f"{format_bytes(free)} are free."
+        )
+
+
+def _where(device: torch.device) -> str:
+    return "on the GPU" if device.type == "cuda" else "on this machine"
