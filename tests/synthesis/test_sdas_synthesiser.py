@@ -198,8 +198,19 @@ class TestSdas:
 
         monkeypatch.setattr(synthesiser, "_AT_ONCE", 2)
         monkeypatch.setattr(ImagePool, "get", watched)
-        pool = sdas_of(tmp_path, Scripted().load).fill_pool(list(BASES), [0.1] * 5)
+        told: list[tuple[int, int]] = []
+        sdas = sdas_of(tmp_path, Scripted().load, progress=lambda done, total: told.append((done, total)))
+        pool = sdas.fill_pool(list(BASES), [0.1] * 5)
         assert (len(pool), held) == (5, [2, 2, 1])
+        assert told == [(2, 5), (4, 5), (5, 5)]
+
+    def test_what_a_pool_holds_already_counts_as_done(self, tmp_path: Path) -> None:
+        told: list[tuple[int, int]] = []
+        sdas = sdas_of(tmp_path, Scripted().load, progress=lambda done, total: told.append((done, total)))
+        sdas.synthesise(list(BASES[:2]), [0.1] * 2)
+        told.clear()
+        sdas.fill_pool(list(BASES), [0.1] * 5)
+        assert told == [(4, 5), (5, 5)]
 
     def test_a_second_call_makes_nothing(self, tmp_path: Path) -> None:
         scripted = Scripted()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from automl_ad.synthesis.sdas.denoiser import Denoiser
 from automl_ad.synthesis.sdas.encoding import Encoding
 from automl_ad.synthesis.sdas.learning import noise_schedule
-from automl_ad.synthesis.sdas.pool import ImagePool, Request
+from automl_ad.synthesis.sdas.pool import ImageKey, ImagePool, Request
 from automl_ad.synthesis.sdas.sampling import sample, sample_variants
 from automl_ad.synthesis.sdas.scale import StrengthScale
 from automl_ad.synthesis.sdas.settings import SdasSettings
@@ -176,10 +176,17 @@ class Sdas:
             OutOfTimeError: Images are missing and the time limit has passed.
             StoreError: The pool cannot be written.
         """
-        for start in range(0, len(images), _AT_ONCE):  # thousands, of which only the disk holds all
-            part = slice(start, start + _AT_ONCE)
-            self.synthesise(images[part], strengths[part])
+        requests = self._requests(images, strengths)
+        for start in range(0, len(requests), _AT_ONCE):  # thousands, of which only the disk holds all
+            progress = partial(self._tell, start, len(requests))
+            self._pool.get(requests[start : start + _AT_ONCE], self._generate, self._batch, progress)
         return self._pool
+
+    def _tell(self, before: int, count: int, done: int, total: int) -> None:
+        """Tells of a part of a pool as of the whole; what it need not make counts as done."""
+        if self._progress is not None:
+            there = min(_AT_ONCE, count - before) - total
+            self._progress(before + there + done, count)
 
     def synthesise(self, images: Sequence[Image], strengths: Sequence[float]) -> list[Image]:
         """One synthetic image for each image and strength, from the pool if available.
@@ -192,11 +199,16 @@ class Sdas:
             OutOfTimeError: Images are missing and the time limit has passed.
             StoreError: The pool cannot be written.
         """
+        requests = self._requests(images, strengths)
+        made = self._pool.get(requests, self._generate, self._batch, self._progress)
+        by_key = {request.key: image for request, image in zip(requests, made, strict=True)}
+        keys = (ImageKey.of(image, strength, self._seed) for image, strength in zip(images, strengths, strict=True))
+        return [by_key[key] for key in keys]
+
+    def _requests(self, images: Sequence[Image], strengths: Sequence[float]) -> list[Request]:
+        """Sorted, so that those of one base are in one batch: they share the chain that leads to the base."""
         requests = [Request(image, strength, self._seed) for image, strength in zip(images, strengths, strict=True)]
-        # Those of one base in one batch, as they share the chain that leads to the base.
-        order = sorted(range(len(requests)), key=lambda place: requests[place].key)
-        made = self._pool.get([requests[place] for place in order], self._generate, self._batch, self._progress)
-        return [image for _, image in sorted(zip(order, made, strict=True), key=itemgetter(0))]
+        return sorted(requests, key=lambda request: request.key)
 
     def _generate(self, bases: Image, strengths: Sequence[float], seeds: Sequence[int]) -> Image:
         if self._budget.spent:
