@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from automl_ad.backbones.packaged import INSTALLED_NETWORK
+from automl_ad.backbones.zoo import EMBEDDED
 from automl_ad.bundle.evaluating import evaluate as _evaluate
 from automl_ad.bundle.loading import Bundle, load_bundle
 from automl_ad.bundle.runtime import Images
@@ -366,7 +368,7 @@ def describe(bundle: str | Path | Bundle) -> BundleResult:
 
 
 def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None) -> DemoResult:
-    """Draws a small set of parts, searches it with the embedded backbone, exports the winner and tries it.
+    """Draws a small set of parts, searches it on the network of every installation, exports the winner and tries it.
 
     Returns:
         The answer of the search, with ``dataset``, ``bundle``, ``prediction`` and ``evaluation`` added.
@@ -385,7 +387,7 @@ def demo(output: str | Path = "automl_ad_demo", listener: Listener | None = None
         dataset,
         name="demo",
         workspace=folder / "workspace",
-        backbones=["embedded"],
+        backbones=[INSTALLED_NETWORK, EMBEDDED],
         trials=12,
         time_budget=120,
         listener=tell,

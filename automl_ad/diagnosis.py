@@ -48,8 +48,16 @@ PACKAGES = (
 )
 """Packages whose versions are reported."""
 
-WELL_KNOWN = ("resnet18", "wide_resnet50_2", "resnet50", "mobilenetv2_100", "efficientnet_b0", "densenet169")
-"""Backbones that are looked up in the hub cache; of a weights folder all files are listed."""
+WELL_KNOWN = (
+    "tf_efficientnet_lite0",
+    "resnet18",
+    "wide_resnet50_2",
+    "resnet50",
+    "mobilenetv2_100",
+    "efficientnet_b0",
+    "densenet169",
+)
+"""Backbones that are looked up in packages and in the hub cache; of a weights folder all files are listed."""
 
 EMBEDDED = "embedded"
 
@@ -198,14 +206,13 @@ def _backbones(folder: Path | None, *, works: bool) -> tuple[list[dict[str, Any]
         folder, problems = None, [str(fault)]
     own = sorted(path.stem for path in folder.glob("*.safetensors")) if folder else []
     found += [{"name": name, "source": f"weights folder {folder}"} for name in own]
-    return found + _hub_backbones(own), hub_reachable(), problems
+    return found + _installed_backbones(own), hub_reachable(), problems
 
 
-def _hub_backbones(known: Iterable[str]) -> list[dict[str, Any]]:
-    from automl_ad.backbones.weights import has_local_weights
+def _installed_backbones(known: Iterable[str]) -> list[dict[str, Any]]:
+    from automl_ad.backbones.weights import installed_source
 
-    rest = [name for name in WELL_KNOWN if name not in known]
-    return [{"name": name, "source": "hub cache" if has_local_weights(name) else None} for name in rest]
+    return [{"name": name, "source": installed_source(name)} for name in WELL_KNOWN if name not in known]
 
 
 def _places(workspace: Path) -> list[dict[str, Any]]:

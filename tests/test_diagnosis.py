@@ -20,7 +20,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in ("AUTOML_AD_WORKSPACE", weights.WEIGHTS_VARIABLE, "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(weights, "hub_reachable", lambda: False)
-    monkeypatch.setattr(weights, "has_local_weights", lambda name, folder=None: name == "resnet50")
+    monkeypatch.setattr(weights, "installed_source", lambda name: "hub cache" if name == "resnet50" else None)
     monkeypatch.chdir(tmp_path)
 
 
@@ -96,7 +96,7 @@ def test_a_missing_weights_folder_is_a_problem(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize(("reachable", "words"), [(True, "first search downloads"), (False, "--weights-dir")])
 def test_advice_when_there_is_no_network(monkeypatch: pytest.MonkeyPatch, reachable: bool, words: str) -> None:
-    monkeypatch.setattr(weights, "has_local_weights", lambda name, folder=None: False)
+    monkeypatch.setattr(weights, "installed_source", lambda name: None)
     monkeypatch.setattr(weights, "hub_reachable", lambda: reachable)
     report = doctor().to_json()
     assert report["hub_reachable"] is reachable

@@ -125,7 +125,7 @@ def create_network(name: str) -> Any:
 def _licence(name: str, origin: str, config: Mapping[str, Any]) -> str:
     """The licence that timm states for its own weights; unknown for a file that only has the network's name."""
     stated = config.get("license") or "not stated"
-    if origin.startswith("hub:") or "." in name:
+    if origin.startswith(("hub:", "package ")) or "." in name:
         return f"{stated}, according to timm for {name}"
     return f"unknown, depends on the source of the file (timm's own weights of {name}: {stated})"
 

@@ -1,4 +1,4 @@
-"""Locates the weights of timm models: the user's folder, the local hub cache, the hub."""
+"""Locates the weights of timm models: the user's folder, installed packages, the local hub cache, the hub."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from automl_ad.backbones.packaged import installed_package, read_package
 from automl_ad.errors import InputError, WeightsError
 
 WEIGHTS_VARIABLE = "AUTOML_AD_WEIGHTS"
@@ -35,7 +36,7 @@ class Weights:
 
     Attributes:
         tensors: State dict in timm's parameter names, possibly of the first levels only.
-        origin: File path or hub identifier, for reports.
+        origin: File path, package or hub identifier, for reports.
         tag: Model name and digest of the file's bytes. The digest alone is not enough: some files fit two models that
             differ only in their activations.
     """
@@ -80,22 +81,36 @@ def find_weights(name: str, folder: Path | None = None, *, hub: bool = True) -> 
 
     Args:
         name: timm model name, with or without a pretrained tag.
-        folder: Folder of ``<timm name>.safetensors`` files, searched first.
-        hub: Whether to try the hub if neither the folder nor the cache has them; fails within seconds.
+        folder: Folder of ``<timm name>.safetensors`` files, searched first, as somebody put them there.
+        hub: Whether to try the hub if no local source has them; fails within seconds.
 
     Returns:
         The weights, or None when no source has them.
+
+    Raises:
+        WeightsError: The first source that has them is damaged.
     """
     located = _local_file(name, weights_folder(folder))
     if located is not None:
         return _read(name, located, str(located))
+    packaged = read_package(name)
+    if packaged is not None:
+        return Weights(packaged.tensors, packaged.origin, _tag(name, packaged.sha256))
     cached = _hub_file(name, local_only=True) or (_hub_file(name, local_only=False) if hub else None)
     return _read(name, cached, f"hub:{_hub_id(name)}") if cached is not None else None
 
 
 def has_local_weights(name: str, folder: Path | None = None) -> bool:
-    """Whether the folder or the hub cache holds weights for ``name``, without loading them."""
-    return _local_file(name, weights_folder(folder)) is not None or _hub_file(name, local_only=True) is not None
+    """Whether the folder, a package or the hub cache holds weights for ``name``, without loading them."""
+    return _local_file(name, weights_folder(folder)) is not None or installed_source(name) is not None
+
+
+def installed_source(name: str) -> str | None:
+    """What has the weights of ``name`` on this machine beside a folder of weights, for people; None for nothing."""
+    package = installed_package(name)
+    if package is not None:
+        return f"package {package.distribution}"
+    return "hub cache" if _hub_file(name, local_only=True) is not None else None
 
 
 def _local_file(name: str, folder: Path | None) -> Path | None:
@@ -119,7 +134,11 @@ def _read(name: str, path: Path, origin: str) -> Weights:
             f"Weights file {path} cannot be read ({type(error).__name__}); replace it with a complete safetensors file."
         ) from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Weights({key: value.float() for key, value in tensors.items()}, origin, f"{name}-{digest[:16]}")
+    return Weights({key: value.float() for key, value in tensors.items()}, origin, _tag(name, digest))
+
+
+def _tag(name: str, digest: str) -> str:
+    return f"{name}-{digest[:16]}"
 
 
 def _config(name: str) -> Any:
