@@ -22,7 +22,7 @@ from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.folder import excluded_names
 from automl_ad.data.labelled_sets import labelled_images, read_labelled, read_labelled_folders
 from automl_ad.errors import InputError
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.results import (
     AuditResult,
     BundleResult,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from automl_ad.backbones.base import NO_BACKBONE
 from automl_ad.bundle.calibration import Calibration
 from automl_ad.bundle.figures import bias_correction_message
 from automl_ad.bundle.manifest import Manifest
 from automl_ad.bundle.runtime import overkill_threshold
+from automl_ad.methods.names import candidate_words
 
 GUARANTEES = (0.1, 0.05, 0.02, 0.01, 0.005)
 
@@ -33,8 +35,8 @@ def model_card(manifest: Manifest, calibration: Calibration, notes: tuple[str, .
 
 
 def _head(manifest: Manifest) -> Iterator[str]:
-    where = "" if manifest.backbone.name == "none" else f" on {manifest.backbone.name}"
-    yield f"# {manifest.facts.study}: anomaly detector ({manifest.method}{where})"
+    backbone = None if manifest.backbone.name == NO_BACKBONE else manifest.backbone.name
+    yield f"# {manifest.facts.study}: anomaly detector ({candidate_words(manifest.method, backbone)})"
     yield ""
     yield (
         f"Detects parts that look unlike the good parts it was fitted to. Trial {manifest.facts.trial} of study "

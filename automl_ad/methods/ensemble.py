@@ -16,8 +16,9 @@ from automl_ad.backbones.base import BACKBONE_JOINT, Backbone
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import Detector, DetectorSettings, Extractors, FeatureSpec, MethodSettings
 from automl_ad.methods.features import FeatureDetector
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.methods.pairs import PairSource
-from automl_ad.methods.registry import ENSEMBLE, detector_class
+from automl_ad.methods.registry import detector_class
 from automl_ad.training import Budget, Report
 
 

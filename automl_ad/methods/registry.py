@@ -8,7 +8,7 @@ from typing import Any
 from automl_ad.errors import InputError
 from automl_ad.methods.base import Detector
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.names import METHODS
+from automl_ad.methods.names import ENSEMBLE, METHODS
 
 _CLASSES = {
     "padim": "automl_ad.methods.padim:Padim",
@@ -18,8 +18,6 @@ _CLASSES = {
     "destseg": "automl_ad.methods.destseg:DeStSeg",
     "anoseg": "automl_ad.methods.anoseg:AnoSeg",
 }
-ENSEMBLE = "average"
-"""Method name of ensembles, as stored; an ensemble is built from finished trials and never searched."""
 _ENSEMBLE_CLASS = "automl_ad.methods.ensemble:EnsembleDetector"
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.results import SearchOutcome
 from automl_ad.selection.ranking import describe_candidate
 from automl_ad.store.artifacts import StudyFolder

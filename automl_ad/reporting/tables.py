@@ -16,7 +16,7 @@ from rich.text import Text
 from automl_ad.bundle.figures import bias_correction_message, figures, marked_sentence, review_sentence
 from automl_ad.data.left_aside import left_aside_sentence
 from automl_ad.formatting import NONE, format_duration, interval, is_number, megabytes, number, percent, score
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import candidate_words, method_words
 from automl_ad.reporting.messages import certainty_message, coverage_messages, ensemble_message, format_params
 from automl_ad.results import (
     AssessedTrial,
@@ -317,7 +317,7 @@ def _counts(answer: SearchResult) -> str:
 
 
 def _candidate(trial: TrialResult | WinnerResult) -> str:
-    return f"{trial.method} on {trial.backbone}" if trial.backbone else trial.method
+    return candidate_words(trial.method, trial.backbone)
 
 
 def _summary(trial: TrialResult | WinnerResult) -> str:
@@ -365,8 +365,7 @@ def _trial_row(trial: TrialResult) -> list[str]:
     ]
     if trial.state != "complete":
         marks += [": ".join(filter(None, (trial.state, trial.reason)))]
-    method = "ensemble" if trial.method == ENSEMBLE else trial.method
-    names = [str(trial.number), method, _words(trial.backbone)]
+    names = [str(trial.number), method_words(trial.method), _words(trial.backbone)]
     numbers = [score(trial.proxy_score), interval(trial.interval)]
     costs = [number(trial.latency_ms, 1), megabytes(trial.size_mb, unit="")]
     return [*names, *numbers, *costs, ", ".join(marks)]

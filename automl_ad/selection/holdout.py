@@ -10,7 +10,7 @@ import numpy.typing as npt
 from automl_ad.evaluation.cells import Celled, Cells, cell_family, family_weights, joined
 from automl_ad.evaluation.intervals import BootstrapPlan
 from automl_ad.evaluation.suite_scores import BOOTSTRAP_DRAWS, SuiteScores, plan_for, pooled, unlearned_cells
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.seeds import derived_rng
 from automl_ad.selection.decision import Finalist
 from automl_ad.store.records import CandidateRecord

@@ -15,7 +15,8 @@ from scipy import stats
 
 from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.metrics import Ranked
-from automl_ad.methods.registry import ENSEMBLE, candidate_class
+from automl_ad.methods.names import ENSEMBLE, candidate_words
+from automl_ad.methods.registry import candidate_class
 from automl_ad.store.records import CandidateRecord
 from automl_ad.tuned import TRIM
 
@@ -51,7 +52,7 @@ class Limits(Protocol):
 
 def describe_candidate(number: int, method: str, backbone: str | None, score: float | None) -> str:
     """The candidate that leads, as a list or a progress line names it."""
-    return f"trial {number}: {method} on {backbone}, proxy score {score or 0:.3f}"
+    return f"trial {number}: {candidate_words(method, backbone)}, proxy score {score or 0:.3f}"
 
 
 def limits_exceeded(record: CandidateRecord, limits: Limits) -> dict[str, float]:

@@ -16,7 +16,7 @@ from automl_ad.errors import StoreError
 from automl_ad.evaluation.suite_scores import SuiteMaps, SuiteScores
 from automl_ad.methods.ensemble import EnsembleDetector, EnsembleSettings, Member, mean_maps
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.selection.ensembles import select_members
 from automl_ad.selection.ranking import ranked, usable
 from automl_ad.store.artifacts import load_arrays

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.methods.space import Space
 from automl_ad.seeds import derived_seed
 from automl_ad.selection.ranking import describe_candidate, limits_exceeded

@@ -11,7 +11,7 @@ from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 
 WITHDRAWN = "withdrawn"
 """Marks a trial that was asked for but not run before the search ended."""

@@ -12,7 +12,7 @@ from automl_ad.backbones.cache import FeatureCache
 from automl_ad.data.splits import STORED_SPLITS
 from automl_ad.data.study_images import StudyImages
 from automl_ad.errors import NoCandidateError, StoreError, StudyError
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.results import CoverageResult, ProxyResult, ReducedSuite, SearchOutcome, TrialCounts, WinnerResult
 from automl_ad.selection.decision import Decision, Finalist, decide, limitations
 from automl_ad.selection.holdout import NEEDED, by_need, learned_families, shortlist

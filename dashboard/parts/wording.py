@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from automl_ad.formatting import NONE, first_few
+from automl_ad.methods.names import candidate_words, method_words
 
 _SPECIAL = re.compile(r"([!-/:-@\[-`{-~])")  # what Markdown lets a backslash precede: all ASCII punctuation
 # Streamlit looks for icons, emoji, arrows and links after the backslashes are gone; an invisible joiner hides them.
@@ -62,10 +63,9 @@ def moment(when: datetime | None) -> str:
 
 def candidate(method: str | None, backbone: str | None) -> str:
     """A candidate as text: ``padim on resnet18``."""
-    name = method_name(method)
-    return f"{name} on {backbone}" if backbone else name
+    return candidate_words(method, backbone) if method else NONE
 
 
 def method_name(method: str | None) -> str:
-    """A method as it is shown; databases call an ensemble ``average``."""
-    return "ensemble" if method == "average" else method or NONE
+    """A method as it is shown."""
+    return method_words(method) if method else NONE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from parts import trial_selection
 from parts.address import MOST_CHOSEN, go
 from parts.blocks import empty_state, page_head, poll

@@ -16,7 +16,7 @@ import automl_ad
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled_sets import labelled_images
 from automl_ad.evaluation.suite_scores import SuiteScores
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.selection.decision import Finalist
 from automl_ad.selection.holdout import learned_families
 from automl_ad.selection.ranking import BASELINE_TRIAL, in_family, usable

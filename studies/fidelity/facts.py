@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from automl_ad.errors import StoreError
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -18,7 +18,7 @@ from shared_members import KINDS, SIZES, regrets
 
 from automl_ad.evaluation.intervals import kendall, spearman
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.selection.few_defects import posterior
 from automl_ad.selection.lead_model import expected_gains
 from automl_ad.study.assess import labelled_floor, labelled_halves

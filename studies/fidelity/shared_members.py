@@ -9,7 +9,7 @@ import numpy as np
 from facts import Facts, Floats
 
 from automl_ad.evaluation.metrics import image_auroc
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 
 SIZES = (2, 3)
 KINDS = ("nothing", "a method", "a backbone", "both")

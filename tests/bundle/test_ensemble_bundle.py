@@ -74,7 +74,7 @@ def test_its_bundle_tells_of_all_backbones(bundle: Path) -> None:
     assert (facts["name"], facts["levels"]) == (f"embedded & {NETWORK}", [])
     assert [(each["name"], each["levels"]) for each in facts["each"]] == [("embedded", [-4, -3]), (NETWORK, [-3, -2])]
     assert "drawn at random" in facts["weights_origin"]
-    assert f"average on embedded & {NETWORK}" in (bundle / "model_card.md").read_text()
+    assert f"ensemble on embedded & {NETWORK}" in (bundle / "model_card.md").read_text()
     assert len(load_bundle(bundle).predict(pictures())["results"]) == 8
 
 

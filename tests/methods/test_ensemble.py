@@ -20,8 +20,8 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.errors import InputError
 from automl_ad.methods.base import Extractors, FeatureSpec
 from automl_ad.methods.ensemble import EnsembleDetector, EnsembleSettings, Member, SharedPass, mean_map, mean_maps
-from automl_ad.methods.names import METHODS
-from automl_ad.methods.registry import ENSEMBLE, candidate_class, detector_class
+from automl_ad.methods.names import ENSEMBLE, METHODS
+from automl_ad.methods.registry import candidate_class, detector_class
 from automl_ad.training import Budget, ignore_progress
 
 PADIM = {"backbone": "embedded", "levels": EMBEDDED_LEVELS, "channels": 20}

@@ -19,7 +19,7 @@ from automl_ad.bundle.loading import load_detector
 from automl_ad.errors import StudyError
 from automl_ad.evaluation.suite_scores import SuiteScores, proxy_score, score_suite
 from automl_ad.methods.ensemble import EnsembleDetector, mean_maps
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.reporting.comparison import Comparison
 from automl_ad.reporting.trial_table import TrialTable
 from automl_ad.results import TrialCounts

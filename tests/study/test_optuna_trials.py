@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from automl_ad.methods.registry import ENSEMBLE
+from automl_ad.methods.names import ENSEMBLE
 from automl_ad.study.ensembles import reserved_number
 from automl_ad.study.loop import next_trial
 from automl_ad.study.optuna_trials import WITHDRAWN, propose, withdraw_unfinished
