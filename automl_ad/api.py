@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from automl_ad.backbones.packaged import INSTALLED_NETWORK
-from automl_ad.backbones.zoo import EMBEDDED
+from automl_ad.backbones.names import EMBEDDED, INSTALLED_NETWORK
 from automl_ad.bundle.evaluating import evaluate as _evaluate
 from automl_ad.bundle.loading import Bundle, load_bundle
 from automl_ad.bundle.runtime import Images

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automl_ad.backbones.names import EMBEDDED, INSTALLED_NETWORK
 from automl_ad.errors import WeightsError
 from automl_ad.workspace import workspace_folder
 
@@ -49,7 +50,7 @@ PACKAGES = (
 """Packages whose versions are reported."""
 
 WELL_KNOWN = (
-    "tf_efficientnet_lite0",
+    INSTALLED_NETWORK,
     "resnet18",
     "wide_resnet50_2",
     "resnet50",
@@ -58,8 +59,6 @@ WELL_KNOWN = (
     "densenet169",
 )
 """Backbones that are looked up in packages and in the hub cache; of a weights folder all files are listed."""
-
-EMBEDDED = "embedded"
 
 _FEW_CORES = 2
 _LITTLE_MEMORY_MB = 4096

@@ -1,8 +1,8 @@
-"""Every number that was chosen with the labels of real image sets: what it is, where it comes from, how far it carries.
+"""The numbers of the selection, of the short trainings and of SDAS that real image sets had a part in.
 
-A search never sees a real defect; these numbers did. Each says what leaving one set out of its estimate does to it, or
-what happened on sets that had no part in it. Sets, studies and commands: docs/benchmarks.md. Numbers that have a
-meaning of their own (levels of confidence, sizes, limits of memory and time) stand where they are used.
+A search never sees a real defect; most of these numbers did. Each says where it comes from and what leaving one set out
+of its estimate does to it, or that this was not measured. Sets, studies and commands: docs/benchmarks.md. Numbers that
+have a meaning of their own (levels of confidence, sizes, limits of memory and time) stand where they are used.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ studies, with 6.3 candidates.
 TRIM = 0.2
 """Share of a candidate's best and of its worst cells that do not count in its rank score.
 
-Set, not estimated: the usual share of a trimmed mean. What others do to the 24 choices was not measured.
+Set, not estimated: the usual share of a trimmed mean. The effect of other values on the 24 choices was not measured.
 """
 
 RANK_RANGE = 0.2
 """Image AUROC between the first and the last of a ranking, as measured on eight sets among candidates worth choosing.
 
-It orders only candidates that are no finalists. What leaving a set out does to it was not measured.
+It orders only candidates that are no finalists. The effect of leaving a set out was not measured.
 """
 
 NETWORK_SINGLE_LEAD = (-0.02, 0.28, 0.036)
-"""Start, share and spread of `LeadModel` for single candidates where pretrained networks are searched; 24 studies.
+"""Intercept, slope and residual standard deviation of `LeadModel` for single candidates on networks; 24 studies.
 
-With one set left out the lead at which a gain is expected moves from 7.4 to between 4.9 and 13.3 points: why `SURE` is
-asked for as well.
+With one set left out the lead at which a gain is expected moves from 7.4 points (before rounding) to between 4.9 and
+13.3: why `SURE` is required as well.
 """
 NETWORK_ENSEMBLE_LEAD = (-0.017, 0.54, 0.016)
 """The same for ensembles with the baseline: 3.1 points, with one set left out 2.4 to 3.7."""
 FILTER_SINGLE_LEAD = (-0.03, 0.0, 0.071)
-"""For single candidates where only the built-in filters are searched: on eight sets no lead was found again."""
+"""For single candidates where only the built-in filters are searched: on eight sets no lead was replicated."""
 FILTER_ENSEMBLE_LEAD = (0.0, 0.0, 0.054)
 """For ensembles there."""
 
@@ -57,7 +57,7 @@ IMAGE_NOISE = 0.2
 """Variance of what a defect does to one candidate beside others, as a share of m (1 - m) at a mean placement m.
 
 It stands in for images that are too few to tell. By set 0.07 to 0.22; near the upper end, as too small a value
-overrates a few defects. What leaving a set out does to the re-ranking was not measured.
+overrates a few defects. The effect of leaving a set out was not measured.
 """
 IMAGE_NOISE_WEIGHT = 2.0
 """How many images that guess is worth. Set, not estimated."""
@@ -67,19 +67,20 @@ NORMALS_NOISE = 0.02
 By set 0.01 to 0.03. However many the defects, those that they are placed among are a sample, too, and not tomorrow's.
 """
 
-DESTSEG_IN_FAMILY_BIAS = 0.09
-"""AUROC by which DeSTSeg on a network looks better on synthetic anomalies of all families than on real defects.
+DESTSEG_BIAS = 0.09
+"""AUROC by which DeSTSeg on a network is overrated on families of synthetic anomalies that it did not learn from.
 
-0.096 on eight sets at effort quick (95 % interval over sets 0.049 to 0.137; positive on all but ball_screw). By about
-0.08 it varies between sets, so that leaving one out moves the mean by about 0.01. Assumed for longer trainings. No bias
-was found on the built-in filters, so nothing is subtracted there.
+Training on one kind of synthetic anomaly helps with all others. Relative to trials that learned from none: 0.096 on
+eight sets at effort quick (95 % interval over sets 0.049 to 0.137; positive on all but ball_screw). It varies by about
+0.08 between sets, so that leaving one out moves the mean by about 0.01. Assumed for longer trainings. No bias was found
+on the built-in filters, so nothing is subtracted there.
 """
 
 PATCHCORE_VARIANCE = 0.95
 """Share of the memory's variance kept by PatchCore's principal directions, in all efforts but ``faithful``.
 
-20 to 40 % of the directions. Mean image AUROC over eight sets is 0.2 points below that of the published distance, with
-any one set left out 0.1 to 0.2; another seed changes it by 0.4.
+About 20 to 40 % of the directions. Mean image AUROC over eight sets is 0.2 points below that of the published distance,
+with any one set left out 0.1 to 0.2; another seed changes it by 0.4.
 """
 
 SDAS_PLAIN = 0.95
@@ -127,7 +128,7 @@ ANOSEG_QUICK = {"width": 16, "size": 128, "stride": 8, "pairs": 384, "batch": 8}
 """AnoSeg's sizes and training at effort quick, from the same set.
 
 Small images need a small stride: 128 pixels at the published stride of 32 give 4 x 4 vectors, too coarse to localise a
-defect (image AUROC 0.56; 0.69 at a stride of 8).
+defect (image AUROC 0.56; 0.66 at a stride of 8, 0.69 with twice the width).
 """
 REALNET_QUICK = {"network": "light", "pairs": 256, "steps": 400, "batch": 8, "rate": 1e-3}
 """RealNet's training at effort quick, from the same set."""

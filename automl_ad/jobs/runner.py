@@ -32,7 +32,7 @@ def main(root: Path) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata, which do not help users
     with FileLock(folder.lock, timeout=LOCK_PATIENCE_S), _log_lines() as shown:
         status = StatusWriter(folder.status, folder.read_status())
-        stopped = threading.Event()
+        stopped, logged = threading.Event(), list[BaseException]()
 
         def tell(event: Event) -> None:
             if stopped.is_set():  # and yet the work goes on
@@ -41,14 +41,16 @@ def main(root: Path) -> int:
             shown(event)
 
         try:
-            with status.reporting_the_end(), _faults_logged():  # whoever sees the end finds its reason in the log
+            with status.reporting_the_end(), _faults_logged(logged):  # whoever sees the end finds its reason in the log
                 status.open()
                 _listen_to_signals(stopped)
                 _watch(folder.stop_sign)
                 status.result = _perform(folder, tell)
         except KeyboardInterrupt:
             return 130
-        except BaseException:
+        except BaseException as error:
+            if error not in logged:  # what the end could not be written for
+                _log_fault(error)
             return 1
     return 0
 
@@ -117,14 +119,15 @@ def _log_lines() -> Iterator[Listener]:
 
 
 @contextmanager
-def _faults_logged() -> Iterator[None]:
-    """Writes the error that ends the block to the log; an interrupt is none."""
+def _faults_logged(logged: list[BaseException]) -> Iterator[None]:
+    """Writes the error that ends the block to the log, and appends it to ``logged``; an interrupt is none."""
     try:
         yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         _log_fault(error)
+        logged.append(error)
         raise
 
 

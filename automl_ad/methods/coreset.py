@@ -16,7 +16,8 @@ from torch import Tensor
 
 _SEEDS = 8_000
 """Vectors of the first run."""
-_BLOCK = 16_384
+DISTANCE_BLOCK = 16_384
+"""Vectors whose distances to the selection are held at once."""
 
 
 def greedy_k_center(vectors: Tensor, count: int, generator: torch.Generator, candidates: int = 32_000) -> Tensor:
@@ -62,5 +63,6 @@ def _greedy(vectors: Tensor, distances: Tensor, count: int) -> Tensor:
 def _squared_distances(vectors: Tensor, centres: Tensor) -> Tensor:
     """Squared distance [N] of each vector to its nearest centre, in blocks."""
     norms = centres.square().sum(1)
-    parts = [(norms - 2 * block @ centres.T).amin(1) + block.square().sum(1) for block in torch.split(vectors, _BLOCK)]
+    blocks = torch.split(vectors, DISTANCE_BLOCK)
+    parts = [(norms - 2 * block @ centres.T).amin(1) + block.square().sum(1) for block in blocks]
     return torch.cat(parts)

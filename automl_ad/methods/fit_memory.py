@@ -1,12 +1,14 @@
 """What a fit holds in memory: estimated before it begins, so that its data go where there is room for them.
 
 Features of training pairs are computed once and kept for the whole training. They lie on the device where that has room
-for them, else in the host's memory, from where every batch is sent to the device; neither changes a result. Where even
-a batch does not fit, its gradients are accumulated over halves of it.
+for them, else in host memory, from where every batch is sent to the device. Where even a batch does not fit on a GPU,
+its gradients are accumulated over equal parts of it. On a CPU nothing is divided: results must not depend on what else
+runs there.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 
 from automl_ad.errors import NotEnoughMemoryError
 from automl_ad.memory import format_bytes, free_bytes
+
+_log = logging.getLogger(__name__)
 
 DEVICE_SHARE = 0.9
 """Share of a GPU's memory that this program takes at most; the rest is left to the system and to other programs."""
@@ -30,22 +34,31 @@ class FitNeed:
     Attributes:
         fixed: What must lie on the device: weights, their gradients and the optimiser's moments, memory banks, moments
             of features, and the features of the images in work.
-        stored: Training data that are computed once; they may lie in the host's memory.
+        stored: Training data that are computed once; they may lie in host memory.
+        host: What lies in host memory in any case, such as pairs of images.
         example: What one example of a batch adds to a training step.
-        batch: Examples a training step.
-        least: Fewest examples that a batch may be divided into; batch norm needs two.
+        batch: Examples per training step.
+        least: Fewest examples in a part of a batch; batch norm needs two.
     """
 
     fixed: float = 0.0
     stored: float = 0.0
+    host: float = 0.0
     example: float = 0.0
     batch: int = 1
     least: int = 1
 
-    @property
-    def total(self) -> float:
-        """All of it, in one place."""
-        return self.fixed + self.stored + self.batch * self.example
+    def on_device(self, placement: Placement) -> float:
+        """Bytes that it takes on the device of a placement."""
+        held = self.stored if placement.store == placement.device else 0.0
+        held += self.host if placement.device == HOST else 0.0
+        return self.fixed + held + self.example * self.batch / placement.accumulate
+
+    def on_host(self, placement: Placement) -> float:
+        """Bytes that it takes in host memory beside a GPU; 0 where the host is the device."""
+        if placement.device == HOST:
+            return 0.0
+        return self.host + (self.stored if placement.store == HOST else 0.0)
 
 
 @dataclass(frozen=True)
@@ -71,27 +84,29 @@ def place(need: FitNeed, device: torch.device) -> Placement:
         device: Where it trains.
 
     Returns:
-        The first of these that fits: all on the device; training data in the host's memory; batches in ever smaller
-        parts as well.
+        The first of these that fits: all on the device; training data in host memory; on a GPU, the same with batches
+        in ever smaller parts.
 
     Raises:
-        NotEnoughMemoryError: None fits.
+        NotEnoughMemoryError: None fits; the message gives the least that would do.
 
     Example:
         >>> place(FitNeed(fixed=1e6, stored=1e6, example=1e3, batch=16), torch.device("cpu"))
         Placement(device=device(type='cpu'), store=device(type='cpu'), accumulate=1)
     """
-    free = device_free_bytes(device)
-    if free is None or need.total <= free:
-        return Placement(device, device)
-    for placement in _smaller(need, device):
-        held = need.stored if placement.store == device else 0.0
-        if need.fixed + held + need.example * need.batch / placement.accumulate <= free:
-            _require_room_on_host(need, placement)
+    free, beside = device_free_bytes(device), free_bytes()
+    options = list(_options(need, device))
+    for placement in options:
+        there, here = need.on_device(placement), need.on_host(placement)
+        if (free is None or there <= free) and (beside is None or here <= beside):
+            if placement.accumulate > 1:
+                _log.warning(
+                    "Batches of %d do not fit on the GPU; their gradients are accumulated over %d parts.",
+                    need.batch,
+                    placement.accumulate,
+                )
             return placement
-    raise NotEnoughMemoryError(
-        f"The fit needs about {format_bytes(need.total)} of memory, but {format_bytes(free)} {_where(device)} are free."
-    )
+    raise NotEnoughMemoryError(_shortage(need, options, free, beside))
 
 
 def device_free_bytes(device: torch.device) -> float | None:
@@ -163,22 +178,19 @@ def take_rows(stored: Tensor, rows: Tensor, device: torch.device) -> Tensor:
     return stored[rows.to(stored.device)].to(device, non_blocking=True)
 
 
-def _smaller(need: FitNeed, device: torch.device) -> Iterator[Placement]:
-    """Ways to need less on the device than all data and a whole batch at once."""
+def _options(need: FitNeed, device: torch.device) -> Iterator[Placement]:
+    """The placements, each with less on the device than the one before, or as little."""
     parts = 1
-    while need.batch % parts == 0 and need.batch // parts >= need.least:
-        yield Placement(device, HOST, parts)
+    while parts == 1 or (device != HOST and need.batch % parts == 0 and need.batch // parts >= need.least):
+        for store in dict.fromkeys((device, HOST)):
+            yield Placement(device, store, parts)
         parts *= 2
 
 
-def _require_room_on_host(need: FitNeed, placement: Placement) -> None:
-    free = free_bytes()
-    if placement.store != placement.device and free is not None and need.stored > free:
-        raise NotEnoughMemoryError(
-            f"The fit needs about {format_bytes(need.stored)} of memory for its training data, but "
-            f"{format_bytes(free)} are free."
-        )
-
-
-def _where(device: torch.device) -> str:
-    return "on the GPU" if device.type == "cuda" else "on this machine"
+def _shortage(need: FitNeed, options: Sequence[Placement], free: float | None, beside: float | None) -> str:
+    least = min(map(need.on_device, options))
+    if free is not None and least > free:
+        where = "are free" if options[0].device == HOST else "of the GPU's are free"
+        return f"The fit needs about {format_bytes(least)} of memory, but {format_bytes(free)} {where}."
+    data, beside = min(map(need.on_host, options)), beside or 0
+    return f"The fit needs about {format_bytes(data)} of host memory too, but {format_bytes(beside)} are free."

@@ -37,6 +37,11 @@ class Pairs:
         return len(self.clean)
 
 
+def pairs_bytes(count: int, size: tuple[int, int]) -> float:
+    """Bytes of ``count`` pairs of images of ``size`` (height, width), with as much again while they are drawn."""
+    return 2.0 * count * 7 * size[0] * size[1]  # three colours of either image, and a mask
+
+
 class PairSource:
     """Draws training pairs and caches the last ones.
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
-from automl_ad.methods.coreset import greedy_k_center
+from automl_ad.methods.coreset import DISTANCE_BLOCK, greedy_k_center
 from automl_ad.methods.features import FeatureDetector, align, suggest_backbone, suggest_levels
 from automl_ad.methods.fit_memory import FitNeed
 from automl_ad.methods.pairs import PairSource
@@ -233,7 +233,7 @@ class PatchCore(FeatureDetector):
         generator, placement = self._generator(), self._placement(normals)
         vectors = self._patches(normals, generator, placement.store)
         shift, scale = self._standard(vectors)
-        vectors = (vectors - shift) / scale
+        vectors.sub_(shift).div_(scale)
         projection = torch.randn(vectors.shape[1], PROJECTION, generator=generator) / PROJECTION**0.5
         projected = vectors @ projection.to(vectors) if vectors.shape[1] > PROJECTION else vectors
         count = max(self.settings.neighbours + 1, round(self.settings.ratio * len(vectors)))
@@ -255,11 +255,14 @@ class PatchCore(FeatureDetector):
         return torch.cat(parts)
 
     def fit_need(self, images: int, size: tuple[int, int]) -> FitNeed:
-        """See ``Detector.fit_need``: all patches, joined from those of each image, and their projection."""
+        """See ``Detector.fit_need``: all patches, joined from those of each image; projection, memory and distances."""
         counts, strides = self.extractor.backbone.describe(self.settings.levels)
         patches = min(images * (size[0] // min(strides)) * (size[1] // min(strides)), _MAX_PATCHES)
-        need, projected = super().fit_need(images, size), 4.0 * patches * min(PROJECTION, sum(counts))
-        return replace(need, fixed=need.fixed + projected, stored=2 * 4.0 * patches * sum(counts))
+        memory = max(self.settings.neighbours + 1, round(self.settings.ratio * patches))
+        distances = 4.0 * memory * (memory + DISTANCE_BLOCK)
+        projected = 4.0 * patches * min(PROJECTION, sum(counts))
+        need = super().fit_need(images, size)
+        return replace(need, fixed=need.fixed + projected + distances, stored=2 * 4.0 * patches * sum(counts))
 
     def _standard(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         if not self.settings.standardise:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from automl_ad import tuned
 from automl_ad.backbones.base import NO_BACKBONE, backbones_named
-from automl_ad.backbones.zoo import EMBEDDED
+from automl_ad.backbones.names import EMBEDDED
 from automl_ad.selection.ranking import contains_baseline, is_baseline
 from automl_ad.store.records import CandidateRecord
 

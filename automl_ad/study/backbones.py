@@ -12,8 +12,10 @@ from automl_ad.backbones.base import NO_BACKBONE, Backbone, NoBackbone
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.joined import JoinedBackbone
+from automl_ad.backbones.names import EMBEDDED, INSTALLED_NETWORK
+from automl_ad.backbones.packaged import installed_package
 from automl_ad.backbones.weights import has_local_weights, weights_folder
-from automl_ad.backbones.zoo import EMBEDDED, FILTERS_SUFFIX, load_backbone, network_name
+from automl_ad.backbones.zoo import FILTERS_SUFFIX, load_backbone, network_name
 from automl_ad.errors import WeightsError
 from automl_ad.methods.space import BackboneSpace, networks_first
 from automl_ad.study.settings import StudySettings
@@ -61,12 +63,12 @@ class BackboneSet:
 def load_backbones(settings: StudySettings, device: torch.device, cache: FeatureCache) -> BackboneSet:
     """Loads the backbones of a study.
 
-    Those that the user named must be had; those of a preset are left out when they cannot, and the embedded backbone
-    stands in when none can.
+    Those that the user named must be had; those of a preset are left out when they cannot, and the network of every
+    installation and the embedded backbone stand in when none can.
 
     Raises:
         InputError: A named backbone does not exist.
-        WeightsError: A named backbone has no weights; the message names three ways to provide them.
+        WeightsError: A named backbone has no weights; the message names the ways to provide them.
     """
     weights_folder(settings.weights_dir)  # a folder that was named must exist, whatever backbones are wanted
     warnings: list[str] = []
@@ -76,12 +78,18 @@ def load_backbones(settings: StudySettings, device: torch.device, cache: Feature
     found = {name: backbone for name in settings.backbones if (backbone := loaded[name]) is not None}
     missing = [name for name in settings.backbones if name not in found]
     if missing and set(found) <= {EMBEDDED}:
-        found.setdefault(EMBEDDED, load_backbone(EMBEDDED))
+        found = _stand_ins() | found
         warnings.append(
-            f"No weights were found for {', '.join(missing)}: going on with the embedded backbone alone "
+            f"No weights were found for {', '.join(missing)}: going on with {' and '.join(found)} "
             "(better: --weights-dir with <timm name>.safetensors files)."
         )
     return BackboneSet({name: FeatureExtractor(b, device, cache) for name, b in found.items()}, warnings)
+
+
+def _stand_ins() -> dict[str, Backbone]:
+    """What is there without any weights of the user's: the packaged network, unless it was removed, and the filters."""
+    names = [INSTALLED_NETWORK] if installed_package(INSTALLED_NETWORK) is not None else []
+    return {name: load_backbone(name) for name in (*names, EMBEDDED)}
 
 
 def _joined(name: str, loaded: Mapping[str, Backbone | None]) -> Backbone | None:

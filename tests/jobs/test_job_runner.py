@@ -92,6 +92,17 @@ def test_whoever_sees_that_a_job_failed_finds_the_reason_in_its_log(
     assert "Error: There is no such trial." in logged["failed"]
 
 
+def test_an_end_that_cannot_be_written_is_in_the_log(
+    run: Callable[[Work], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise TypeError("not to be written")
+
+    monkeypatch.setattr(StatusWriter, "close", broken)
+    assert run(lambda tell: {}) == 1
+    assert "TypeError: not to be written" in "".join(capsys.readouterr())
+
+
 def test_any_other_error_is_unexpected_and_its_traceback_is_in_the_log(
     run: Callable[[Work], int], folder: JobFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

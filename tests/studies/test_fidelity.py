@@ -18,7 +18,7 @@ from rules import borda, family, mean, prior, ranks, worst_families
 from shared_members import KINDS, regrets, shared
 
 from automl_ad.backbones.base import NO_BACKBONE
-from automl_ad.backbones.zoo import EMBEDDED
+from automl_ad.backbones.names import EMBEDDED
 from automl_ad.errors import StoreError
 
 DRAWS = 200

@@ -37,9 +37,12 @@ def test_a_share_of_a_gpu_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         torch.cuda, "set_per_process_memory_fraction", lambda share, device: limits.append((share, device))
     )
-    assert [resolve_device(name).index for name in ("auto", "cuda:1")] == [0, 1]
-    resolve_device("cpu")
-    assert limits == [(DEVICE_SHARE, torch.device("cuda:0")), (DEVICE_SHARE, torch.device("cuda:1"))]
+    first, second = torch.device("cuda:0"), torch.device("cuda:1")
+    with study_arithmetic():
+        assert [resolve_device(name) for name in ("auto", "cuda", "cuda:1")] == [first, first, second]
+        resolve_device("cpu")
+        assert limits == [(DEVICE_SHARE, first), (DEVICE_SHARE, first), (DEVICE_SHARE, second)]
+    assert set(limits[3:]) == {(1.0, first), (1.0, second)}
 
 
 def denormal() -> float:
@@ -82,7 +85,6 @@ def test_float32_is_no_tf32_inside_and_as_it_was_afterwards(products: bool) -> N
 
 NEWER_NAMES = """
 import torch
-from automl_ad.methods.fit_memory import DEVICE_SHARE
 from automl_ad.study.machine import full_float32
 conv = torch.backends.cudnn.conv
 conv.fp32_precision = "tf32"

@@ -16,7 +16,7 @@ from automl_ad.data.fingerprint import pixel_hash
 from automl_ad.synthesis.sdas import synthesiser
 from automl_ad.synthesis.sdas.denoiser import position_channels
 from automl_ad.synthesis.sdas.encoding import Encoding
-from automl_ad.synthesis.sdas.pool import ImagePool
+from automl_ad.synthesis.sdas.pool import ImagePool, Request
 from automl_ad.synthesis.sdas.scale import StrengthScale
 from automl_ad.synthesis.sdas.synthesiser import OutOfTimeError, Sampler, Sdas, as_planes, batch_on
 from automl_ad.training import Budget
@@ -211,6 +211,21 @@ class TestSdas:
         told.clear()
         sdas.fill_pool(list(BASES), [0.1] * 5)
         assert told == [(4, 5), (5, 5)]
+        told.clear()
+        sdas.fill_pool(list(BASES), [0.1] * 5)
+        assert told == []
+
+    def test_a_pool_whose_last_images_are_there_is_told_to_be_complete(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[tuple[int, int]] = []
+        sdas = sdas_of(tmp_path, Scripted().load, progress=lambda done, total: told.append((done, total)))
+        by_hash = sorted(BASES, key=lambda base: Request(base, 0.1).key)
+        sdas.synthesise(by_hash[2:], [0.1] * 3)
+        told.clear()
+        monkeypatch.setattr(synthesiser, "_AT_ONCE", 2)
+        sdas.fill_pool(list(BASES), [0.1] * 5)
+        assert told == [(2, 5), (5, 5)]
 
     def test_a_second_call_makes_nothing(self, tmp_path: Path) -> None:
         scripted = Scripted()

@@ -19,7 +19,7 @@ from automl_ad.methods.anoseg.samples import Samples
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.fit_memory import FitNeed, activation_bytes, weights_bytes
-from automl_ad.methods.pairs import PairSource
+from automl_ad.methods.pairs import PairSource, pairs_bytes
 from automl_ad.methods.space import Effort, Space
 from automl_ad.synthesis.sources import Recipe
 from automl_ad.training import Budget, Report, TrainingPlan, train
@@ -155,8 +155,10 @@ class AnoSeg(FeatureDetector):
             need,
             fixed=need.fixed + weights_bytes(head),
             stored=7.0 * settings.pairs * settings.size**2,
+            host=pairs_bytes(settings.pairs, size),
             example=example,
             batch=settings.batch,
+            least=2,
         )
 
     def _seeded_head(self) -> AnoSegHead:

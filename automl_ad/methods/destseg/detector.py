@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from automl_ad.backbones.zoo import EMBEDDED
+from automl_ad.backbones.names import EMBEDDED
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.destseg.head import DeStSegHead, unit_vectors
@@ -26,11 +26,11 @@ from automl_ad.methods.destseg.training import (
 )
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_levels
 from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, store_half, weights_bytes
-from automl_ad.methods.pairs import Pairs, PairSource
+from automl_ad.methods.pairs import Pairs, PairSource, pairs_bytes
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.methods.synthetic_training import FAMILIES, SyntheticTrainingSettings, suggest_strength
 from automl_ad.training import Budget, Report, TrainingPlan, train
-from automl_ad.tuned import DESTSEG_IN_FAMILY_BIAS, DESTSEG_QUICK, DESTSEG_SHORT
+from automl_ad.tuned import DESTSEG_BIAS, DESTSEG_QUICK, DESTSEG_SHORT
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -99,7 +99,7 @@ class DeStSegSettings(SyntheticTrainingSettings):
     @property
     def advantage(self) -> float:
         """See ``DetectorSettings.advantage``: training on one kind of synthetic anomaly helps with all others."""
-        return 0.0 if self.backbone == EMBEDDED else DESTSEG_IN_FAMILY_BIAS
+        return 0.0 if self.backbone == EMBEDDED else DESTSEG_BIAS
 
     @property
     def student_plan(self) -> TrainingPlan:
@@ -157,7 +157,8 @@ class DeStSeg(FeatureDetector):
                 return distillation_loss(head.student(seen, [shape[1:] for shape in shapes]), targets)
 
             one = [torch.empty(1, *shape) for shape in shapes]
-            products = head.products([*one, torch.empty(1, 3, *size)])
+            products = head.eval().products([*one, torch.empty(1, 3, *size)])
+            head.train()
 
             def of_segmentation(examples: int) -> Tensor:
                 seen = products.detach().expand(examples, -1, -1, -1).clone()
@@ -166,11 +167,12 @@ class DeStSeg(FeatureDetector):
             example = max(activation_bytes(of_student), activation_bytes(of_segmentation))
         share = self.settings.normal_share
         first = self.settings.pairs * (3 * size[0] * size[1] + 2.0 * sum(math.prod(shape) for shape in shapes))
-        second = self.settings.pairs / (1 - share) * 2.0 * products.numel()
+        second = self.settings.pairs / (1 - share) * (2.0 * products.numel() + 4.0 * size[0] * size[1])
         return replace(
             need,
             fixed=need.fixed + weights_bytes(head),
             stored=max(first, second),
+            host=pairs_bytes(self.settings.pairs, size),
             example=example,
             batch=self.settings.batch,
             least=2,

@@ -101,7 +101,7 @@ class Dfr(FeatureDetector):
         channels = sum(self.extractor.backbone.describe(self.settings.levels)[0])
         if self.settings.model == "image_pca":  # joined from those of each batch, and centred
             return replace(need, fixed=need.fixed + 3 * 4.0 * images * channels * rows * columns)
-        products = 3 * 4.0 * channels**2 + 2 * 4.0 * BATCH * channels * rows * columns
+        products = 3 * 4.0 * channels**2 + 2 * 4.0 * channels * max(BATCH * rows * columns, _BLOCK)
         if self.settings.model == "pca":
             return replace(need, fixed=need.fixed + products)
         grid = torch.tensor([rows, columns])

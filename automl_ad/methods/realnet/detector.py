@@ -15,7 +15,7 @@ from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_families, suggest_levels
 from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, store_half, weights_bytes
-from automl_ad.methods.pairs import Pairs, PairSource
+from automl_ad.methods.pairs import Pairs, PairSource, pairs_bytes
 from automl_ad.methods.realnet.head import Network, RealNetHead
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode
 from automl_ad.methods.realnet.training import Batch, FeaturePairs, joint_loss
@@ -157,8 +157,10 @@ class RealNet(FeatureDetector):
             need,
             fixed=need.fixed + weights_bytes(head),
             stored=self.settings.pairs * pair,
+            host=pairs_bytes(self.settings.pairs, size),
             example=example,
             batch=self.settings.batch,
+            least=2,
         )
 
     def _feature_pairs(self, pairs: Pairs, placement: Placement) -> FeaturePairs:

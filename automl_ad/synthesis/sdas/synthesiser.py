@@ -177,16 +177,12 @@ class Sdas:
             StoreError: The pool cannot be written.
         """
         requests = self._requests(images, strengths)
+        progress = _WholeProgress(self._progress, len(requests))
         for start in range(0, len(requests), _AT_ONCE):  # thousands, of which only the disk holds all
-            progress = partial(self._tell, start, len(requests))
-            self._pool.get(requests[start : start + _AT_ONCE], self._generate, self._batch, progress)
+            part = requests[start : start + _AT_ONCE]
+            self._pool.get(part, self._generate, self._batch, progress.of_part(start + len(part)))
+        progress.close()
         return self._pool
-
-    def _tell(self, before: int, count: int, done: int, total: int) -> None:
-        """Tells of a part of a pool as of the whole; what it need not make counts as done."""
-        if self._progress is not None:
-            there = min(_AT_ONCE, count - before) - total
-            self._progress(before + there + done, count)
 
     def synthesise(self, images: Sequence[Image], strengths: Sequence[float]) -> list[Image]:
         """One synthetic image for each image and strength, from the pool if available.
@@ -214,6 +210,34 @@ class Sdas:
         if self._budget.spent:
             raise OutOfTimeError("its images could not be computed within its share of the time budget")
         return self._sampler()(bases, [self.added_variance(strength) for strength in strengths], seeds)
+
+
+class _WholeProgress:
+    """Tells of the parts of a pool as of the whole; images that are there already count as done.
+
+    Args:
+        told: Called with the number done and the number of all; None if nobody listens.
+        count: The number of all.
+    """
+
+    def __init__(self, told: ProgressCallback | None, count: int) -> None:
+        self._told = told
+        self._count = count
+        self._latest: int | None = None
+
+    def of_part(self, end: int) -> ProgressCallback:
+        """The progress of a part that ends at place ``end``; it is told how many are made of how many that lacked."""
+        return partial(self._tell, end)
+
+    def close(self) -> None:
+        """Tells that all are done, if anything was told and the last parts lacked nothing."""
+        if self._latest is not None and self._latest < self._count:
+            self._tell(self._count, 0, 0)
+
+    def _tell(self, end: int, done: int, lacking: int) -> None:
+        self._latest = end - lacking + done
+        if self._told is not None:
+            self._told(self._latest, self._count)
 
 
 def as_planes(images: Image) -> Tensor:
