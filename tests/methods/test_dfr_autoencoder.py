@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from automl_ad.methods.dfr import Dfr
 from automl_ad.methods.dfr.autoencoder import AutoencoderHead, Form
+from automl_ad.methods.fit_memory import HOST
 from automl_ad.training import Budget, Report, TrainingPlan, ignore_progress, train
 
 CHANNELS, LATENT = 10, 3
@@ -198,5 +199,5 @@ def test_variance_sets_the_latent_size() -> None:
 def test_vectors_are_shared_equally_among_the_images() -> None:
     features = torch.arange(8.0)[:, None, None, None].expand(8, 2, 4, 4).contiguous()
     detector = on_table(Dfr, [features], model="autoencoder", stride=1, vectors=40)
-    sample = detector._sample(table_images(range(8), (4, 4)), (4, 4), torch.Generator())
+    sample = detector._sample(table_images(range(8), (4, 4)), (4, 4), HOST, torch.Generator())
     assert sample[:, 0].tolist() == [float(i) for i in range(8) for _ in range(5)]
