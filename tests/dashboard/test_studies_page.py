@@ -63,7 +63,7 @@ def test_the_demo_draws_parts_and_fills_the_form_in(workspace: Path, started: li
     assert "2 minutes and 12 trials at most, whatever the preset says" in _text(app)
     _press(app, "Start the search")
     assert started[0]["study"] == "demo"
-    assert started[0]["settings"].backbones == ("embedded",)
+    assert started[0]["settings"].backbones == ("tf_efficientnet_lite0", "embedded")
     assert (started[0]["settings"].trials, started[0]["settings"].time_budget) == (12, 120)
 
 
