@@ -13,12 +13,14 @@ from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.extractor import FeatureExtractor
 from automl_ad.backbones.joined import JoinedBackbone
 from automl_ad.backbones.names import EMBEDDED, INSTALLED_NETWORK
-from automl_ad.backbones.packaged import installed_package
 from automl_ad.backbones.weights import has_local_weights, weights_folder
 from automl_ad.backbones.zoo import FILTERS_SUFFIX, load_backbone, network_name
 from automl_ad.errors import WeightsError
 from automl_ad.methods.space import BackboneSpace, networks_first
 from automl_ad.study.settings import StudySettings
+
+_STAND_INS = (INSTALLED_NETWORK, EMBEDDED)
+"""What stands in for the backbones of a preset where none of their weights can be had."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,15 @@ def load_backbones(settings: StudySettings, device: torch.device, cache: Feature
     found = {name: backbone for name in settings.backbones if (backbone := loaded[name]) is not None}
     missing = [name for name in settings.backbones if name not in found]
     if missing and set(found) <= {EMBEDDED}:
-        found = _stand_ins() | found
+        # The network of every installation, unless its package was removed or is damaged, and the filters.
+        untried = {name: _load(name, settings, warnings) for name in _STAND_INS if name not in loaded}
+        loaded |= untried
+        found = {name: backbone for name in _STAND_INS if (backbone := loaded[name]) is not None}
         warnings.append(
             f"No weights were found for {', '.join(missing)}: going on with {' and '.join(found)} "
             "(better: --weights-dir with <timm name>.safetensors files)."
         )
     return BackboneSet({name: FeatureExtractor(b, device, cache) for name, b in found.items()}, warnings)
-
-
-def _stand_ins() -> dict[str, Backbone]:
-    """What is there without any weights of the user's: the packaged network, unless it was removed, and the filters."""
-    names = [INSTALLED_NETWORK] if installed_package(INSTALLED_NETWORK) is not None else []
-    return {name: load_backbone(name) for name in (*names, EMBEDDED)}
 
 
 def _joined(name: str, loaded: Mapping[str, Backbone | None]) -> Backbone | None:

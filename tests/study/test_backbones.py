@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from automl_ad.backbones import weights as weights_module
 from automl_ad.backbones.cache import FeatureCache
 from automl_ad.backbones.joined import JoinedBackbone
+from automl_ad.backbones.names import EMBEDDED, INSTALLED_NETWORK
+from automl_ad.backbones.packaged import PACKAGES
 from automl_ad.errors import InputError
 from automl_ad.methods.base import FeatureSpec
 from automl_ad.study import backbones as backbones_module
@@ -99,3 +103,43 @@ def test_a_network_that_is_read_twice_counts_once(weights: Path) -> None:
     )
     megabytes: Any = size_mb
     assert megabytes(together) == megabytes(single) > megabytes(SimpleNamespace(state=state, feature_specs=())) == 1.0
+
+
+def preset_backbones(folder: Path, *names: str) -> BackboneSet:
+    """Those of a preset, on a machine without a hub."""
+    settings = StudySettings(images=folder, backbones=names, weights_dir=folder)
+    return load_backbones(settings, torch.device("cpu"), FeatureCache(folder / "cache"))
+
+
+@pytest.fixture
+def without_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_module, "_hub_file", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("without_hub")
+@pytest.mark.parametrize("names", [("resnet50",), ("resnet50", "embedded")])
+def test_the_installed_network_stands_in_where_a_preset_has_no_weights(tmp_path: Path, names: tuple[str, ...]) -> None:
+    found = preset_backbones(tmp_path, *names)
+    assert list(found.extractors) == [INSTALLED_NETWORK, EMBEDDED]
+    assert found.baseline is found.extractors[INSTALLED_NETWORK]
+    (warning,) = found.warnings
+    assert "No weights were found for resnet50: going on with tf_efficientnet_lite0 and embedded" in warning
+
+
+@pytest.mark.usefixtures("without_hub")
+@pytest.mark.parametrize("names", [("resnet50",), (INSTALLED_NETWORK, "resnet50", "embedded"), (INSTALLED_NETWORK,)])
+def test_a_damaged_package_leaves_the_filters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    other = replace(PACKAGES[INSTALLED_NETWORK], sha256="0" * 64)
+    monkeypatch.setitem(PACKAGES, INSTALLED_NETWORK, other)
+    found = preset_backbones(tmp_path, *names)
+    assert list(found.extractors) == [EMBEDDED]
+    assert "Left out: " in found.warnings[0]
+    assert "is not the file that this version knows" in found.warnings[0]
+    assert "going on with embedded" in found.warnings[1]
+
+
+@pytest.mark.usefixtures("without_hub")
+def test_what_a_preset_has_no_weights_for_is_left_out(weights: Path) -> None:
+    assert list(preset_backbones(weights, "resnet50", "resnet18", "embedded").extractors) == ["resnet18", "embedded"]
