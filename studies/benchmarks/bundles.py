@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from image_sets import LabelledSet, fit_alone, methods_parser_of, published, table_of, walk
+from image_sets import LabelledSet, fit_alone, methods_parser_of, opened, published, table_of, walk
 from torch import Tensor, nn
 
 from automl_ad.backbones.base import Backbone
-from automl_ad.backbones.zoo import load_backbone
 from automl_ad.bundle.onnx_export import BATCH, export_graph, run_graph, session_of
 from automl_ad.bundle.parity import compare
 from automl_ad.bundle.precision import PRECISIONS, converted
@@ -39,10 +38,7 @@ TURNS, UNCOUNTED, RUNS = 6, 2, 4
 
 def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Fits, exports and compares every method on one set."""
-    torch.set_num_threads(arguments.threads)
-    torch.set_flush_denormal(True)
-    images = LabelledSet(dataset, arguments.side)
-    backbone = load_backbone(arguments.backbone, arguments.weights_dir)
+    images, backbone = opened(dataset, arguments)
     rows = []
     for method in arguments.methods.split(","):
         for detector in published(method, backbone, arguments.effort, arguments.seed):

@@ -21,11 +21,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from image_sets import LabelledSet, fit_alone, methods_parser_of, published, table_of, walk
+from image_sets import LabelledSet, fit_alone, methods_parser_of, opened, published, table_of, walk
 from methods import USUAL
 
 from automl_ad.backbones.cache import FeatureCache
-from automl_ad.backbones.zoo import load_backbone
 from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.study.machine import PeakMemory
@@ -39,10 +38,7 @@ POINTS = 10
 
 def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains and judges every method on one set."""
-    torch.set_num_threads(arguments.threads)
-    torch.set_flush_denormal(True)
-    images = LabelledSet(dataset, arguments.side)
-    backbone = load_backbone(arguments.backbone, arguments.weights_dir)
+    images, backbone = opened(dataset, arguments)
     rows = []
     for method in arguments.methods.split(","):
         detector = next(published(method, backbone, "faithful", arguments.seed))

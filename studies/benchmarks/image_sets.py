@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from automl_ad.backbones.base import NO_BACKBONE, Backbone, NoBackbone
 from automl_ad.backbones.extractor import FeatureExtractor
+from automl_ad.backbones.zoo import load_backbone
 from automl_ad.data.folder import find_images
 from automl_ad.data.image_set import ImageSet
 from automl_ad.data.labelled_sets import labelled_images
@@ -109,6 +111,13 @@ class LabelledSet:
             return {}
         found = pixel_metrics(resize_maps(maps[self.marked], self.test.size), self.masks[self.marked])
         return {"pixel_auroc": found.auroc, "pixel_ap": found.ap, "aupro": found.aupro}
+
+
+def opened(dataset: Path, arguments: argparse.Namespace) -> tuple[LabelledSet, Backbone]:
+    """A set and the backbone, by the arguments of ``methods_parser_of``; torch computes as in a study from now on."""
+    torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)
+    return LabelledSet(dataset, arguments.side), load_backbone(arguments.backbone, arguments.weights_dir)
 
 
 def fit_alone(

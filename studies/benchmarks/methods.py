@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_sets import LabelledSet, fit_alone, methods_parser_of, published, table_of, walk
+from image_sets import LabelledSet, fit_alone, methods_parser_of, opened, published, table_of, walk
 
-from automl_ad.backbones.zoo import load_backbone
 from automl_ad.evaluation.aggregation import AGGREGATIONS, ScoreAggregation
 from automl_ad.methods.features import FeatureDetector
 from automl_ad.study.machine import PeakMemory
@@ -38,10 +37,7 @@ FRACTIONS = (0.00002, 0.0001, 0.0003, 0.001, 0.0015, 0.003, 0.01, 0.02, 0.05, 0.
 
 def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Fits and judges every method on one set."""
-    torch.set_num_threads(arguments.threads)
-    torch.set_flush_denormal(True)
-    images = LabelledSet(dataset, arguments.side)
-    backbone = load_backbone(arguments.backbone, arguments.weights_dir)
+    images, backbone = opened(dataset, arguments)
     rows = []
     for method in arguments.methods.split(","):
         for detector in published(method, backbone, arguments.effort, arguments.seed):

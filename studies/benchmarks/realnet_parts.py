@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from image_sets import LabelledSet, parser_of, published, table_of, walk
+from image_sets import LabelledSet, opened, parser_of, published, table_of, walk
 
 from automl_ad.backbones.base import Backbone
-from automl_ad.backbones.zoo import load_backbone
 from automl_ad.data.image_set import ImageSet
 from automl_ad.evaluation.aggregation import AGGREGATIONS
 from automl_ad.evaluation.metrics import resize_maps
@@ -43,10 +42,7 @@ GOOD_ABOVE = 0.05
 
 def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Both comparisons on one set."""
-    torch.set_num_threads(arguments.threads)
-    torch.set_flush_denormal(True)
-    images = LabelledSet(dataset, arguments.side)
-    backbone = load_backbone(arguments.backbone, arguments.weights_dir)
+    images, backbone = opened(dataset, arguments)
     context = Context(images.normals.hwc, Foreground.fit(images.normals.hwc))
     source = TextureSource(context, (0.2, 1.0))
     selected = [_channels(images, backbone, source, seed) for seed in range(arguments.seeds)]
