@@ -247,6 +247,24 @@ class TestFindingTheScale:
         result = run_gate(list(flat(BASES)), draw, None, flat(BASES), Foreground(), Blind(), 0)
         assert result.scale == StrengthScale(full=0.64)  # moves it by 32 levels
 
+    @pytest.mark.parametrize(("best", "fault"), [(0.89, True), (0.91, False)])
+    def test_what_the_reference_hardly_detects_at_strength_1_is_not_used(self, best: float, fault: bool) -> None:
+        """The scale ends at a change of 32 levels before 95 % is reached."""
+
+        def draw(s: float) -> list[Image]:
+            return list(flat(BASES, LEVEL + round(40 * s**0.5)))
+
+        class Weak(ReferenceDetector):
+            def detectability(self, images: ImageSet) -> float:
+                return min(best, 0.5 + (int(images.pixels.max()) - LEVEL) * (best - 0.5) / 32)
+
+        result = run_gate(list(flat(BASES)), draw, None, flat(BASES), Foreground(), Weak(), 0)
+        assert result.scale == StrengthScale(full=0.64)
+        sentence = "even its strongest anomalies are hardly detected (reference image AUROC 0.89, needed: 0.9)"
+        assert result.fault == (sentence if fault else None)
+        fixed = run_gate(list(flat(BASES)), draw, result.scale, flat(BASES), Foreground(), Weak(), 0)
+        assert fixed.fault is None  # as the published model's
+
     def test_the_change_of_the_product_by_hand(self) -> None:
         bases, images = flat(2, 10), flat(2, 10)
         bases[:, 16:48, 16:48] = images[:, 16:48, 16:48] = LEVEL

@@ -20,7 +20,7 @@ from automl_ad.synthesis.foreground import Foreground
 from automl_ad.synthesis.perlin import perlin_mask
 from automl_ad.synthesis.sdas.local import local_anomaly
 from automl_ad.synthesis.sdas.scale import StrengthScale, find_full
-from automl_ad.tuned import SDAS_LARGEST_CHANGE, SDAS_MAX_DISTANCE, SDAS_PLAIN
+from automl_ad.tuned import SDAS_LARGEST_CHANGE, SDAS_MAX_DISTANCE, SDAS_PLAIN, SDAS_VISIBLE
 
 Image = npt.NDArray[np.uint8]
 STRENGTHS = (0.125, 0.25, 0.5, 1.0)
@@ -112,7 +112,8 @@ def run_gate(
     found = scale or StrengthScale(find_full(is_plain))
     images = {strength: drawn(found.added_variance(strength)) for strength in STRENGTHS}
     table = detectability_table(images, list(bases), foreground, reference, OPACITIES, seed)
-    return GateResult(distance, found, table, images, _fault(distance, table))
+    fault = _fault(distance, table) or (_invisibility(table) if scale is None else None)
+    return GateResult(distance, found, table, images, fault)
 
 
 def detectability_table(
@@ -165,6 +166,20 @@ def _fault(distance: float, table: Mapping[tuple[float, float], float]) -> str |
     if not _rises(faint, opaque):
         return f"its anomalies are found no more easily when opaque ({faint:.2f}, {opaque:.2f})"
     return None
+
+
+def _invisibility(table: Mapping[tuple[float, float], float]) -> str | None:
+    """Of a scale that was found: it ended at the largest change before the reference detector saw anything.
+
+    Candidates would be ranked by anomalies that the severities cannot be calibrated for.
+    """
+    strongest = table[STRENGTHS[-1], 1.0]
+    if strongest >= SDAS_VISIBLE:
+        return None
+    return (
+        f"even its strongest anomalies are hardly detected (reference image AUROC {strongest:.2f}, needed: "
+        f"{SDAS_VISIBLE:g})"
+    )
 
 
 def _rises(low: float, high: float) -> bool:
