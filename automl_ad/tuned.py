@@ -58,15 +58,16 @@ FILTER_ENSEMBLE_LEAD = (0.0, 0.0, 0.054)
 IMAGE_NOISE = 0.2
 """Variance of what a defect does to one candidate beside others, as a share of m (1 - m) at a mean placement m.
 
-It stands in for images that are too few to tell. By set 0.07 to 0.22; near the upper end, as too small a value
-overrates a few defects. The effect of leaving a set out was not measured.
+It stands in for images that are too few to tell. By set 0.07 to 0.22. On other studies of eight sets 0.19 on average
+and, with any one set left out, 0.18 to 0.20 (docs/benchmarks.md#placements-of-defects).
 """
 IMAGE_NOISE_WEIGHT = 2.0
 """How many images that guess is worth. Set, not estimated."""
 NORMALS_NOISE = 0.02
 """Standard deviation, between candidates, of what other good images would make of the same defects.
 
-By set 0.01 to 0.03. However many the defects, those that they are placed among are a sample, too, and not tomorrow's.
+By set 0.01 to 0.03; on other studies of eight sets 0.021 and, with any one set left out, 0.018 to 0.023. However many the
+defects, those that they are placed among are a sample, too, and not tomorrow's.
 """
 
 DESTSEG_BIAS = 0.09
