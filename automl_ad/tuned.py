@@ -66,8 +66,8 @@ IMAGE_NOISE_WEIGHT = 2.0
 NORMALS_NOISE = 0.02
 """Standard deviation, between candidates, of what other good images would make of the same defects.
 
-By set 0.01 to 0.03; on other studies of eight sets 0.021 and, with any one set left out, 0.018 to 0.023. However many the
-defects, those that they are placed among are a sample, too, and not tomorrow's.
+By set 0.01 to 0.03; on other studies of eight sets 0.021 and, with any one set left out, 0.018 to 0.023. However many
+the defects, those that they are placed among are a sample, too, and not tomorrow's.
 """
 
 DESTSEG_BIAS = 0.09
