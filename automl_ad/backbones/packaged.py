@@ -33,6 +33,11 @@ class Package:
     sha256: str
 
     @property
+    def origin(self) -> str:
+        """What reports call it."""
+        return f"package {self.distribution}"
+
+    @property
     def path(self) -> Path | None:
         """Where the file lies; None if the package is not installed. Nothing of the package is run."""
         spec = find_spec(self.module)
@@ -95,16 +100,15 @@ def read_package(name: str) -> Packaged | None:
     Raises:
         WeightsError: The package is there, but its file is missing, altered or of another version.
     """
-    package = installed_package(name)
-    if package is None or package.path is None:
+    package = package_of(name)
+    if package is None or (path := package.path) is None:
         return None
-    path = package.path
     content = _verified(package, path)
     try:
         stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise _unusable(package, path, "cannot be read") from error
-    return Packaged(_in_timms_names(name, list(stored.values())), package.sha256, f"package {package.distribution}")
+    return Packaged(_in_timms_names(name, list(stored.values())), package.sha256, package.origin)
 
 
 def _verified(package: Package, path: Path) -> bytes:

@@ -109,7 +109,7 @@ def installed_source(name: str) -> str | None:
     """What has the weights of ``name`` on this machine beside a folder of weights, for people; None for nothing."""
     package = installed_package(name)
     if package is not None:
-        return f"package {package.distribution}"
+        return package.origin
     return "hub cache" if _hub_file(name, local_only=True) is not None else None
 
 

@@ -48,6 +48,13 @@ class FitNeed:
     batch: int = 1
     least: int = 1
 
+    def with_training(
+        self, model: nn.Module, *, example: float, batch: int, stored: float, host: float = 0.0
+    ) -> FitNeed:
+        """This need and that of a training with Adam, whose networks contain batch norm; see the attributes."""
+        fixed = self.fixed + weights_bytes(model)
+        return FitNeed(fixed=fixed, stored=stored, host=host, example=example, batch=batch, least=2)
+
     def on_device(self, placement: Placement) -> float:
         """Bytes that it takes on the device of a placement."""
         held = self.stored if placement.store == placement.device else 0.0

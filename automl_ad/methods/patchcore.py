@@ -236,8 +236,7 @@ class PatchCore(FeatureDetector):
         vectors.sub_(shift).div_(scale)
         projection = torch.randn(vectors.shape[1], PROJECTION, generator=generator) / PROJECTION**0.5
         projected = vectors @ projection.to(vectors) if vectors.shape[1] > PROJECTION else vectors
-        count = max(self.settings.neighbours + 1, round(self.settings.ratio * len(vectors)))
-        chosen = greedy_k_center(projected.to(placement.device), count, generator)
+        chosen = greedy_k_center(projected.to(placement.device), self._memory_size(len(vectors)), generator)
         memory, shift, scale = (
             found.to(placement.device) for found in (vectors[chosen.to(vectors.device)], shift, scale)
         )
@@ -258,11 +257,14 @@ class PatchCore(FeatureDetector):
         """See ``Detector.fit_need``: all patches, joined from those of each image; projection, memory and distances."""
         counts, strides = self.extractor.backbone.describe(self.settings.levels)
         patches = min(images * (size[0] // min(strides)) * (size[1] // min(strides)), _MAX_PATCHES)
-        memory = max(self.settings.neighbours + 1, round(self.settings.ratio * patches))
+        memory = self._memory_size(patches)
         distances = 4.0 * memory * (memory + DISTANCE_BLOCK)
         projected = 4.0 * patches * min(PROJECTION, sum(counts))
         need = super().fit_need(images, size)
         return replace(need, fixed=need.fixed + projected + distances, stored=2 * 4.0 * patches * sum(counts))
+
+    def _memory_size(self, patches: int) -> int:
+        return max(self.settings.neighbours + 1, round(self.settings.ratio * patches))
 
     def _standard(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         if not self.settings.standardise:

@@ -81,8 +81,7 @@ def load_backbones(settings: StudySettings, device: torch.device, cache: Feature
     missing = [name for name in settings.backbones if name not in found]
     if missing and set(found) <= {EMBEDDED}:
         # The network of every installation, unless its package was removed or is damaged, and the filters.
-        untried = {name: _load(name, settings, warnings) for name in _STAND_INS if name not in loaded}
-        loaded |= untried
+        loaded |= {name: _load(name, settings, warnings) for name in _STAND_INS if name not in loaded}
         found = {name: backbone for name in _STAND_INS if (backbone := loaded[name]) is not None}
         warnings.append(
             f"No weights were found for {', '.join(missing)}: going on with {' and '.join(found)} "

@@ -26,6 +26,8 @@ from automl_ad.methods.features import FeatureDetector
 from automl_ad.methods.names import METHODS
 from automl_ad.methods.registry import detector_class
 from automl_ad.methods.space import BackboneSpace, Effort, Space
+from automl_ad.store.artifacts import load_arrays
+from automl_ad.study.study import Study
 from automl_ad.study.training_anomalies import TrainingAnomalies
 from automl_ad.synthesis.sdas.source import SeededPool
 from automl_ad.training import Budget, Report, ignore_progress
@@ -111,6 +113,12 @@ class LabelledSet:
             return {}
         found = pixel_metrics(resize_maps(maps[self.marked], self.test.size), self.masks[self.marked])
         return {"pixel_auroc": found.auroc, "pixel_ap": found.ap, "aupro": found.aupro}
+
+
+def assessed(study: Study) -> list[tuple[Path, dict[str, Any]]]:
+    """Folder and scores by rule, on the labelled images, of every finished trial of an assessed study."""
+    folders = [study.folder.trial(row.number) for row in study.trials() if row.state == "complete"]
+    return [(folder, load_arrays(next(folder.glob("assessed_*.npz")))) for folder in folders]
 
 
 def opened(dataset: Path, arguments: argparse.Namespace) -> tuple[LabelledSet, Backbone]:

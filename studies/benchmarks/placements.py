@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from image_sets import parser_of, table_of, walk
+from image_sets import assessed, parser_of, table_of, walk
 
 from automl_ad.data.labelled_sets import labelled_images
 from automl_ad.selection.few_defects import placements
-from automl_ad.store.artifacts import load_arrays
 from automl_ad.study.study import Study
 
 RULE = "max"
@@ -31,9 +30,7 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Both numbers of one set."""
     study = Study.open(dataset.name, workspace=arguments.workspace)
     labels = np.array([image.anomalous for image in labelled_images(dataset)])
-    finished = [study.folder.trial(row.number) for row in study.trials() if row.state == "complete"]
-    files = [file for folder in finished for file in folder.glob("assessed_*.npz")]
-    scores = np.stack([load_arrays(file)[RULE] for file in files])
+    scores = np.stack([by_rule[RULE] for _, by_rule in assessed(study)])
     good, bad = scores[:, ~labels], scores[:, labels]
     return {"set": dataset.name, "candidates": len(scores)} | {
         "image_noise": _image_noise(np.stack(list(map(placements, good, bad)))),

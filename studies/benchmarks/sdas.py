@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_sets import parser_of, table_of, walk
+from image_sets import assessed, parser_of, table_of, walk
 
 import automl_ad
 from automl_ad.data.labelled_sets import labelled_images
@@ -27,7 +27,7 @@ from automl_ad.evaluation.cells import cell_family
 from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.formatting import percent
-from automl_ad.store.artifacts import load_arrays, read_json
+from automl_ad.store.artifacts import read_json
 from automl_ad.study.machine import resolve_device
 from automl_ad.study.study import Study
 from automl_ad.study.suites import draw_study_data, prepare_sdas, study_panel
@@ -123,17 +123,13 @@ def choices(study: Study, dataset: Path) -> dict[str, Any]:
     labels = np.array([image.anomalous for image in labelled_images(dataset)])
     proxies: dict[str, list[float]] = {name: [] for name in FAMILIES}
     real: list[float] = []
-    for row in study.trials():
-        if row.state != "complete":
-            continue
-        folder = study.folder.trial(row.number)
+    for folder, by_rule in assessed(study):
         scores = SuiteScores.load(folder / "scores.npz")
-        assessed = load_arrays(next(folder.glob("assessed_*.npz")))
         for rule in AGGREGATIONS:
             cells = scores.cells(data.proxy, rule.name)
             for name, wanted in FAMILIES.items():
                 proxies[name].append(_mean_of(cells, wanted))
-            real.append(image_auroc(assessed[rule.name], labels))
+            real.append(image_auroc(by_rule[rule.name], labels))
     chosen = {name: real[int(np.argmax(values))] for name, values in proxies.items() if np.isfinite(values).all()}
     return chosen | {"best": max(real), "random": float(np.mean(real)), "candidates": len(real)}
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from image_sets import parser_of, table_of, walk
+from image_sets import assessed, parser_of, table_of, walk
 
 from automl_ad.data.labelled_sets import labelled_images
 from automl_ad.data.study_images import read_study_images
@@ -23,7 +23,6 @@ from automl_ad.evaluation.metrics import image_auroc
 from automl_ad.evaluation.suite_scores import SuiteScores
 from automl_ad.formatting import percent
 from automl_ad.selection import ranking
-from automl_ad.store.artifacts import load_arrays
 from automl_ad.study.study import Study
 from automl_ad.study.suites import draw_study_data
 
@@ -37,11 +36,9 @@ def run_set(dataset: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     data = draw_study_data(study.settings, read_study_images(study.settings), study.folder, torch.device("cpu"))
     labels = np.array([image.anomalous for image in labelled_images(dataset)])
     table, real = [], []
-    for row in study.trials():
-        if row.state == "complete":
-            folder = study.folder.trial(row.number)
-            table.append(list(SuiteScores.load(folder / "scores.npz").cells(data.proxy, RULE).values()))
-            real.append(image_auroc(load_arrays(next(folder.glob("assessed_*.npz")))[RULE], labels))
+    for folder, by_rule in assessed(study):
+        table.append(list(SuiteScores.load(folder / "scores.npz").cells(data.proxy, RULE).values()))
+        real.append(image_auroc(by_rule[RULE], labels))
     return {"set": dataset.name, "first": [_first(np.array(table), real, share) for share in SHARES]} | {
         "best": max(real),
         "mean": float(np.mean(real)),

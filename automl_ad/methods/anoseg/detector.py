@@ -18,7 +18,7 @@ from automl_ad.methods.anoseg.networks import PUBLISHED_WIDTH, STRIDE, AnoSegHea
 from automl_ad.methods.anoseg.samples import Samples
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector
-from automl_ad.methods.fit_memory import FitNeed, activation_bytes, weights_bytes
+from automl_ad.methods.fit_memory import FitNeed, activation_bytes
 from automl_ad.methods.pairs import PairSource, pairs_bytes
 from automl_ad.methods.space import Effort, Space
 from automl_ad.synthesis.sources import Recipe
@@ -151,15 +151,8 @@ class AnoSeg(FeatureDetector):
                 return joint_loss(head.generator, head.discriminator, shown, normal, weights)
 
             example = activation_bytes(loss)
-        return replace(
-            need,
-            fixed=need.fixed + weights_bytes(head),
-            stored=7.0 * settings.pairs * settings.size**2,
-            host=pairs_bytes(settings.pairs, size),
-            example=example,
-            batch=settings.batch,
-            least=2,
-        )
+        stored, host = 7.0 * settings.pairs * settings.size**2, pairs_bytes(settings.pairs, size)
+        return need.with_training(head, example=example, batch=settings.batch, stored=stored, host=host)
 
     def _seeded_head(self) -> AnoSegHead:
         with torch.random.fork_rng(devices=[]):

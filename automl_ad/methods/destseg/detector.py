@@ -25,7 +25,7 @@ from automl_ad.methods.destseg.training import (
     segmentation_loss,
 )
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_levels
-from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, store_half, weights_bytes
+from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, store_half
 from automl_ad.methods.pairs import Pairs, PairSource, pairs_bytes
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.methods.synthetic_training import FAMILIES, SyntheticTrainingSettings, suggest_strength
@@ -168,15 +168,8 @@ class DeStSeg(FeatureDetector):
         share = self.settings.normal_share
         first = self.settings.pairs * (3 * size[0] * size[1] + 2.0 * sum(math.prod(shape) for shape in shapes))
         second = self.settings.pairs / (1 - share) * (2.0 * products.numel() + 4.0 * size[0] * size[1])
-        return replace(
-            need,
-            fixed=need.fixed + weights_bytes(head),
-            stored=max(first, second),
-            host=pairs_bytes(self.settings.pairs, size),
-            example=example,
-            batch=self.settings.batch,
-            least=2,
-        )
+        stored, host = max(first, second), pairs_bytes(self.settings.pairs, size)
+        return need.with_training(head, example=example, batch=self.settings.batch, stored=stored, host=host)
 
     def _train_student(
         self, pairs: Pairs, placement: Placement, generator: torch.Generator, budget: Budget, report: Report

@@ -23,7 +23,7 @@ from automl_ad.methods.features import (
     suggest_backbone,
     suggest_levels,
 )
-from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, weights_bytes
+from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes
 from automl_ad.methods.pairs import PairSource
 from automl_ad.methods.space import BackboneSpace, Effort, Space
 from automl_ad.training import Budget, Report, TrainingPlan, train
@@ -102,20 +102,15 @@ class Dfr(FeatureDetector):
         if self.settings.model == "image_pca":  # joined from those of each batch, and centred
             return replace(need, fixed=need.fixed + 3 * 4.0 * images * channels * rows * columns)
         products = 3 * 4.0 * channels**2 + 2 * 4.0 * channels * max(BATCH * rows * columns, _BLOCK)
+        need = replace(need, fixed=need.fixed + products)
         if self.settings.model == "pca":
-            return replace(need, fixed=need.fixed + products)
+            return need
         grid = torch.tensor([rows, columns])
         with torch.device("meta"):
             head = self._autoencoder(channels, max(1, channels // _CHANNELS_A_DIMENSION), grid)
             example = activation_bytes(lambda vectors: head.errors(torch.empty(vectors, channels)).mean())
-        return replace(
-            need,
-            fixed=need.fixed + products + weights_bytes(head),
-            stored=4.0 * channels * min(self.settings.vectors, images * rows * columns),
-            example=example,
-            batch=self.settings.batch,
-            least=2,
-        )
+        stored = 4.0 * channels * min(self.settings.vectors, images * rows * columns)
+        return need.with_training(head, example=example, batch=self.settings.batch, stored=stored)
 
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         return max(1, size[0] // self.settings.stride), max(1, size[1] // self.settings.stride)

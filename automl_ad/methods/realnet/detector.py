@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from automl_ad.data.image_set import ImageSet
 from automl_ad.methods.base import MethodSettings
 from automl_ad.methods.features import FeatureDetector, suggest_backbone, suggest_families, suggest_levels
-from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, store_half, weights_bytes
+from automl_ad.methods.fit_memory import FitNeed, Placement, activation_bytes, store_half
 from automl_ad.methods.pairs import Pairs, PairSource, pairs_bytes
 from automl_ad.methods.realnet.head import Network, RealNetHead
 from automl_ad.methods.realnet.selection import ChannelRanking, Mode
@@ -153,15 +152,8 @@ class RealNet(FeatureDetector):
 
             example = activation_bytes(loss)
         pair = 2 * 2.0 * sum(math.prod(shape) for shape in sizes) + size[0] * size[1]
-        return replace(
-            need,
-            fixed=need.fixed + weights_bytes(head),
-            stored=self.settings.pairs * pair,
-            host=pairs_bytes(self.settings.pairs, size),
-            example=example,
-            batch=self.settings.batch,
-            least=2,
-        )
+        stored, host = self.settings.pairs * pair, pairs_bytes(self.settings.pairs, size)
+        return need.with_training(head, example=example, batch=self.settings.batch, stored=stored, host=host)
 
     def _feature_pairs(self, pairs: Pairs, placement: Placement) -> FeaturePairs:
         """The selected features of all pairs, in half precision."""

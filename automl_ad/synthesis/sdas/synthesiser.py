@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -176,7 +177,7 @@ class Sdas:
             OutOfTimeError: Images are missing and the time limit has passed.
             StoreError: The pool cannot be written.
         """
-        requests = self._requests(images, strengths)
+        requests = sorted(self._requests(images, strengths), key=_by_base)
         progress = _WholeProgress(self._progress, len(requests))
         for start in range(0, len(requests), _AT_ONCE):  # thousands, of which only the disk holds all
             part = requests[start : start + _AT_ONCE]
@@ -196,20 +197,22 @@ class Sdas:
             StoreError: The pool cannot be written.
         """
         requests = self._requests(images, strengths)
-        made = self._pool.get(requests, self._generate, self._batch, self._progress)
-        by_key = {request.key: image for request, image in zip(requests, made, strict=True)}
-        keys = (ImageKey.of(image, strength, self._seed) for image, strength in zip(images, strengths, strict=True))
-        return [by_key[key] for key in keys]
+        order = sorted(range(len(requests)), key=lambda place: _by_base(requests[place]))
+        made = self._pool.get([requests[place] for place in order], self._generate, self._batch, self._progress)
+        return [image for _, image in sorted(zip(order, made, strict=True), key=itemgetter(0))]
 
     def _requests(self, images: Sequence[Image], strengths: Sequence[float]) -> list[Request]:
-        """Sorted, so that those of one base are in one batch: they share the chain that leads to the base."""
-        requests = [Request(image, strength, self._seed) for image, strength in zip(images, strengths, strict=True)]
-        return sorted(requests, key=lambda request: request.key)
+        return [Request(image, strength, self._seed) for image, strength in zip(images, strengths, strict=True)]
 
     def _generate(self, bases: Image, strengths: Sequence[float], seeds: Sequence[int]) -> Image:
         if self._budget.spent:
             raise OutOfTimeError("its images could not be computed within its share of the time budget")
         return self._sampler()(bases, [self.added_variance(strength) for strength in strengths], seeds)
+
+
+def _by_base(request: Request) -> ImageKey:
+    """Sorts those of one base into one batch, as they share the chain that leads to the base."""
+    return request.key
 
 
 class _WholeProgress:
